@@ -1,0 +1,1 @@
+//! Finds, reads, quantizes and packs RoBERTa checkpoints for `rq`.

@@ -1,0 +1,1 @@
+//! The single-file model format of `rq`.
