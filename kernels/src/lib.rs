@@ -1,16 +1,33 @@
-//! Block formats, packed layouts and kernels of `rq`.
+//! Block formats, packed layouts and kernels of `rq`: everything that touches a weight or an activation.
 //!
-//! This crate knows nothing of models or files.
+//! - [`q8`] and [`q4`] define the weight blocks, [`packed`] arranges them, [`mod@activation`] defines the other operand.
+//! - [`kernels`](mod@kernels) gives, for each instruction set, the same operations with the same bits: the block-quantized matrix
+//!   product, and float operations on a virtual vector of 16 [`lanes`].
+//!
+//! This crate knows nothing of models or files. Why every tier gives the same bits:
+//!
+//! 1. integer dot products are exact (nothing saturates), so the order of their additions doesn't matter;
+//! 2. float work is defined on 16 lanes, by operations that IEEE 754 defines exactly, in a fixed order;
+//! 3. a reduction runs over the 16 lanes and then down one fixed tree;
+//! 4. the order of accumulation along K is the order of the blocks, whatever the tile;
+//! 5. threads divide outputs, never a sum.
 
 #[cfg(target_endian = "big")]
 compile_error!("rq reads its files in place, and they are little-endian");
 
 pub mod activation;
+mod float;
 pub mod isa;
+pub mod kernels;
 pub mod lanes;
 pub mod packed;
 pub mod q4;
 pub mod q8;
+mod simd;
+pub mod threads;
+mod tier;
+
+pub use float::gelu::Gelu;
 
 /// Values in a block along K: of weights and of activations.
 pub const BLOCK: usize = 32;

@@ -1,0 +1,266 @@
+//! The kernels of each instruction set behind one interface, and the choice between them.
+//!
+//! A tier is a value that can be had only where its instruction set was detected; one row of [`tiers!`] gives its name,
+//! the features that are enabled, the same features to be detected, and its vector and product. Every tier gives the
+//! same bits.
+
+use crate::activation::{ActivationBlock, Activations};
+use crate::float;
+use crate::float::gelu::Gelu;
+use crate::isa::Isa;
+use crate::lanes::{LANES, Lanes};
+use crate::packed::{Codes, PackedMatrix};
+use crate::tier::{self, Panel, panel_product};
+
+/// What the encoder computes with, on one instruction set.
+pub trait Kernels: Send + Sync {
+    /// The instruction set of these kernels.
+    fn isa(&self) -> Isa;
+
+    /// One panel of a matrix product: `out[t]` = bias + rows of the panel times the activations of token t.
+    ///
+    /// # Panics
+    /// When the panel doesn't exist, or `acts` or `out` don't have the sizes that the matrix implies.
+    fn panel_product(
+        &self,
+        weights: &PackedMatrix<'_>,
+        panel: usize,
+        bias: &Lanes,
+        acts: &Activations<'_>,
+        out: &mut [Lanes],
+    );
+
+    /// Quantizes one row of lanes to blocks of 32.
+    ///
+    /// # Panics
+    /// When `out` doesn't have a block for every two vectors.
+    fn quantize_row(&self, row: &[Lanes], out: &mut [ActivationBlock]);
+
+    /// Quantizes two panels (or the last one alone) of `out.len()` tokens.
+    ///
+    /// # Panics
+    /// When `panels` isn't one or two times as long as `out`.
+    fn quantize_panels(&self, panels: &[Lanes], out: &mut [ActivationBlock]);
+
+    /// The activation function, in place.
+    fn gelu(&self, kind: Gelu, values: &mut [Lanes]);
+
+    /// Layer normalization of one row with `width` values, in place.
+    ///
+    /// # Panics
+    /// When `row`, `gamma` and `beta` don't have the lanes for `width` values.
+    fn layer_norm(
+        &self,
+        row: &mut [Lanes],
+        width: usize,
+        gamma: &[Lanes],
+        beta: &[Lanes],
+        eps: f32,
+    );
+
+    /// The numerators of the softmax of `inverse_sums.len()` rows in panels, with one over their sums.
+    ///
+    /// # Panics
+    /// When `columns` is zero, or `scores` doesn't hold the panels for it.
+    fn softmax(&self, scores: &mut [Lanes], columns: usize, scale: f32, inverse_sums: &mut [f32]);
+
+    /// out[i] = sum over k of a[i, k] * b[k]; `a` is panel-major with `stride` rows a panel.
+    ///
+    /// # Panics
+    /// When `a` is too short for `b.len()` columns of `out.len()` rows.
+    fn product(&self, a: &[Lanes], stride: usize, b: &[Lanes], out: &mut [Lanes]);
+}
+
+/// Makes [`Kernels`] of a vector and a product, compiled for the features of one row.
+macro_rules! tier {
+    (
+        $(#[$doc:meta])*
+        $name:ident, $isa:expr, $module:ident, features: [$($feature:tt),*]
+    ) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug)]
+        struct $name(());
+
+        impl $name {
+            /// The proof that this machine has the features, if it has.
+            fn detect() -> Option<&'static dyn Kernels> {
+                const PROOF: $name = $name(());
+                let detected = true $(&& is_detected!($feature))*;
+                detected.then_some(&PROOF as &dyn Kernels)
+            }
+        }
+
+        #[allow(unused_unsafe, reason = "a row without features has no gap to cross")]
+        impl Kernels for $name {
+            fn isa(&self) -> Isa {
+                $isa
+            }
+
+            fn panel_product(
+                &self,
+                weights: &PackedMatrix<'_>,
+                panel: usize,
+                bias: &Lanes,
+                acts: &Activations<'_>,
+                out: &mut [Lanes],
+            ) {
+                $(#[target_feature(enable = $feature)])*
+                fn run(
+                    codes: Codes<'_>,
+                    scales: &[crate::packed::Scales],
+                    bias: &Lanes,
+                    acts: &Activations<'_>,
+                    out: &mut [Lanes],
+                ) {
+                    use tier::$module::Product;
+                    match codes {
+                        Codes::Q8(codes) => panel_product::<_, Product>(Panel { codes, scales }, bias, acts, out),
+                        Codes::Q4(codes) => panel_product::<_, Product>(Panel { codes, scales }, bias, acts, out),
+                    }
+                }
+                assert_eq!(weights.blocks(), acts.blocks(), "inputs of the matrix and of the activations");
+                assert_eq!(acts.tokens(), out.len(), "tokens of the activations and of the output");
+                let (codes, scales) = weights.panel(panel);
+                // SAFETY: `self` proves that the features were detected.
+                unsafe { run(codes, scales, bias, acts, out) }
+            }
+
+            fn quantize_row(&self, row: &[Lanes], out: &mut [ActivationBlock]) {
+                $(#[target_feature(enable = $feature)])*
+                fn run(row: &[Lanes], out: &mut [ActivationBlock]) {
+                    float::activation::quantize_row::<tier::$module::F32x16>(row, out);
+                }
+                assert_eq!(row.len().div_ceil(2), out.len(), "a block for every two vectors");
+                // SAFETY: `self` proves that the features were detected.
+                unsafe { run(row, out) }
+            }
+
+            fn quantize_panels(&self, panels: &[Lanes], out: &mut [ActivationBlock]) {
+                $(#[target_feature(enable = $feature)])*
+                fn run(panels: &[Lanes], out: &mut [ActivationBlock]) {
+                    float::activation::quantize_panels::<tier::$module::F32x16>(panels, out);
+                }
+                assert!(
+                    panels.len() == out.len() || panels.len() == 2 * out.len(),
+                    "{} vectors for {} tokens",
+                    panels.len(),
+                    out.len()
+                );
+                // SAFETY: `self` proves that the features were detected.
+                unsafe { run(panels, out) }
+            }
+
+            fn gelu(&self, kind: Gelu, values: &mut [Lanes]) {
+                $(#[target_feature(enable = $feature)])*
+                fn run(kind: Gelu, values: &mut [Lanes]) {
+                    float::gelu::gelu::<tier::$module::F32x16>(kind, values);
+                }
+                // SAFETY: `self` proves that the features were detected.
+                unsafe { run(kind, values) }
+            }
+
+            fn layer_norm(&self, row: &mut [Lanes], width: usize, gamma: &[Lanes], beta: &[Lanes], eps: f32) {
+                $(#[target_feature(enable = $feature)])*
+                fn run(row: &mut [Lanes], width: usize, gamma: &[Lanes], beta: &[Lanes], eps: f32) {
+                    float::layer_norm::layer_norm::<tier::$module::F32x16>(row, width, gamma, beta, eps);
+                }
+                let panels = width.div_ceil(LANES);
+                assert!([row.len(), gamma.len(), beta.len()] == [panels; 3], "{panels} vectors for {width} values");
+                // SAFETY: `self` proves that the features were detected.
+                unsafe { run(row, width, gamma, beta, eps) }
+            }
+
+            fn softmax(&self, scores: &mut [Lanes], columns: usize, scale: f32, inverse_sums: &mut [f32]) {
+                $(#[target_feature(enable = $feature)])*
+                fn run(scores: &mut [Lanes], columns: usize, scale: f32, inverse_sums: &mut [f32]) {
+                    float::softmax::softmax::<tier::$module::F32x16>(scores, columns, scale, inverse_sums);
+                }
+                assert!(columns > 0, "a softmax over nothing");
+                assert_eq!(scores.len(), columns.div_ceil(LANES) * inverse_sums.len(), "vectors for {columns} columns");
+                // SAFETY: `self` proves that the features were detected.
+                unsafe { run(scores, columns, scale, inverse_sums) }
+            }
+
+            fn product(&self, a: &[Lanes], stride: usize, b: &[Lanes], out: &mut [Lanes]) {
+                $(#[target_feature(enable = $feature)])*
+                fn run(a: &[Lanes], stride: usize, b: &[Lanes], out: &mut [Lanes]) {
+                    float::product::product::<tier::$module::F32x16>(a, stride, b, out);
+                }
+                // SAFETY: `self` proves that the features were detected.
+                unsafe { run(a, stride, b, out) }
+            }
+        }
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+macro_rules! is_detected {
+    ($feature:tt) => {
+        std::arch::is_x86_feature_detected!($feature)
+    };
+}
+
+tier! {
+    /// Plain Rust.
+    Scalar, Isa::Scalar, scalar, features: []
+}
+
+#[cfg(target_arch = "x86_64")]
+tier! {
+    /// Proves AVX2, FMA and F16C.
+    Avx2, Isa::Avx2, avx2, features: ["avx2", "fma", "f16c"]
+}
+
+#[cfg(target_arch = "x86_64")]
+tier! {
+    /// Proves AVX-512 F, BW, VL and VNNI.
+    Avx512Vnni, Isa::Avx512Vnni, avx512vnni,
+    features: ["avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512vnni"]
+}
+
+/// An instruction set that was asked for and can't be used.
+#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum UnavailableIsa {
+    /// This build has no kernels for it.
+    #[error("this build has no kernels for {0}: it is for another processor architecture")]
+    NotCompiled(Isa),
+    /// The processor, or the operating system, doesn't have it.
+    #[error("this machine doesn't have {0}; it has {has}", has = detected_names())]
+    NotDetected(Isa),
+}
+
+fn detected_names() -> String {
+    detected()
+        .map(|kernels| kernels.isa().name())
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// The kernels of `isa`.
+///
+/// # Errors
+/// When they aren't in this build, or the machine can't run them.
+pub fn kernels(isa: Isa) -> Result<&'static dyn Kernels, UnavailableIsa> {
+    let detected = match isa {
+        Isa::Scalar => Scalar::detect(),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => Avx2::detect(),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Vnni => Avx512Vnni::detect(),
+        #[cfg(not(target_arch = "x86_64"))]
+        Isa::Avx2 | Isa::Avx512Vnni => return Err(UnavailableIsa::NotCompiled(isa)),
+    };
+    detected.ok_or(UnavailableIsa::NotDetected(isa))
+}
+
+/// The kernels that this machine can run, the most capable last.
+pub fn detected() -> impl Iterator<Item = &'static dyn Kernels> {
+    Isa::ALL.into_iter().filter_map(|isa| kernels(isa).ok())
+}
+
+/// The most capable kernels that this machine can run.
+pub fn best() -> &'static dyn Kernels {
+    detected()
+        .last()
+        .expect("the scalar kernels run everywhere")
+}

@@ -1,0 +1,77 @@
+//! One module an instruction set: its vector of 16 lanes, and its integer matrix product.
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512vnni;
+pub(crate) mod scalar;
+
+use crate::activation::Activations;
+use crate::lanes::{LANES, Lanes};
+use crate::packed::{GROUP, GROUPS, Scales};
+
+/// Tokens whose accumulators are kept close while a panel goes by: 4 KiB of the first-level cache.
+const TOKENS_AT_ONCE: usize = 64;
+
+/// One panel of a packed matrix, block after block.
+#[derive(Clone, Copy)]
+pub(crate) struct Panel<'a, C> {
+    pub(crate) codes: &'a [C],
+    pub(crate) scales: &'a [Scales],
+}
+
+/// The part of a matrix product that differs between instruction sets.
+///
+/// A tier decodes one block of a panel (512 codes and 16 scales) into a form of its own, then multiplies it with any
+/// number of tokens. [`panel_product`] drives it; the order along K is the order of blocks, on every tier.
+pub(crate) trait BlockProduct<C> {
+    /// A block of a panel, made ready for many tokens.
+    type Decoded;
+
+    /// Makes one block ready.
+    fn decode(codes: &C, scales: &Scales) -> Self::Decoded;
+
+    /// For N tokens: out[n] = fma(dot(block, token n), scale of the row * scale of the token, out[n]).
+    fn accumulate<const N: usize>(
+        decoded: &Self::Decoded,
+        acts: [&crate::activation::ActivationBlock; N],
+        out: &mut [Lanes; N],
+    );
+}
+
+/// out[t] = bias + panel * activations of token t.
+#[inline(always)]
+pub(crate) fn panel_product<C, B: BlockProduct<C>>(
+    panel: Panel<'_, C>,
+    bias: &Lanes,
+    acts: &Activations<'_>,
+    out: &mut [Lanes],
+) {
+    const TILE: usize = 4;
+    out.fill(*bias);
+    for (chunk, out) in out.chunks_mut(TOKENS_AT_ONCE).enumerate() {
+        let first = chunk * TOKENS_AT_ONCE;
+        for (block, (codes, scales)) in panel.codes.iter().zip(panel.scales).enumerate() {
+            let decoded = B::decode(codes, scales);
+            let (tiles, rest) = out.as_chunks_mut::<TILE>();
+            let mut token = first;
+            for tile in tiles {
+                let acts = std::array::from_fn(|i| acts.get(block, token + i));
+                B::accumulate::<TILE>(&decoded, acts, tile);
+                token += TILE;
+            }
+            for tile in rest.as_chunks_mut::<1>().0 {
+                B::accumulate::<1>(&decoded, [acts.get(block, token)], tile);
+                token += 1;
+            }
+        }
+    }
+}
+
+/// The four codes of group `group` as one little-endian word, to be broadcast.
+#[inline(always)]
+fn group_word(codes: &[i8; LANES * 2], group: usize) -> i32 {
+    const { assert!(GROUPS * GROUP == LANES * 2) };
+    let c = &codes[group * GROUP..][..GROUP];
+    i32::from_le_bytes([c[0] as u8, c[1] as u8, c[2] as u8, c[3] as u8])
+}

@@ -1,0 +1,300 @@
+//! AVX2 with FMA and F16C: 2 x 8 lanes.
+//!
+//! There is no int8 dot product here; `vpmaddubsw` multiplies unsigned by signed bytes and adds two products in 16
+//! bits, with saturation. Nothing may saturate:
+//!
+//! - q8: |code| times the activation with the code's sign: at most 2 * 127 * 127 = 32,258. Each pair is widened.
+//! - q4: (level + 32), at most 63, times the activation: two products are at most 16,002, so two pairs are added
+//!   before they are widened. The 32 comes off by starting at -32 * (sum of the activation's codes).
+
+use super::{BlockProduct, group_word};
+use crate::activation::ActivationBlock;
+use crate::lanes::{LANES, Lanes};
+use crate::packed::{CodesQ4, CodesQ8, GROUP_BYTES, GROUPS, Scales};
+use crate::q4;
+use crate::simd::Simd16;
+use std::arch::x86_64::*;
+
+/// Evaluates intrinsics of this tier.
+macro_rules! avx2 {
+    ($body:expr) => {
+        // SAFETY: everything in this module is inlined into functions that are compiled for AVX2, FMA and F16C, and
+        // those can be called only through the value that proves the detection (`crate::kernels::Avx2`). Loads and
+        // stores take their pointers from references to arrays of the full width.
+        unsafe { $body }
+    };
+}
+
+/// Sixteen floats in two registers.
+#[derive(Clone, Copy)]
+pub(crate) struct F32x16(__m256, __m256);
+
+macro_rules! lanewise {
+    ($($name:ident => $intrinsic:ident),+ $(,)?) => {$(
+        #[inline(always)]
+        fn $name(self, b: Self) -> Self {
+            avx2!(Self($intrinsic(self.0, b.0), $intrinsic(self.1, b.1)))
+        }
+    )+};
+}
+
+impl Simd16 for F32x16 {
+    lanewise! {
+        add => _mm256_add_ps,
+        sub => _mm256_sub_ps,
+        mul => _mm256_mul_ps,
+        div => _mm256_div_ps,
+        max => _mm256_max_ps,
+        min => _mm256_min_ps,
+    }
+
+    #[inline(always)]
+    fn splat(x: f32) -> Self {
+        avx2!(Self(_mm256_set1_ps(x), _mm256_set1_ps(x)))
+    }
+
+    #[inline(always)]
+    fn load(lanes: &Lanes) -> Self {
+        let p = lanes.0.as_ptr();
+        avx2!(Self(_mm256_load_ps(p), _mm256_load_ps(p.add(8))))
+    }
+
+    #[inline(always)]
+    fn store(self, lanes: &mut Lanes) {
+        let p = lanes.0.as_mut_ptr();
+        avx2!({
+            _mm256_store_ps(p, self.0);
+            _mm256_store_ps(p.add(8), self.1);
+        })
+    }
+
+    #[inline(always)]
+    fn mul_add(self, b: Self, c: Self) -> Self {
+        avx2!(Self(
+            _mm256_fmadd_ps(self.0, b.0, c.0),
+            _mm256_fmadd_ps(self.1, b.1, c.1)
+        ))
+    }
+
+    #[inline(always)]
+    fn abs(self) -> Self {
+        avx2!({
+            let sign = _mm256_set1_ps(-0.0);
+            Self(
+                _mm256_andnot_ps(sign, self.0),
+                _mm256_andnot_ps(sign, self.1),
+            )
+        })
+    }
+
+    #[inline(always)]
+    fn round(self) -> Self {
+        const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+        avx2!(Self(
+            _mm256_round_ps::<NEAREST>(self.0),
+            _mm256_round_ps::<NEAREST>(self.1)
+        ))
+    }
+
+    #[inline(always)]
+    fn exp2_integer(self) -> Self {
+        #[inline(always)]
+        fn half(n: __m256) -> __m256 {
+            avx2!({
+                let biased = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+                _mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased))
+            })
+        }
+        Self(half(self.0), half(self.1))
+    }
+
+    #[inline(always)]
+    fn select_gt(self, b: Self, yes: Self, no: Self) -> Self {
+        #[inline(always)]
+        fn half(a: __m256, b: __m256, yes: __m256, no: __m256) -> __m256 {
+            avx2!(_mm256_blendv_ps(no, yes, _mm256_cmp_ps::<_CMP_GT_OQ>(a, b)))
+        }
+        Self(
+            half(self.0, b.0, yes.0, no.0),
+            half(self.1, b.1, yes.1, no.1),
+        )
+    }
+
+    #[inline(always)]
+    fn to_i8(self) -> [i8; LANES] {
+        let mut bytes = [0i8; LANES];
+        avx2!({
+            let words = _mm256_packs_epi32(_mm256_cvtps_epi32(self.0), _mm256_cvtps_epi32(self.1));
+            // The pack worked within 128-bit halves: 0 2 1 3.
+            let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(words);
+            let packed = _mm_packs_epi16(
+                _mm256_castsi256_si128(words),
+                _mm256_extracti128_si256::<1>(words),
+            );
+            _mm_storeu_si128(bytes.as_mut_ptr().cast(), packed);
+        });
+        bytes
+    }
+}
+
+/// The integer product over `vpmaddubsw`.
+pub(crate) struct Product;
+
+/// A q8 block: codes and their absolute values, two registers a group; and the scales.
+pub(crate) struct DecodedQ8 {
+    codes: [[__m256i; 2]; GROUPS],
+    absolute: [[__m256i; 2]; GROUPS],
+    scales: F32x16,
+}
+
+/// A q4 block: level + 32, two registers a group; and the scales.
+pub(crate) struct DecodedQ4 {
+    levels: [[__m256i; 2]; GROUPS],
+    scales: F32x16,
+}
+
+/// What is added to a q4 level to make it unsigned.
+const Q4_OFFSET: i8 = 32;
+/// The levels, unsigned.
+const Q4_TABLE: [i8; 16] = {
+    let mut table = q4::LEVELS;
+    let mut i = 0;
+    while i < table.len() {
+        table[i] += Q4_OFFSET;
+        // Four products of a level with an activation must fit 16 bits.
+        assert!(table[i] > 0 && table[i] < 64);
+        i += 1;
+    }
+    table
+};
+
+#[inline(always)]
+fn load32(bytes: &[u8; 32]) -> __m256i {
+    avx2!(_mm256_loadu_si256(bytes.as_ptr().cast()))
+}
+
+#[inline(always)]
+fn halves(bytes: &[u8; GROUP_BYTES]) -> [__m256i; 2] {
+    let (halves, _) = bytes.as_chunks::<32>();
+    [load32(&halves[0]), load32(&halves[1])]
+}
+
+#[inline(always)]
+fn load_scales(scales: &Scales) -> F32x16 {
+    let (halves, _) = scales.as_chunks::<8>();
+    let half = |s: &[half::f16; 8]| avx2!(_mm256_cvtph_ps(_mm_loadu_si128(s.as_ptr().cast())));
+    F32x16(half(&halves[0]), half(&halves[1]))
+}
+
+/// out = fma(dots, scales * scale of the activation, out)
+#[inline(always)]
+fn finish(dots: [__m256i; 2], scales: F32x16, scale: f32, out: &mut Lanes) {
+    let dots = avx2!(F32x16(
+        _mm256_cvtepi32_ps(dots[0]),
+        _mm256_cvtepi32_ps(dots[1])
+    ));
+    dots.mul_add(scales.mul(F32x16::splat(scale)), F32x16::load(out))
+        .store(out);
+}
+
+impl BlockProduct<CodesQ8> for Product {
+    type Decoded = DecodedQ8;
+
+    #[inline(always)]
+    fn decode(codes: &CodesQ8, scales: &Scales) -> DecodedQ8 {
+        let flip = avx2!(_mm256_set1_epi8(-128));
+        let (groups, _) = codes.as_chunks::<GROUP_BYTES>();
+        let codes: [[__m256i; 2]; GROUPS] =
+            std::array::from_fn(|j| halves(&groups[j]).map(|x| avx2!(_mm256_xor_si256(x, flip))));
+        let absolute = codes.map(|group| group.map(|x| avx2!(_mm256_abs_epi8(x))));
+        DecodedQ8 {
+            codes,
+            absolute,
+            scales: load_scales(scales),
+        }
+    }
+
+    #[inline(always)]
+    fn accumulate<const N: usize>(
+        decoded: &DecodedQ8,
+        acts: [&ActivationBlock; N],
+        out: &mut [Lanes; N],
+    ) {
+        let mut dots = avx2!([[_mm256_setzero_si256(); 2]; N]);
+        let ones = avx2!(_mm256_set1_epi16(1));
+        for j in 0..GROUPS {
+            for n in 0..N {
+                let x = avx2!(_mm256_set1_epi32(group_word(&acts[n].codes, j)));
+                for h in 0..2 {
+                    dots[n][h] = avx2!({
+                        let signed = _mm256_sign_epi8(x, decoded.codes[j][h]);
+                        let pairs = _mm256_maddubs_epi16(decoded.absolute[j][h], signed);
+                        _mm256_add_epi32(dots[n][h], _mm256_madd_epi16(pairs, ones))
+                    });
+                }
+            }
+        }
+        for n in 0..N {
+            finish(dots[n], decoded.scales, acts[n].scale, &mut out[n]);
+        }
+    }
+}
+
+impl BlockProduct<CodesQ4> for Product {
+    type Decoded = DecodedQ4;
+
+    #[inline(always)]
+    fn decode(codes: &CodesQ4, scales: &Scales) -> DecodedQ4 {
+        let (table, mask) = avx2!({
+            let table = _mm_loadu_si128(Q4_TABLE.as_ptr().cast());
+            (_mm256_broadcastsi128_si256(table), _mm256_set1_epi8(15))
+        });
+        let (groups, _) = codes.as_chunks::<GROUP_BYTES>();
+        let levels = std::array::from_fn(|j| {
+            halves(&groups[j % (GROUPS / 2)]).map(|x| {
+                avx2!({
+                    let x = if j < GROUPS / 2 {
+                        x
+                    } else {
+                        _mm256_srli_epi16::<4>(x)
+                    };
+                    _mm256_shuffle_epi8(table, _mm256_and_si256(x, mask))
+                })
+            })
+        });
+        DecodedQ4 {
+            levels,
+            scales: load_scales(scales),
+        }
+    }
+
+    #[inline(always)]
+    fn accumulate<const N: usize>(
+        decoded: &DecodedQ4,
+        acts: [&ActivationBlock; N],
+        out: &mut [Lanes; N],
+    ) {
+        let ones = avx2!(_mm256_set1_epi16(1));
+        // offset is -128 * sum; a level carries 32 too much.
+        let mut dots: [[__m256i; 2]; N] = acts
+            .map(|act| avx2!([_mm256_set1_epi32(act.offset / (128 / i32::from(Q4_OFFSET))); 2]));
+        for j in (0..GROUPS).step_by(2) {
+            for n in 0..N {
+                let x = [j, j + 1].map(|j| avx2!(_mm256_set1_epi32(group_word(&acts[n].codes, j))));
+                for h in 0..2 {
+                    dots[n][h] = avx2!({
+                        let a = _mm256_maddubs_epi16(decoded.levels[j][h], x[0]);
+                        let b = _mm256_maddubs_epi16(decoded.levels[j + 1][h], x[1]);
+                        _mm256_add_epi32(
+                            dots[n][h],
+                            _mm256_madd_epi16(_mm256_add_epi16(a, b), ones),
+                        )
+                    });
+                }
+            }
+        }
+        for n in 0..N {
+            finish(dots[n], decoded.scales, acts[n].scale, &mut out[n]);
+        }
+    }
+}

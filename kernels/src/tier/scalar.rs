@@ -1,0 +1,155 @@
+//! Plain Rust: the oracle that every other tier is compared with, bit for bit.
+
+use super::{BlockProduct, group_word};
+use crate::activation::ActivationBlock;
+use crate::lanes::{LANES, Lanes};
+use crate::packed::{CodesQ4, CodesQ8, GROUP, GROUP_BYTES, GROUPS, Scales};
+use crate::q4;
+use crate::simd::Simd16;
+
+/// Sixteen floats in an array.
+#[derive(Clone, Copy)]
+pub(crate) struct F32x16([f32; LANES]);
+
+impl F32x16 {
+    fn map(self, f: impl Fn(f32) -> f32) -> Self {
+        Self(self.0.map(f))
+    }
+
+    fn zip(self, b: Self, f: impl Fn(f32, f32) -> f32) -> Self {
+        Self(std::array::from_fn(|i| f(self.0[i], b.0[i])))
+    }
+}
+
+impl Simd16 for F32x16 {
+    fn splat(x: f32) -> Self {
+        Self([x; LANES])
+    }
+    fn load(lanes: &Lanes) -> Self {
+        Self(lanes.0)
+    }
+    fn store(self, lanes: &mut Lanes) {
+        lanes.0 = self.0;
+    }
+    fn add(self, b: Self) -> Self {
+        self.zip(b, |a, b| a + b)
+    }
+    fn sub(self, b: Self) -> Self {
+        self.zip(b, |a, b| a - b)
+    }
+    fn mul(self, b: Self) -> Self {
+        self.zip(b, |a, b| a * b)
+    }
+    fn div(self, b: Self) -> Self {
+        self.zip(b, |a, b| a / b)
+    }
+    fn mul_add(self, b: Self, c: Self) -> Self {
+        Self(std::array::from_fn(|i| self.0[i].mul_add(b.0[i], c.0[i])))
+    }
+    fn max(self, b: Self) -> Self {
+        self.zip(b, |a, b| if a > b { a } else { b })
+    }
+    fn min(self, b: Self) -> Self {
+        self.zip(b, |a, b| if a < b { a } else { b })
+    }
+    fn abs(self) -> Self {
+        self.map(f32::abs)
+    }
+    fn round(self) -> Self {
+        self.map(f32::round_ties_even)
+    }
+    fn exp2_integer(self) -> Self {
+        self.map(|n| f32::from_bits(((n as i32 + 127) as u32) << 23))
+    }
+    fn select_gt(self, b: Self, yes: Self, no: Self) -> Self {
+        Self(std::array::from_fn(|i| {
+            if self.0[i] > b.0[i] {
+                yes.0[i]
+            } else {
+                no.0[i]
+            }
+        }))
+    }
+    fn to_i8(self) -> [i8; LANES] {
+        self.0.map(|x| x as i8)
+    }
+}
+
+/// The integer product, one multiplication at a time.
+pub(crate) struct Product;
+
+/// Levels by `[group][row][column]`, and the scales.
+pub(crate) struct Decoded {
+    levels: [[[i8; GROUP]; LANES]; GROUPS],
+    scales: [f32; LANES],
+}
+
+impl BlockProduct<CodesQ8> for Product {
+    type Decoded = Decoded;
+
+    fn decode(codes: &CodesQ8, scales: &Scales) -> Decoded {
+        let level = |byte: usize| (codes[byte] ^ 0x80) as i8;
+        decode(level, scales)
+    }
+
+    fn accumulate<const N: usize>(
+        decoded: &Decoded,
+        acts: [&ActivationBlock; N],
+        out: &mut [Lanes; N],
+    ) {
+        accumulate(decoded, acts, out);
+    }
+}
+
+impl BlockProduct<CodesQ4> for Product {
+    type Decoded = Decoded;
+
+    fn decode(codes: &CodesQ4, scales: &Scales) -> Decoded {
+        let level = |byte: usize| {
+            let shift = if byte < codes.len() { 0 } else { 4 };
+            q4::LEVELS[usize::from(codes[byte % codes.len()] >> shift & 15)]
+        };
+        decode(level, scales)
+    }
+
+    fn accumulate<const N: usize>(
+        decoded: &Decoded,
+        acts: [&ActivationBlock; N],
+        out: &mut [Lanes; N],
+    ) {
+        accumulate(decoded, acts, out);
+    }
+}
+
+fn decode(level: impl Fn(usize) -> i8, scales: &Scales) -> Decoded {
+    let levels = std::array::from_fn(|group| {
+        std::array::from_fn(|row| {
+            std::array::from_fn(|k| level(group * GROUP_BYTES + row * GROUP + k))
+        })
+    });
+    Decoded {
+        levels,
+        scales: scales.map(|s| s.to_f32()),
+    }
+}
+
+fn accumulate<const N: usize>(
+    decoded: &Decoded,
+    acts: [&ActivationBlock; N],
+    out: &mut [Lanes; N],
+) {
+    for (act, out) in acts.into_iter().zip(out) {
+        let mut dots = [0i32; LANES];
+        for (group, rows) in decoded.levels.iter().enumerate() {
+            let x = group_word(&act.codes, group).to_le_bytes();
+            for (dot, levels) in dots.iter_mut().zip(rows) {
+                for k in 0..GROUP {
+                    *dot += i32::from(levels[k]) * i32::from(x[k] as i8);
+                }
+            }
+        }
+        for row in 0..LANES {
+            out.0[row] = (dots[row] as f32).mul_add(decoded.scales[row] * act.scale, out.0[row]);
+        }
+    }
+}
