@@ -1,0 +1,355 @@
+//! The architecture and the numbers that a runtime needs of a model.
+//!
+//! A new architecture or head is a variant here, an arm in [`Config::new`] and an arm in
+//! [`Config::expected_tensors`]; nothing else of this crate knows of it.
+
+use crate::error::FormatError;
+use crate::header::Section;
+use rq_kernels::lanes::LANES;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::ops::Deref;
+
+/// The largest `hidden_size`.
+pub const MAX_HIDDEN_SIZE: usize = 1 << 16;
+/// The largest `intermediate_size`.
+pub const MAX_INTERMEDIATE_SIZE: usize = 1 << 20;
+/// The largest `num_hidden_layers`.
+pub const MAX_LAYERS: usize = 1 << 10;
+/// The largest `max_position_embeddings`.
+pub const MAX_POSITIONS: usize = 1 << 20;
+/// The largest `type_vocab_size`.
+pub const MAX_TOKEN_TYPES: usize = 1 << 10;
+/// The largest `vocab_size`.
+pub const MAX_VOCAB_SIZE: usize = 1 << 24;
+/// The longest `quantization`, in bytes.
+const MAX_QUANTIZATION_LEN: usize = 64;
+
+/// The graph of the encoder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Architecture {
+    /// Post-LayerNorm, learned positions that start behind the padding token's id.
+    Roberta,
+}
+
+/// What is computed of the encoder's output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Head {
+    /// For a token, a logit for each entry of the vocabulary.
+    MaskedLm,
+}
+
+impl fmt::Display for Head {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::MaskedLm => "masked_lm",
+        })
+    }
+}
+
+/// The function between the two products of a feed-forward layer, and in the head of a masked language model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum HiddenAct {
+    /// x * (1 + erf(x / sqrt 2)) / 2.
+    Gelu,
+    /// x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) / 2.
+    GeluTanh,
+}
+
+/// The fields of a [`Config`], not checked yet. This is the JSON of the section, field for field.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConfigFields {
+    /// The graph of the encoder.
+    pub architecture: Architecture,
+    /// What is computed of its output.
+    pub head: Head,
+    /// Entries of the vocabulary.
+    pub vocab_size: usize,
+    /// The width of the hidden states.
+    pub hidden_size: usize,
+    /// Layers of the encoder.
+    pub num_hidden_layers: usize,
+    /// Heads of each attention; they divide the hidden size.
+    pub num_attention_heads: usize,
+    /// The width between the two products of a feed-forward layer.
+    pub intermediate_size: usize,
+    /// Rows of the position table.
+    pub max_position_embeddings: usize,
+    /// Rows of the token-type table.
+    pub type_vocab_size: usize,
+    /// What LayerNorm adds to the variance.
+    pub layer_norm_eps: f64,
+    /// The activation function.
+    pub hidden_act: HiddenAct,
+    /// The token that pads a sequence.
+    pub pad_token_id: u32,
+    /// The token that begins a sequence (BERT: `[CLS]`).
+    pub bos_token_id: u32,
+    /// The token that ends a sequence (BERT: `[SEP]`).
+    pub eos_token_id: u32,
+    /// The token that stands for a missing one.
+    pub mask_token_id: u32,
+    /// The token that stands for what the vocabulary can't spell, if it has one.
+    pub unk_token_id: Option<u32>,
+    /// The row of the position table that a sequence's first token takes. RoBERTa: `pad_token_id + 1`.
+    pub position_offset: usize,
+    /// Whether the LM head's product uses the word embeddings.
+    pub tie_word_embeddings: bool,
+    /// The names of a classifier's classes, in the order of its outputs. Empty for a masked language model.
+    pub labels: Vec<String>,
+    /// The name of the recipe that quantized the weights, for people: "q8", "q4".
+    pub quantization: String,
+}
+
+/// A configuration that is valid: every limit and relation that [`Config::new`] lists holds.
+///
+/// Its fields are those of [`ConfigFields`], to read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "ConfigFields", into = "ConfigFields")]
+pub struct Config(ConfigFields);
+
+/// Why a configuration isn't valid.
+#[derive(Debug, thiserror::Error, PartialEq)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A number is outside its limits.
+    #[error("{field} is {found}; it must be from {min} to {max}")]
+    Range {
+        /// Which.
+        field: &'static str,
+        /// What it is.
+        found: usize,
+        /// The least that it may be.
+        min: usize,
+        /// The most that it may be.
+        max: usize,
+    },
+    /// The heads don't divide the hidden size.
+    #[error(
+        "num_attention_heads is {num_attention_heads}; it must divide hidden_size, {hidden_size}"
+    )]
+    Heads {
+        /// The width of the hidden states.
+        hidden_size: usize,
+        /// The heads.
+        num_attention_heads: usize,
+    },
+    /// LayerNorm's epsilon isn't a normal positive f32 of at most 1.
+    #[error("layer_norm_eps is {found}; it must be a normal, positive f32 of at most 1")]
+    LayerNormEps {
+        /// What it is.
+        found: f64,
+    },
+    /// A special token isn't in the vocabulary.
+    #[error("{field} is {found}; the vocabulary ends at {vocab_size}")]
+    TokenId {
+        /// Which.
+        field: &'static str,
+        /// What it is.
+        found: u32,
+        /// Entries of the vocabulary.
+        vocab_size: usize,
+    },
+    /// The first position isn't the one that the architecture defines.
+    #[error("position_offset is {found}; this architecture starts at {expected}")]
+    PositionOffset {
+        /// What the architecture defines.
+        expected: usize,
+        /// What it is.
+        found: usize,
+    },
+    /// The position table has no room for the two tokens of an empty sequence.
+    #[error(
+        "max_position_embeddings is {max_position_embeddings}; from position_offset, {position_offset}, there must be room for 2 tokens"
+    )]
+    MaxTokens {
+        /// Rows of the position table.
+        max_position_embeddings: usize,
+        /// The first one used.
+        position_offset: usize,
+    },
+    /// The head doesn't have that many classes.
+    #[error("{found} labels; the head {head} has none")]
+    Labels {
+        /// What is computed.
+        head: Head,
+        /// How many labels there are.
+        found: usize,
+    },
+    /// The recipe's name isn't 1 to 64 of `a-z 0-9 . _ + -`.
+    #[error(
+        "quantization is `{found}`; it must be 1 to {MAX_QUANTIZATION_LEN} of the characters a-z, 0-9, '.', '_', '+' and '-'"
+    )]
+    Quantization {
+        /// What it is.
+        found: String,
+    },
+}
+
+impl Config {
+    /// Checks the fields.
+    ///
+    /// # Errors
+    /// When a size is zero or beyond its limit, the heads don't divide the hidden size, a token isn't in the
+    /// vocabulary, the position table has no room for two tokens or starts elsewhere than the architecture says,
+    /// epsilon isn't a normal f32, the labels don't suit the head, or the recipe's name isn't one.
+    pub fn new(fields: ConfigFields) -> Result<Self, ConfigError> {
+        let f = &fields;
+        for (field, found, max) in [
+            ("vocab_size", f.vocab_size, MAX_VOCAB_SIZE),
+            ("hidden_size", f.hidden_size, MAX_HIDDEN_SIZE),
+            ("num_hidden_layers", f.num_hidden_layers, MAX_LAYERS),
+            (
+                "num_attention_heads",
+                f.num_attention_heads,
+                MAX_HIDDEN_SIZE,
+            ),
+            (
+                "intermediate_size",
+                f.intermediate_size,
+                MAX_INTERMEDIATE_SIZE,
+            ),
+            (
+                "max_position_embeddings",
+                f.max_position_embeddings,
+                MAX_POSITIONS,
+            ),
+            ("type_vocab_size", f.type_vocab_size, MAX_TOKEN_TYPES),
+        ] {
+            if !(1..=max).contains(&found) {
+                return Err(ConfigError::Range {
+                    field,
+                    found,
+                    min: 1,
+                    max,
+                });
+            }
+        }
+        if !f.hidden_size.is_multiple_of(f.num_attention_heads) {
+            return Err(ConfigError::Heads {
+                hidden_size: f.hidden_size,
+                num_attention_heads: f.num_attention_heads,
+            });
+        }
+        let eps = f.layer_norm_eps as f32;
+        if !(eps.is_normal() && eps > 0.0 && f.layer_norm_eps <= 1.0) {
+            return Err(ConfigError::LayerNormEps {
+                found: f.layer_norm_eps,
+            });
+        }
+        for (field, id) in [
+            ("pad_token_id", Some(f.pad_token_id)),
+            ("bos_token_id", Some(f.bos_token_id)),
+            ("eos_token_id", Some(f.eos_token_id)),
+            ("mask_token_id", Some(f.mask_token_id)),
+            ("unk_token_id", f.unk_token_id),
+        ] {
+            if let Some(found) = id.filter(|&id| id as usize >= f.vocab_size) {
+                return Err(ConfigError::TokenId {
+                    field,
+                    found,
+                    vocab_size: f.vocab_size,
+                });
+            }
+        }
+        let expected = match f.architecture {
+            Architecture::Roberta => f.pad_token_id as usize + 1,
+        };
+        if f.position_offset != expected {
+            return Err(ConfigError::PositionOffset {
+                expected,
+                found: f.position_offset,
+            });
+        }
+        if f.max_position_embeddings.saturating_sub(f.position_offset) < 2 {
+            return Err(ConfigError::MaxTokens {
+                max_position_embeddings: f.max_position_embeddings,
+                position_offset: f.position_offset,
+            });
+        }
+        match f.head {
+            Head::MaskedLm => {
+                if !f.labels.is_empty() {
+                    return Err(ConfigError::Labels {
+                        head: f.head,
+                        found: f.labels.len(),
+                    });
+                }
+            }
+        }
+        let legal = |b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'+' | b'-');
+        if !(1..=MAX_QUANTIZATION_LEN).contains(&f.quantization.len())
+            || !f.quantization.bytes().all(legal)
+        {
+            return Err(ConfigError::Quantization {
+                found: f.quantization.clone(),
+            });
+        }
+        Ok(Self(fields))
+    }
+
+    /// The fields, to change and check again.
+    pub fn into_fields(self) -> ConfigFields {
+        self.0
+    }
+
+    /// The width of one attention head.
+    pub fn head_size(&self) -> usize {
+        self.hidden_size / self.num_attention_heads
+    }
+
+    /// The width of one attention head in the weights: the head size, rounded up to whole vectors of 16.
+    pub fn padded_head_size(&self) -> usize {
+        self.head_size().next_multiple_of(LANES)
+    }
+
+    /// The longest sequence in tokens, the special ones included.
+    pub fn max_tokens(&self) -> usize {
+        self.max_position_embeddings - self.position_offset
+    }
+
+    pub(crate) fn from_json(json: &[u8]) -> Result<Self, FormatError> {
+        let fields: ConfigFields =
+            serde_json::from_slice(json).map_err(|source| FormatError::Json {
+                section: Section::Config,
+                source,
+            })?;
+        Ok(Self::new(fields)?)
+    }
+
+    pub(crate) fn to_json(&self) -> Result<Vec<u8>, FormatError> {
+        serde_json::to_vec(&self.0).map_err(|source| FormatError::Json {
+            section: Section::Config,
+            source,
+        })
+    }
+}
+
+impl Deref for Config {
+    type Target = ConfigFields;
+
+    fn deref(&self) -> &ConfigFields {
+        &self.0
+    }
+}
+
+impl TryFrom<ConfigFields> for Config {
+    type Error = ConfigError;
+
+    fn try_from(fields: ConfigFields) -> Result<Self, ConfigError> {
+        Self::new(fields)
+    }
+}
+
+impl From<Config> for ConfigFields {
+    fn from(config: Config) -> Self {
+        config.into_fields()
+    }
+}

@@ -1,0 +1,79 @@
+//! Where a file's bytes are: mapped, part of the program, or on the heap; always aligned to 64 bytes.
+//!
+//! This is the crate's one module with unsafe code: the call that maps a file.
+
+#![allow(unsafe_code)]
+
+use crate::error::FormatError;
+use crate::header::ALIGNMENT;
+use memmap2::Mmap;
+use rq_kernels::lanes::Lanes;
+use std::borrow::Cow;
+use std::fs::File;
+use std::ops::Deref;
+use std::path::Path;
+
+/// The bytes of a file.
+pub(crate) enum Storage {
+    /// A file, mapped read-only.
+    Mapped(Mmap),
+    /// Bytes of the program that happen to be aligned.
+    Static(&'static [u8]),
+    /// A copy.
+    Owned {
+        /// The bytes, and zeros up to the last multiple of 64.
+        lanes: Vec<Lanes>,
+        /// How many bytes there are.
+        len: usize,
+    },
+}
+
+impl Storage {
+    /// Maps the file at `path`.
+    pub(crate) fn map(path: &Path) -> Result<Self, FormatError> {
+        let error = |action| {
+            move |source| FormatError::Io {
+                action,
+                path: path.to_path_buf(),
+                source,
+            }
+        };
+        let file = File::open(path).map_err(error("open"))?;
+        // SAFETY: the mapping is private and read-only, so only a change of the file itself could alter the bytes
+        // while they are borrowed. The writer never changes a file: it replaces it by another, and leaves the mapped
+        // one as it is. That no other program writes to a model's file in place is a condition that the documentation
+        // of `ModelFile::open` states; `ModelFile::from_bytes` doesn't have it.
+        let map = unsafe { Mmap::map(&file) }.map_err(error("map"))?;
+        Ok(Self::Mapped(map))
+    }
+
+    /// Takes bytes; copies them once unless they are static and aligned.
+    pub(crate) fn from_bytes(bytes: Cow<'static, [u8]>) -> Self {
+        match bytes {
+            Cow::Borrowed(bytes) if bytes.as_ptr().addr().is_multiple_of(ALIGNMENT) => {
+                Self::Static(bytes)
+            }
+            bytes => {
+                let mut lanes = vec![Lanes::ZERO; bytes.len().div_ceil(size_of::<Lanes>())];
+                bytemuck::cast_slice_mut::<_, u8>(&mut lanes)[..bytes.len()]
+                    .copy_from_slice(&bytes);
+                Self::Owned {
+                    lanes,
+                    len: bytes.len(),
+                }
+            }
+        }
+    }
+}
+
+impl Deref for Storage {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Mapped(map) => map,
+            Self::Static(bytes) => bytes,
+            Self::Owned { lanes, len } => &bytemuck::cast_slice(lanes)[..*len],
+        }
+    }
+}
