@@ -134,4 +134,10 @@ fn a_file_that_is_not_there_is_named() {
         ModelFile::open(directory.path()),
         Err(FormatError::Io { .. })
     ));
+    let empty = directory.path().join("empty.rq");
+    std::fs::write(&empty, "").unwrap();
+    assert!(matches!(
+        ModelFile::open(&empty),
+        Err(FormatError::TooShort { found: 0 })
+    ));
 }

@@ -1,6 +1,11 @@
 //! A tiny model, made twice: by the writer, and by hand, as FORMAT.md says.
 
-#![allow(dead_code, reason = "each test program uses its part")]
+#![allow(
+    dead_code,
+    unused_imports,
+    unused_macros,
+    reason = "each test program uses its part"
+)]
 
 use rq_format::{
     Architecture, Config, ConfigFields, FormatError, Head, HiddenAct, ModelFile, Provenance,
@@ -253,3 +258,24 @@ impl Edit {
         }
     }
 }
+
+/// The tiny model, to be changed.
+pub(crate) fn edit() -> Edit {
+    Edit(good())
+}
+
+/// Everything that reads bytes, until the first error.
+pub(crate) fn read_all(bytes: &[u8]) -> Result<(), FormatError> {
+    let model = ModelFile::from_bytes(bytes.to_vec())?;
+    model.tokenizer()?;
+    model.verify().map(|_| ())
+}
+
+/// Asserts that the reader refuses an edited file with an error of this shape.
+macro_rules! refused {
+    ($edit:expr, $pattern:pat $(if $guard:expr)?) => {{
+        let error = $edit.error();
+        assert!(matches!(&error, $pattern $(if $guard)?), "{error:?}: {error}");
+    }};
+}
+pub(crate) use refused;
