@@ -1,0 +1,194 @@
+//! `rq info`
+
+use super::{locate, megabytes};
+use anyhow::Result;
+use clap::Args;
+use rq::format::{Config, ModelFile, Provenance, TensorFormat, TensorInfo, TensorKind};
+use serde::Serialize;
+use std::io::Write;
+
+#[derive(Args)]
+pub(super) struct InfoArgs {
+    /// Model file, or name of a converted model [default: the model that `rq fill` would use]
+    #[arg(value_name = "FILE|NAME")]
+    file: Option<String>,
+
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Info<'a> {
+    file: &'a str,
+    bytes: u64,
+    fingerprint: String,
+    max_tokens: usize,
+    parameters: u64,
+    config: &'a Config,
+    sizes: Vec<Size>,
+    provenance: &'a Provenance,
+    tensors: Vec<TensorRecord<'a>>,
+}
+
+/// The tensors of one kind and format.
+#[derive(Serialize)]
+struct Size {
+    kind: &'static str,
+    format: String,
+    tensors: usize,
+    parameters: u64,
+    bytes: u64,
+}
+
+#[derive(Serialize)]
+struct TensorRecord<'a> {
+    name: &'a str,
+    format: String,
+    rows: usize,
+    columns: usize,
+    bytes: u64,
+}
+
+pub(super) fn run(args: &InfoArgs) -> Result<()> {
+    let located = locate::open(args.file.as_deref())?;
+    let file = located.model.file();
+    let info = Info {
+        file: &located.place,
+        bytes: file.file_len(),
+        fingerprint: format!("{:016x}", file.fingerprint()),
+        max_tokens: file.config().max_tokens(),
+        parameters: file.tensors().iter().map(parameters).sum(),
+        config: file.config(),
+        sizes: sizes(file),
+        provenance: file.provenance(),
+        tensors: file.tensors().iter().map(TensorRecord::from).collect(),
+    };
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        serde_json::to_writer(&mut out, &info)?;
+        writeln!(out)?;
+    } else {
+        info.write(&mut out)?;
+    }
+    Ok(())
+}
+
+fn parameters(tensor: &TensorInfo) -> u64 {
+    tensor.rows as u64 * tensor.columns as u64
+}
+
+/// The sizes by kind of tensor, in the order of first use.
+fn sizes(file: &ModelFile) -> Vec<Size> {
+    let mut sizes: Vec<Size> = Vec::new();
+    for expected in file.config().expected_tensors() {
+        let Ok(tensor) = file.tensor(&expected.name) else {
+            continue;
+        };
+        let kind = match expected.kind {
+            TensorKind::Embedding => "word embeddings",
+            TensorKind::Linear if expected.name.starts_with("layers.") => "encoder matrices",
+            TensorKind::Linear => "head matrices",
+            _ if expected.name.starts_with("embeddings.") => "other embeddings",
+            _ => "biases and norms",
+        };
+        let format = tensor.format.to_string();
+        let at = sizes
+            .iter()
+            .position(|s| s.kind == kind && s.format == format)
+            .unwrap_or_else(|| {
+                sizes.push(Size {
+                    kind,
+                    format,
+                    tensors: 0,
+                    parameters: 0,
+                    bytes: 0,
+                });
+                sizes.len() - 1
+            });
+        sizes[at].tensors += 1;
+        sizes[at].parameters += parameters(tensor);
+        sizes[at].bytes += tensor.length;
+    }
+    sizes
+}
+
+impl<'a> From<&'a TensorInfo> for TensorRecord<'a> {
+    fn from(tensor: &'a TensorInfo) -> Self {
+        Self {
+            name: &tensor.name,
+            format: TensorFormat::to_string(&tensor.format),
+            rows: tensor.rows,
+            columns: tensor.columns,
+            bytes: tensor.length,
+        }
+    }
+}
+
+impl Info<'_> {
+    fn write(&self, out: &mut impl Write) -> Result<()> {
+        let c = self.config;
+        let mut row = |name: &str, value: String| writeln!(out, "{name:<14} {value}");
+        row("file", format!("{} ({})", self.file, megabytes(self.bytes)))?;
+        row("fingerprint", self.fingerprint.clone())?;
+        row(
+            "architecture",
+            format!("{:?}, {}", c.architecture, c.head).to_lowercase(),
+        )?;
+        row(
+            "parameters",
+            format!("{:.1} M", self.parameters as f64 / 1e6),
+        )?;
+        row("quantization", c.quantization.clone())?;
+        row(
+            "layers",
+            format!(
+                "{} of hidden size {}, {} heads, feed-forward {}",
+                c.num_hidden_layers, c.hidden_size, c.num_attention_heads, c.intermediate_size
+            ),
+        )?;
+        row("vocabulary", format!("{} tokens", c.vocab_size))?;
+        row(
+            "longest text",
+            format!("{} tokens, the special ones included", self.max_tokens),
+        )?;
+        let p = self.provenance;
+        let revision = p
+            .revision
+            .as_deref()
+            .map(|r| format!(", revision {r}"))
+            .unwrap_or_default();
+        row("source", format!("{}{revision}", p.source))?;
+        for file in &p.weights {
+            row(
+                "",
+                format!(
+                    "{} ({}), sha256 {}",
+                    file.file,
+                    megabytes(file.bytes),
+                    file.sha256
+                ),
+            )?;
+        }
+        row("converter", p.converter.clone())?;
+        writeln!(
+            out,
+            "\n{:<18} {:<6} {:>7} {:>12} {:>10} {:>6}",
+            "tensors", "format", "count", "parameters", "size", "bits"
+        )?;
+        for size in &self.sizes {
+            let bits = size.bytes as f64 * 8.0 / size.parameters as f64;
+            writeln!(
+                out,
+                "{:<18} {:<6} {:>7} {:>12} {:>10} {bits:>6.2}",
+                size.kind,
+                size.format,
+                size.tensors,
+                size.parameters,
+                megabytes(size.bytes)
+            )?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,41 @@
+//! RoBERTa on a device: one quantized file, hand-written kernels, the same bits on every instruction set.
+//!
+//! A [`Model`] is a mapped file, with its tokenizer; it can be shared by threads. A [`Session`] computes with it: it
+//! owns the threads and the memory for it. The answer to a text doesn't depend on the instruction set, the number of
+//! threads, or the texts that are computed with it.
+//!
+//! ```
+//! # #[cfg(feature = "demo-model")] {
+//! use rq::{FillOptions, Model, Session, SessionOptions};
+//!
+//! let model = Model::demo()?;
+//! let mut session = Session::new(&model, &SessionOptions::default())?;
+//! let masks = session.fill("She opened the <mask> and walked into the garden.", &FillOptions::default())?;
+//! assert_eq!(masks[0][0].token_str, " door");
+//! # }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod attention;
+mod batch;
+mod encoder;
+mod error;
+mod fill;
+mod head;
+mod model;
+mod session;
+mod tokenizer;
+mod weights;
+mod workspace;
+
+pub use batch::Batch;
+pub use encoder::Rows;
+pub use error::Error;
+pub use fill::{Fill, FillOptions, TargetWarning, Targets};
+pub use model::Model;
+pub use rq_format as format;
+pub use rq_kernels::isa::{ISA_VARIABLE, Isa};
+pub use session::{Session, SessionOptions};
+pub use tokenizer::{Encoding, Tokenizer};

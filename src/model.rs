@@ -1,0 +1,65 @@
+//! A model: its file, mapped or in memory, and its tokenizer.
+
+use crate::error::Error;
+use crate::tokenizer::Tokenizer;
+use rq_format::{Config, ModelFile};
+use std::borrow::Cow;
+use std::path::Path;
+
+/// A model that can be computed with. It is immutable, and can be shared by threads.
+#[derive(Debug)]
+pub struct Model {
+    file: ModelFile,
+    tokenizer: Tokenizer,
+}
+
+impl Model {
+    /// Maps a file. Weights are neither copied nor read: they become resident as they are used.
+    ///
+    /// # Errors
+    /// When the file can't be opened, its structure isn't sound, or its tokenizer can't be used.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
+        Self::new(ModelFile::open(path)?)
+    }
+
+    /// Takes the bytes of a file. Static bytes that are aligned to 64 are used in place; others are copied once.
+    ///
+    /// # Errors
+    /// When the structure isn't sound, or the tokenizer can't be used.
+    pub fn from_bytes(bytes: impl Into<Cow<'static, [u8]>>) -> Result<Self, Error> {
+        Self::new(ModelFile::from_bytes(bytes)?)
+    }
+
+    /// The embedded model: a small English RoBERTa with at most 128 tokens, to try things with. It is not
+    /// RoBERTa-large, and its words show it.
+    ///
+    /// # Errors
+    /// None in a sound build.
+    #[cfg(feature = "demo-model")]
+    pub fn demo() -> Result<Self, Error> {
+        #[repr(C, align(64))]
+        struct Aligned<T: ?Sized>(T);
+        static DEMO: &Aligned<[u8]> = &Aligned(*include_bytes!("demo-model.rq"));
+        Self::from_bytes(&DEMO.0)
+    }
+
+    fn new(file: ModelFile) -> Result<Self, Error> {
+        let tokenizer = Tokenizer::new(file.tokenizer()?, file.config())?;
+        Ok(Self { file, tokenizer })
+    }
+
+    /// The file, with its provenance and tensors.
+    pub fn file(&self) -> &ModelFile {
+        &self.file
+    }
+
+    /// The architecture.
+    pub fn config(&self) -> &Config {
+        self.file.config()
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+}

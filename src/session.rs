@@ -1,0 +1,198 @@
+//! A session: the threads, the instruction set and the memory with which a model computes.
+
+use crate::batch::Batch;
+use crate::encoder::{Compute, Rows};
+use crate::error::Error;
+use crate::model::Model;
+use crate::weights::{Encoder, LmHead};
+use crate::workspace::Workspace;
+use rq_kernels::isa::{ISA_VARIABLE, Isa};
+use rq_kernels::kernels::{self, Kernels};
+use rq_kernels::lanes::{LANES, Lanes, as_floats, panels_for};
+use rq_kernels::threads::Threads;
+
+/// How a session computes. None of it changes an answer.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SessionOptions {
+    /// Threads; the number of processors by default. One means that no thread is started.
+    pub threads: Option<usize>,
+    /// The instruction set; `RQ_ISA` or else the best that the machine has by default.
+    pub isa: Option<Isa>,
+}
+
+/// Computes with a model, one call at a time.
+pub struct Session<'m> {
+    model: &'m Model,
+    encoder: Encoder<'m>,
+    lm_head: LmHead<'m>,
+    kernels: &'static dyn Kernels,
+    threads: Threads,
+    workspace: Workspace,
+}
+
+impl<'m> Session<'m> {
+    /// Starts the threads. Memory is taken as texts ask for it.
+    ///
+    /// # Errors
+    /// When the instruction set isn't available, or the threads can't be started.
+    pub fn new(model: &'m Model, options: &SessionOptions) -> Result<Self, Error> {
+        let kernels = match (options.isa, std::env::var(ISA_VARIABLE)) {
+            (Some(isa), _) => kernels::kernels(isa)?,
+            (None, Ok(name)) if !name.is_empty() => kernels::kernels(name.parse()?)?,
+            _ => kernels::best(),
+        };
+        let count = options
+            .threads
+            .unwrap_or_else(|| {
+                std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+            })
+            .max(1);
+        let threads = Threads::new(count).map_err(|source| Error::Threads { count, source })?;
+        Ok(Self {
+            model,
+            encoder: Encoder::find(model.file())?,
+            lm_head: LmHead::find(model.file())?,
+            kernels,
+            workspace: Workspace::new(threads.count()),
+            threads,
+        })
+    }
+
+    /// The model.
+    pub fn model(&self) -> &'m Model {
+        self.model
+    }
+
+    /// The instruction set that computes.
+    pub fn isa(&self) -> Isa {
+        self.kernels.isa()
+    }
+
+    /// The threads that compute.
+    pub fn threads(&self) -> usize {
+        self.threads.count()
+    }
+
+    /// The last hidden states of the wanted rows of a batch: `rows` x hidden_size floats, row after row.
+    ///
+    /// # Errors
+    /// When a token isn't in the vocabulary, or a sequence is longer than the model's positions.
+    ///
+    /// # Panics
+    /// When the wanted rows aren't ascending rows of the batch.
+    pub fn hidden_states(&mut self, batch: &Batch, rows: Rows<'_>) -> Result<Vec<f32>, Error> {
+        let config = self.model.config();
+        let count = self.encode(batch, rows)?;
+        let panels = panels_for(config.hidden_size);
+        let hidden = &self.workspace.hidden[..count * panels];
+        let rows = hidden.chunks(panels);
+        Ok(rows
+            .flat_map(|row| &as_floats(row)[..config.hidden_size])
+            .copied()
+            .collect())
+    }
+
+    /// The logits of the wanted rows of a batch: `rows` x vocab_size floats, row after row.
+    ///
+    /// # Errors
+    /// As [`Session::hidden_states`].
+    ///
+    /// # Panics
+    /// As [`Session::hidden_states`].
+    pub fn logits(&mut self, batch: &Batch, rows: Rows<'_>) -> Result<Vec<f32>, Error> {
+        let vocab_size = self.model.config().vocab_size;
+        self.with_logits(batch, rows, |_, logits, rows| {
+            let mut all = Vec::with_capacity(rows * vocab_size);
+            for row in 0..rows {
+                let panels = logits[row..].iter().step_by(rows);
+                all.extend(panels.flat_map(|lanes| lanes.0).take(vocab_size));
+            }
+            all
+        })
+    }
+
+    /// The probability of each vocabulary entry at the wanted rows of a batch, one row after the other to `f`.
+    pub(crate) fn probabilities(
+        &mut self,
+        batch: &Batch,
+        rows: &[usize],
+        mut f: impl FnMut(&[f32]) + Send,
+    ) -> Result<(), Error> {
+        let vocab_size = self.model.config().vocab_size;
+        self.with_logits(batch, Rows::Only(rows), |kernels, logits, rows| {
+            let mut row_logits = vec![Lanes::ZERO; logits.len() / rows];
+            for row in 0..rows {
+                for (to, from) in row_logits
+                    .iter_mut()
+                    .zip(logits[row..].iter().step_by(rows))
+                {
+                    *to = *from;
+                }
+                let mut inverse_sum = [0.0];
+                kernels.softmax(&mut row_logits, vocab_size, 1.0, &mut inverse_sum);
+                for lanes in &mut row_logits {
+                    let scaled: [f32; LANES] = lanes.0.map(|x| x * inverse_sum[0]);
+                    lanes.0 = scaled;
+                }
+                f(&as_floats(&row_logits)[..vocab_size]);
+            }
+        })
+    }
+
+    fn with_logits<R: Send>(
+        &mut self,
+        batch: &Batch,
+        rows: Rows<'_>,
+        f: impl FnOnce(&dyn Kernels, &[Lanes], usize) -> R + Send,
+    ) -> Result<R, Error> {
+        let count = self.encode(batch, rows)?;
+        let compute = Compute {
+            kernels: self.kernels,
+            threads: &self.threads,
+        };
+        let (config, head, workspace) = (self.model.config(), &self.lm_head, &mut self.workspace);
+        Ok(self.threads.run(|| {
+            let logits = match count {
+                0 => &[],
+                _ => compute.lm_head(head, config, count, workspace),
+            };
+            f(compute.kernels, logits, count)
+        }))
+    }
+
+    fn encode(&mut self, batch: &Batch, rows: Rows<'_>) -> Result<usize, Error> {
+        let config = self.model.config();
+        let vocab_size = config.vocab_size;
+        if let Some(&token) = batch.ids().iter().find(|&&id| id as usize >= vocab_size) {
+            return Err(Error::TokenRange { token, vocab_size });
+        }
+        let limit = config.max_tokens();
+        if let Some(tokens) = batch.sequences().map(|s| s.len()).find(|&len| len > limit) {
+            return Err(Error::TooLong { tokens, limit });
+        }
+        if let Rows::Only(rows) = rows {
+            let ascending = rows.windows(2).all(|w| w[0] < w[1]);
+            assert!(
+                ascending && rows.last().is_none_or(|&r| r < batch.ids().len()),
+                "ascending rows of the batch"
+            );
+        }
+        let compute = Compute {
+            kernels: self.kernels,
+            threads: &self.threads,
+        };
+        let (encoder, workspace) = (&self.encoder, &mut self.workspace);
+        Ok(self
+            .threads
+            .run(|| compute.encode(encoder, config, batch, rows, workspace)))
+    }
+}
+
+impl std::fmt::Debug for Session<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session")
+            .field("isa", &self.isa())
+            .field("threads", &self.threads())
+            .finish_non_exhaustive()
+    }
+}

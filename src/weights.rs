@@ -1,0 +1,132 @@
+//! The weights of a model as the encoder uses them: views into its file, found by name once.
+
+use crate::error::Error;
+use rq_format::{Config, ModelFile};
+use rq_kernels::Gelu;
+use rq_kernels::lanes::Lanes;
+use rq_kernels::packed::PackedMatrix;
+
+/// A matrix and its bias.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Linear<'a> {
+    pub(crate) weight: PackedMatrix<'a>,
+    /// A vector a panel.
+    pub(crate) bias: &'a [Lanes],
+}
+
+/// The parameters of a layer normalization.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Norm<'a> {
+    pub(crate) weight: &'a [Lanes],
+    pub(crate) bias: &'a [Lanes],
+}
+
+/// One encoder layer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Layer<'a> {
+    pub(crate) qkv: Linear<'a>,
+    pub(crate) attention_output: Linear<'a>,
+    pub(crate) attention_norm: Norm<'a>,
+    pub(crate) ffn_up: Linear<'a>,
+    pub(crate) ffn_down: Linear<'a>,
+    pub(crate) ffn_norm: Norm<'a>,
+}
+
+/// The embeddings and the encoder.
+#[derive(Clone, Debug)]
+pub(crate) struct Encoder<'a> {
+    pub(crate) word_embeddings: PackedMatrix<'a>,
+    pub(crate) position_embeddings: &'a [Lanes],
+    /// The row of token type 0, the only one that RoBERTa uses.
+    pub(crate) token_type: &'a [Lanes],
+    pub(crate) norm: Norm<'a>,
+    pub(crate) layers: Vec<Layer<'a>>,
+}
+
+/// The masked language modelling head.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LmHead<'a> {
+    pub(crate) dense: Linear<'a>,
+    pub(crate) norm: Norm<'a>,
+    pub(crate) decoder: Linear<'a>,
+}
+
+/// Finds tensors by name.
+struct Finder<'a> {
+    file: &'a ModelFile,
+}
+
+impl<'a> Finder<'a> {
+    fn linear(&self, name: &str) -> Result<Linear<'a>, Error> {
+        self.linear_of(&format!("{name}.weight"), &format!("{name}.bias"))
+    }
+
+    fn linear_of(&self, weight: &str, bias: &str) -> Result<Linear<'a>, Error> {
+        let weight = self.file.packed(weight)?;
+        Ok(Linear {
+            weight,
+            bias: self.file.lanes(bias, 1, weight.rows())?,
+        })
+    }
+
+    fn norm(&self, name: &str, width: usize) -> Result<Norm<'a>, Error> {
+        Ok(Norm {
+            weight: self.file.lanes(&format!("{name}.weight"), 1, width)?,
+            bias: self.file.lanes(&format!("{name}.bias"), 1, width)?,
+        })
+    }
+}
+
+impl<'a> Encoder<'a> {
+    pub(crate) fn find(file: &'a ModelFile) -> Result<Self, Error> {
+        let (find, config) = (Finder { file }, file.config());
+        let hidden = config.hidden_size;
+        let layers = (0..config.num_hidden_layers)
+            .map(|n| {
+                Ok(Layer {
+                    qkv: find.linear(&format!("layers.{n}.attention.qkv"))?,
+                    attention_output: find.linear(&format!("layers.{n}.attention.output"))?,
+                    attention_norm: find.norm(&format!("layers.{n}.attention.norm"), hidden)?,
+                    ffn_up: find.linear(&format!("layers.{n}.ffn.up"))?,
+                    ffn_down: find.linear(&format!("layers.{n}.ffn.down"))?,
+                    ffn_norm: find.norm(&format!("layers.{n}.ffn.norm"), hidden)?,
+                })
+            })
+            .collect::<Result<_, Error>>()?;
+        Ok(Self {
+            word_embeddings: file.packed("embeddings.word")?,
+            position_embeddings: file.lanes(
+                "embeddings.position",
+                config.max_position_embeddings,
+                hidden,
+            )?,
+            token_type: file.lanes("embeddings.token_type", config.type_vocab_size, hidden)?,
+            norm: find.norm("embeddings.norm", hidden)?,
+            layers,
+        })
+    }
+}
+
+impl<'a> LmHead<'a> {
+    pub(crate) fn find(file: &'a ModelFile) -> Result<Self, Error> {
+        let (find, config) = (Finder { file }, file.config());
+        let decoder = if config.tie_word_embeddings {
+            "embeddings.word"
+        } else {
+            "lm_head.decoder.weight"
+        };
+        Ok(Self {
+            dense: find.linear("lm_head.dense")?,
+            norm: find.norm("lm_head.norm", config.hidden_size)?,
+            decoder: find.linear_of(decoder, "lm_head.decoder.bias")?,
+        })
+    }
+}
+
+/// The activation function of a configuration.
+pub(crate) fn gelu(config: &Config) -> Gelu {
+    match config.hidden_act {
+        rq_format::HiddenAct::Gelu => Gelu::Erf,
+        _ => Gelu::Tanh,
+    }
+}
