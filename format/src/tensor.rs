@@ -341,9 +341,9 @@ pub(crate) fn check_values(
     };
     let blocks = bytes.len() / (block.code_bytes() + size_of::<Scales>());
     let (codes, scales) = bytes.split_at(blocks * block.code_bytes());
-    if block == BlockFormat::Q8
-        && let Some(offset) = codes.iter().position(|&b| b == 0)
-    {
+    // `contains` searches bytes many at a time, `position` one by one.
+    if block == BlockFormat::Q8 && codes.contains(&0) {
+        let offset = codes.iter().position(|&b| b == 0).unwrap_or_default();
         return fail(offset, "the code -128");
     }
     let blocks_per_panel = blocks / panels_for(rows);

@@ -16,6 +16,10 @@ use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 use xxhash_rust::xxh3::xxh3_64;
 
+/// Where the sections that depend on the tensors are in the table.
+const DIRECTORY: usize = Section::TensorDirectory as usize - 1;
+const DATA: usize = Section::TensorData as usize - 1;
+
 /// Writes a model's file.
 ///
 /// Until [`Writer::finish`], what is written is a temporary file in the destination's directory; a file that was at
@@ -64,7 +68,7 @@ impl Writer {
             record.checksum = xxh3_64(bytes);
         }
         let directory_len = (tensors.len() * TENSOR_RECORD_LEN) as u64;
-        sections[3] = place(Section::TensorDirectory, &mut end, directory_len)?;
+        sections[DIRECTORY] = place(Section::TensorDirectory, &mut end, directory_len)?;
         let directory = lay_out(tensors, end)?;
         directory.check_against(config)?;
         let data_end = directory
@@ -72,7 +76,7 @@ impl Writer {
             .last()
             .map_or(end, |t| t.offset + t.length);
         let data_len = data_end - end.next_multiple_of(ALIGNMENT as u64);
-        sections[4] = place(Section::TensorData, &mut end, data_len)?;
+        sections[DATA] = place(Section::TensorData, &mut end, data_len)?;
 
         let error = |source| io_error("create", path, source);
         if path.is_dir() {
@@ -175,8 +179,8 @@ impl Writer {
         }
         let records = self.directory.tensors.iter().flat_map(TensorInfo::encode);
         let directory: Vec<u8> = records.collect();
-        self.sections[3].checksum = xxh3_64(&directory);
-        self.write_at(self.sections[3].offset, &directory)?;
+        self.sections[DIRECTORY].checksum = xxh3_64(&directory);
+        self.write_at(self.sections[DIRECTORY].offset, &directory)?;
         let (header, fingerprint) = Header::encode(&self.sections);
         self.write_at(0, &header)?;
 
@@ -194,7 +198,7 @@ impl Writer {
         // The new name is durable once its directory is. Some file systems can't say, and the file is whole either way.
         let _ = File::open(directory_of(&path)).and_then(|directory| directory.sync_all());
         Ok(Written {
-            bytes: sections[SECTIONS - 1].end(),
+            bytes: sections[DATA].end(),
             fingerprint,
         })
     }

@@ -262,22 +262,6 @@ fn the_data_section_has_no_checksum() {
     );
 }
 
-/// The tiny model with another configuration.
-fn with_config(change: impl Fn(String) -> String) -> Edit {
-    let good = edit();
-    let section = |kind: usize| {
-        let len = good.get(good.section(kind) + 16) as usize;
-        &good.0[good.start(kind)..][..len]
-    };
-    let json = change(String::from_utf8(section(1).to_vec()).unwrap());
-    Edit(assemble(
-        json.as_bytes(),
-        section(2),
-        section(3),
-        &specs(&config()),
-    ))
-}
-
 #[test]
 fn json() {
     for json in [

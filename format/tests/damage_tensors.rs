@@ -3,7 +3,7 @@
 mod common;
 
 use common::*;
-use rq_format::{FormatError, Place, TensorFormat};
+use rq_format::{FormatError, Place, TensorFormat, TensorSpec};
 use xxhash_rust::xxh3::xxh3_64;
 
 #[test]
@@ -153,33 +153,26 @@ fn missing_and_unexpected_tensors() {
         edit().bytes(record, b"embeddings.norm.bogus").seal(),
         FormatError::MissingTensor { name } if name == "embeddings.norm.bias"
     );
-    let mut specs = specs(&config());
-    let mut extra = specs[4].clone();
-    extra.name = "pooler.bias".into();
-    specs.push(extra);
-    let good = edit();
-    let json = &good.0[good.start(1)..][..good.get(good.section(1) + 16) as usize];
-    let provenance = &good.0[good.start(2)..][..good.get(good.section(2) + 16) as usize];
+    let extra = with_tensors(|tensors| {
+        let name = "pooler.bias".into();
+        tensors.push(TensorSpec {
+            name,
+            ..tensors[4].clone()
+        });
+    });
     refused!(
-        Edit(assemble(json, provenance, TOKENIZER, &specs)),
+        extra,
         FormatError::UnexpectedTensor { name } if name == "pooler.bias"
     );
 }
 
 #[test]
 fn wrong_shape_and_wrong_format() {
-    let good = edit();
-    let json = &good.0[good.start(1)..][..good.get(good.section(1) + 16) as usize];
-    let provenance = &good.0[good.start(2)..][..good.get(good.section(2) + 16) as usize];
-    let mut shape = specs(&config());
-    shape[1].rows += 1;
     refused!(
-        Edit(assemble(json, provenance, TOKENIZER, &shape)),
+        with_tensors(|tensors| tensors[1].rows += 1),
         FormatError::Shape { name, expected: (6, 32), found: (7, 32) } if name == "embeddings.position"
     );
-    let mut floats = specs(&config());
-    floats[0].format = TensorFormat::F32;
-    let floats = Edit(assemble(json, provenance, TOKENIZER, &floats));
+    let floats = with_tensors(|tensors| tensors[0].format = TensorFormat::F32);
     refused!(
         floats,
         FormatError::FormatNotAllowed {
@@ -191,10 +184,8 @@ fn wrong_shape_and_wrong_format() {
         floats.error().to_string(),
         "the tensor `embeddings.word` is in f32; embeddings are in q8 or q4"
     );
-    let mut blocks = specs(&config());
-    blocks[3].format = TensorFormat::Q4;
     refused!(
-        Edit(assemble(json, provenance, TOKENIZER, &blocks)),
+        with_tensors(|tensors| tensors[3].format = TensorFormat::Q4),
         FormatError::FormatNotAllowed {
             found: TensorFormat::Q4,
             ..

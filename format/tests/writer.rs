@@ -253,6 +253,12 @@ fn what_no_reader_would_take_is_not_written() {
         Err(FormatError::Provenance(ProvenanceError::NoSource))
     ));
     origin = provenance();
+    origin.converter.clear();
+    assert!(matches!(
+        Writer::create(&path, &config, &origin, TOKENIZER, &good),
+        Err(FormatError::Provenance(ProvenanceError::NoConverter))
+    ));
+    origin = provenance();
     origin
         .quantization
         .insert("notes".into(), "x".repeat(1 << 20));

@@ -226,6 +226,12 @@ impl Edit {
         self.get(self.section(kind) + 8) as usize
     }
 
+    /// The bytes of a section.
+    pub(crate) fn content(&self, kind: usize) -> &[u8] {
+        let len = self.get(self.section(kind) + 16) as usize;
+        &self.0[self.start(kind)..][..len]
+    }
+
     /// Where the record of a tensor is.
     pub(crate) fn tensor(&self, index: usize) -> usize {
         self.start(4) + index * TENSOR_RECORD
@@ -262,6 +268,31 @@ impl Edit {
 /// The tiny model, to be changed.
 pub(crate) fn edit() -> Edit {
     Edit(good())
+}
+
+/// The tiny model with another configuration, whatever that says.
+pub(crate) fn with_config(change: impl Fn(String) -> String) -> Edit {
+    let good = edit();
+    let json = change(String::from_utf8(good.content(1).to_vec()).unwrap());
+    Edit(assemble(
+        json.as_bytes(),
+        good.content(2),
+        good.content(3),
+        &specs(&config()),
+    ))
+}
+
+/// The tiny model with other tensors, whatever those are.
+pub(crate) fn with_tensors(change: impl Fn(&mut Vec<TensorSpec>)) -> Edit {
+    let good = edit();
+    let mut tensors = specs(&config());
+    change(&mut tensors);
+    Edit(assemble(
+        good.content(1),
+        good.content(2),
+        good.content(3),
+        &tensors,
+    ))
 }
 
 /// Everything that reads bytes, until the first error.
