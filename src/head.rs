@@ -1,12 +1,12 @@
 //! The masked language modelling head: dense, activation, LayerNorm, and the decoder over the vocabulary.
 
 use crate::encoder::Compute;
-use crate::weights::{LmHead, gelu};
+use crate::weights::LmHead;
 use crate::workspace::{Workspace, take};
 use rq_format::Config;
-use rq_kernels::BLOCK;
 use rq_kernels::activation::Activations;
 use rq_kernels::lanes::{Lanes, panels_for};
+use rq_kernels::{BLOCK, Gelu};
 
 impl Compute<'_> {
     /// The logits of the first `rows` hidden states, panel-major: `[vocab_size / 16][rows]`.
@@ -37,7 +37,8 @@ impl Compute<'_> {
             &Activations::row_major(acts, blocks),
             dense,
         );
-        self.kernels.gelu(gelu(config), dense);
+        // The exact form, whatever the encoder's activation function is.
+        self.kernels.gelu(Gelu::Erf, dense);
         let dense = &*dense;
         self.rows(config, hidden, acts, |row, lanes| {
             for (x, y) in lanes.iter_mut().zip(dense[row..].iter().step_by(rows)) {

@@ -56,8 +56,13 @@ pub(crate) fn panel_product<C, B: BlockProduct<C>>(
             let (tiles, rest) = out.as_chunks_mut::<TILE>();
             let mut token = first;
             for tile in tiles {
-                let acts = std::array::from_fn(|i| acts.get(block, token + i));
-                B::accumulate::<TILE>(&decoded, acts, tile);
+                let four = [
+                    acts.get(block, token),
+                    acts.get(block, token + 1),
+                    acts.get(block, token + 2),
+                    acts.get(block, token + 3),
+                ];
+                B::accumulate::<TILE>(&decoded, four, tile);
                 token += TILE;
             }
             for tile in rest.as_chunks_mut::<1>().0 {

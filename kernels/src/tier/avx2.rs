@@ -153,7 +153,7 @@ pub(crate) struct DecodedQ4 {
     scales: F32x16,
 }
 
-/// What is added to a q4 level to make it unsigned.
+/// What is added to a q4 level to make it unsigned: a quarter of what the activation's offset takes off.
 const Q4_OFFSET: i8 = 32;
 /// The levels, unsigned.
 const Q4_TABLE: [i8; 16] = {
@@ -182,8 +182,11 @@ fn halves(bytes: &[u8; GROUP_BYTES]) -> [__m256i; 2] {
 #[inline(always)]
 fn load_scales(scales: &Scales) -> F32x16 {
     let (halves, _) = scales.as_chunks::<8>();
-    let half = |s: &[half::f16; 8]| avx2!(_mm256_cvtph_ps(_mm_loadu_si128(s.as_ptr().cast())));
-    F32x16(half(&halves[0]), half(&halves[1]))
+    avx2!({
+        let low = _mm_loadu_si128(halves[0].as_ptr().cast());
+        let high = _mm_loadu_si128(halves[1].as_ptr().cast());
+        F32x16(_mm256_cvtph_ps(low), _mm256_cvtph_ps(high))
+    })
 }
 
 /// out = fma(dots, scales * scale of the activation, out)
@@ -202,13 +205,21 @@ impl BlockProduct<CodesQ8> for Product {
 
     #[inline(always)]
     fn decode(codes: &CodesQ8, scales: &Scales) -> DecodedQ8 {
-        let flip = avx2!(_mm256_set1_epi8(-128));
+        let mut signed = avx2!([[_mm256_setzero_si256(); 2]; GROUPS]);
+        let mut absolute = signed;
         let (groups, _) = codes.as_chunks::<GROUP_BYTES>();
-        let codes: [[__m256i; 2]; GROUPS] =
-            std::array::from_fn(|j| halves(&groups[j]).map(|x| avx2!(_mm256_xor_si256(x, flip))));
-        let absolute = codes.map(|group| group.map(|x| avx2!(_mm256_abs_epi8(x))));
+        for j in 0..GROUPS {
+            let halves = halves(&groups[j]);
+            for h in 0..2 {
+                avx2!({
+                    let code = _mm256_xor_si256(halves[h], _mm256_set1_epi8(-128));
+                    signed[j][h] = code;
+                    absolute[j][h] = _mm256_abs_epi8(code);
+                })
+            }
+        }
         DecodedQ8 {
-            codes,
+            codes: signed,
             absolute,
             scales: load_scales(scales),
         }
@@ -250,18 +261,18 @@ impl BlockProduct<CodesQ4> for Product {
             (_mm256_broadcastsi128_si256(table), _mm256_set1_epi8(15))
         });
         let (groups, _) = codes.as_chunks::<GROUP_BYTES>();
-        let levels = std::array::from_fn(|j| {
-            halves(&groups[j % (GROUPS / 2)]).map(|x| {
+        let mut levels = avx2!([[_mm256_setzero_si256(); 2]; GROUPS]);
+        for j in 0..GROUPS / 2 {
+            let halves = halves(&groups[j]);
+            for h in 0..2 {
                 avx2!({
-                    let x = if j < GROUPS / 2 {
-                        x
-                    } else {
-                        _mm256_srli_epi16::<4>(x)
-                    };
-                    _mm256_shuffle_epi8(table, _mm256_and_si256(x, mask))
+                    let low = _mm256_and_si256(halves[h], mask);
+                    let high = _mm256_and_si256(_mm256_srli_epi16::<4>(halves[h]), mask);
+                    levels[j][h] = _mm256_shuffle_epi8(table, low);
+                    levels[j + GROUPS / 2][h] = _mm256_shuffle_epi8(table, high);
                 })
-            })
-        });
+            }
+        }
         DecodedQ4 {
             levels,
             scales: load_scales(scales),
@@ -275,16 +286,20 @@ impl BlockProduct<CodesQ4> for Product {
         out: &mut [Lanes; N],
     ) {
         let ones = avx2!(_mm256_set1_epi16(1));
-        // offset is -128 * sum; a level carries 32 too much.
-        let mut dots: [[__m256i; 2]; N] = acts
-            .map(|act| avx2!([_mm256_set1_epi32(act.offset / (128 / i32::from(Q4_OFFSET))); 2]));
+        // The offset is -128 * sum; a level carries 32 too much, a quarter of that.
+        let mut dots = avx2!([[_mm256_setzero_si256(); 2]; N]);
+        for n in 0..N {
+            let start = avx2!(_mm256_srai_epi32::<2>(_mm256_set1_epi32(acts[n].offset)));
+            dots[n] = [start, start];
+        }
         for j in (0..GROUPS).step_by(2) {
             for n in 0..N {
-                let x = [j, j + 1].map(|j| avx2!(_mm256_set1_epi32(group_word(&acts[n].codes, j))));
+                let x0 = avx2!(_mm256_set1_epi32(group_word(&acts[n].codes, j)));
+                let x1 = avx2!(_mm256_set1_epi32(group_word(&acts[n].codes, j + 1)));
                 for h in 0..2 {
                     dots[n][h] = avx2!({
-                        let a = _mm256_maddubs_epi16(decoded.levels[j][h], x[0]);
-                        let b = _mm256_maddubs_epi16(decoded.levels[j + 1][h], x[1]);
+                        let a = _mm256_maddubs_epi16(decoded.levels[j][h], x0);
+                        let b = _mm256_maddubs_epi16(decoded.levels[j + 1][h], x1);
                         _mm256_add_epi32(
                             dots[n][h],
                             _mm256_madd_epi16(_mm256_add_epi16(a, b), ones),

@@ -143,7 +143,10 @@ fn accumulate<const N: usize>(
     acts: [&ActivationBlock; N],
     out: &mut [Lanes; N],
 ) {
-    let mut dots: [__m512i; N] = acts.map(|act| avx512!(_mm512_set1_epi32(act.offset)));
+    let mut dots = avx512!([_mm512_setzero_si512(); N]);
+    for n in 0..N {
+        dots[n] = avx512!(_mm512_set1_epi32(acts[n].offset));
+    }
     for j in 0..GROUPS {
         for n in 0..N {
             dots[n] = avx512!({
@@ -165,9 +168,13 @@ impl BlockProduct<CodesQ8> for Product {
 
     #[inline(always)]
     fn decode(codes: &CodesQ8, scales: &Scales) -> Decoded {
-        let (groups, _) = codes.as_chunks::<GROUP_BYTES>();
+        let (codes, _) = codes.as_chunks::<GROUP_BYTES>();
+        let mut groups = avx512!([_mm512_setzero_si512(); GROUPS]);
+        for j in 0..GROUPS {
+            groups[j] = load64(&codes[j]);
+        }
         Decoded {
-            groups: std::array::from_fn(|j| load64(&groups[j])),
+            groups,
             scales: load_scales(scales),
         }
     }
@@ -191,18 +198,16 @@ impl BlockProduct<CodesQ4> for Product {
             let table = _mm_loadu_si128(Q4_TABLE.as_ptr().cast());
             (_mm512_broadcast_i32x4(table), _mm512_set1_epi8(15))
         });
-        let (groups, _) = codes.as_chunks::<GROUP_BYTES>();
-        let groups = std::array::from_fn(|j| {
-            let x = load64(&groups[j % (GROUPS / 2)]);
+        let (codes, _) = codes.as_chunks::<GROUP_BYTES>();
+        let mut groups = avx512!([_mm512_setzero_si512(); GROUPS]);
+        for j in 0..GROUPS / 2 {
+            let x = load64(&codes[j]);
             avx512!({
-                let x = if j < GROUPS / 2 {
-                    x
-                } else {
-                    _mm512_srli_epi16::<4>(x)
-                };
-                _mm512_shuffle_epi8(table, _mm512_and_si512(x, mask))
+                let high = _mm512_and_si512(_mm512_srli_epi16::<4>(x), mask);
+                groups[j] = _mm512_shuffle_epi8(table, _mm512_and_si512(x, mask));
+                groups[j + GROUPS / 2] = _mm512_shuffle_epi8(table, high);
             })
-        });
+        }
         Decoded {
             groups,
             scales: load_scales(scales),
