@@ -51,7 +51,7 @@ impl fmt::Display for Head {
     }
 }
 
-/// The function between the two products of a feed-forward layer, and in the head of a masked language model.
+/// The function between the two products of a feed-forward layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]

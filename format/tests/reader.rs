@@ -1,0 +1,143 @@
+//! Files come back as they were written, wherever their bytes are.
+
+mod common;
+
+use common::*;
+use rq_format::{FormatError, ModelFile, TensorFormat};
+use rq_kernels::lanes::as_floats;
+use rq_kernels::packed::BlockFormat;
+
+/// Checks everything that the tiny model says.
+fn check(model: &ModelFile) {
+    assert_eq!(model.config(), &config());
+    assert_eq!(model.provenance(), &provenance());
+    assert_eq!(model.tokenizer().unwrap(), TOKENIZER);
+    let specs = specs(&config());
+    assert_eq!(model.tensors().len(), specs.len());
+    for (tensor, spec) in model.tensors().iter().zip(&specs) {
+        assert_eq!(tensor.name, spec.name);
+        let bytes = model.tensor_bytes(&spec.name).unwrap();
+        assert_eq!(bytes, content(spec), "{}", spec.name);
+        match spec.format.block() {
+            Some(format) => {
+                let packed = model.packed(&spec.name).unwrap();
+                assert_eq!(packed.format(), format);
+                assert_eq!((packed.rows(), packed.columns()), (spec.rows, spec.columns));
+            }
+            None => {
+                let lanes = model.lanes(&spec.name, spec.rows, spec.columns).unwrap();
+                assert_eq!(lanes.len(), spec.rows * spec.columns.div_ceil(16));
+                let floats = as_floats(lanes).iter().flat_map(|x| x.to_le_bytes());
+                assert!(floats.eq(bytes.iter().copied()));
+            }
+        }
+    }
+    let mut seen = Vec::new();
+    let report = model
+        .verify_with(|p| seen.push((p.tensor.name.clone(), p.done, p.total)))
+        .unwrap();
+    assert_eq!(report.tensors, specs.len());
+    assert_eq!(report.bytes, model.file_len());
+    assert_eq!(report.fingerprint, model.fingerprint());
+    assert!(seen.iter().map(|s| &s.0).eq(specs.iter().map(|s| &s.name)));
+    let (_, done, total) = seen.last().unwrap();
+    assert_eq!(done, total);
+}
+
+#[test]
+fn a_file_by_hand_and_one_by_the_writer_are_the_same() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("model.rq");
+    write(&path).unwrap();
+    let written = std::fs::read(&path).unwrap();
+    let differs = written.iter().zip(&good()).position(|(a, b)| a != b);
+    assert_eq!((written.len(), differs), (good().len(), None));
+    write(&path).unwrap();
+    assert!(std::fs::read(&path).unwrap() == written);
+}
+
+#[test]
+fn a_mapped_file_comes_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("model.rq");
+    write(&path).unwrap();
+    check(&ModelFile::open(&path).unwrap());
+}
+
+#[test]
+fn bytes_come_back_at_every_alignment() {
+    check(&ModelFile::from_bytes(good()).unwrap());
+    for shift in 0..=64 {
+        let bytes = [vec![0xa5; shift], good()].concat().leak();
+        check(&ModelFile::from_bytes(&bytes[shift..]).unwrap());
+    }
+}
+
+#[test]
+fn aligned_static_bytes_are_used_in_place() {
+    let bytes = [vec![0; 63], good()].concat().leak();
+    let shift = (64 - bytes.as_ptr().addr() % 64) % 64;
+    let good = good();
+    bytes[shift..shift + good.len()].copy_from_slice(&good);
+    let bytes = &bytes[shift..shift + good.len()];
+    let model = ModelFile::from_bytes(bytes).unwrap();
+    let tokenizer = model.tokenizer().unwrap().as_ptr();
+    assert!(bytes.as_ptr_range().contains(&tokenizer));
+    check(&model);
+}
+
+#[test]
+fn a_model_may_be_shared_and_sent() {
+    fn shared<T: Send + Sync + 'static>() {}
+    shared::<ModelFile>();
+}
+
+#[test]
+fn the_wrong_question_is_named() {
+    let model = ModelFile::from_bytes(good()).unwrap();
+    assert!(matches!(
+        model.packed("pooler.weight"),
+        Err(FormatError::NoSuchTensor { name }) if name == "pooler.weight"
+    ));
+    assert!(matches!(
+        model.lanes("pooler.weight", 1, 1),
+        Err(FormatError::NoSuchTensor { .. })
+    ));
+    assert!(matches!(
+        model.packed("embeddings.position"),
+        Err(FormatError::NotPacked { name }) if name == "embeddings.position"
+    ));
+    assert!(matches!(
+        model.lanes("embeddings.word", 20, 32),
+        Err(FormatError::NotFloats {
+            found: TensorFormat::Q8,
+            ..
+        })
+    ));
+    let error = model.lanes("embeddings.position", 7, 32).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the tensor `embeddings.position` is 6 x 32, not 7 x 32"
+    );
+    assert_eq!(
+        model.tensor("embeddings.word").unwrap().format,
+        BlockFormat::Q8.into()
+    );
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let error = ModelFile::open("/nowhere/model.rq").unwrap_err();
+    assert_eq!(error.to_string(), "can't open /nowhere/model.rq");
+    let directory = tempfile::tempdir().unwrap();
+    assert!(matches!(
+        ModelFile::open(directory.path()),
+        Err(FormatError::Io { .. })
+    ));
+    let empty = directory.path().join("empty.rq");
+    std::fs::write(&empty, "").unwrap();
+    assert!(matches!(
+        ModelFile::open(&empty),
+        Err(FormatError::TooShort { found: 0 })
+    ));
+}

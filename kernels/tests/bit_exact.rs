@@ -1,0 +1,438 @@
+//! Every instruction set against the scalar oracle, bit for bit.
+
+mod common;
+
+use common::{Random, bits, tiers};
+use rq_kernels::activation::{ActivationBlock, Activations};
+use rq_kernels::isa::Isa;
+use rq_kernels::kernels::{Kernels, kernels};
+use rq_kernels::lanes::{LANES, Lanes, panels_for};
+use rq_kernels::packed::{self, BlockFormat, PackedMatrix};
+use rq_kernels::{BLOCK, Gelu};
+
+fn scalar() -> &'static dyn Kernels {
+    kernels(Isa::Scalar).unwrap()
+}
+
+/// Packed bytes at an address that `PackedMatrix` takes.
+struct Bytes(Vec<u64>, usize);
+
+impl Bytes {
+    fn new(bytes: &[u8]) -> Self {
+        let mut words = vec![0u64; bytes.len().div_ceil(8)];
+        bytemuck::cast_slice_mut::<_, u8>(&mut words)[..bytes.len()].copy_from_slice(bytes);
+        Self(words, bytes.len())
+    }
+
+    fn get(&self) -> &[u8] {
+        &bytemuck::cast_slice(&self.0)[..self.1]
+    }
+}
+
+const CANARY: f32 = -12345.678;
+
+/// All panels of the product, panel-major, with canaries around each panel's output.
+fn product(
+    kernels: &dyn Kernels,
+    weights: &PackedMatrix<'_>,
+    bias: &[Lanes],
+    acts: &Activations<'_>,
+) -> Vec<Lanes> {
+    let tokens = acts.tokens();
+    let mut all = Vec::new();
+    for (panel, bias) in bias.iter().enumerate() {
+        let mut out = vec![Lanes([CANARY; LANES]); tokens + 2];
+        kernels.panel_product(weights, panel, bias, acts, &mut out[1..=tokens]);
+        for edge in [0, tokens + 1] {
+            assert_eq!(out[edge], Lanes([CANARY; LANES]), "wrote outside the tile");
+        }
+        all.extend_from_slice(&out[1..=tokens]);
+    }
+    all
+}
+
+fn check_product(
+    name: &str,
+    format: BlockFormat,
+    weights: &[f32],
+    columns: usize,
+    x: &[f32],
+    failures: &mut Vec<String>,
+) {
+    let rows = weights.len() / columns;
+    let tokens = x.len() / columns;
+    let bytes = Bytes::new(&packed::quantize(format, weights, columns).unwrap());
+    let matrix = PackedMatrix::new(format, rows, columns, bytes.get()).unwrap();
+    let bias = Random(7).lanes(panels_for(rows), 1.0);
+
+    // The activations, in both orders.
+    let blocks = columns.div_ceil(BLOCK);
+    let mut row_major = vec![ActivationBlock::default(); tokens * blocks];
+    for (row, out) in x.chunks(columns).zip(row_major.chunks_mut(blocks)) {
+        scalar().quantize_row(&rq_kernels::lanes::to_lanes(row), out);
+    }
+    let mut block_major = row_major.clone();
+    for token in 0..tokens {
+        for block in 0..blocks {
+            block_major[block * tokens + token] = row_major[token * blocks + block];
+        }
+    }
+    let expected = product(
+        scalar(),
+        &matrix,
+        &bias,
+        &Activations::row_major(&row_major, blocks),
+    );
+
+    // The oracle itself, against dequantized weights and activations in f64.
+    let mut row = vec![0.0; columns];
+    for r in 0..rows {
+        matrix.dequantize_row(r, &mut row);
+        for token in 0..tokens {
+            let mut sum = f64::from(bias[r / LANES].0[r % LANES]);
+            let mut size = sum.abs();
+            for (k, w) in row.iter().enumerate() {
+                let act = &row_major[token * blocks + k / BLOCK];
+                let term = f64::from(*w) * f64::from(act.codes[k % BLOCK]) * f64::from(act.scale);
+                sum += term;
+                size += term.abs();
+            }
+            let got = f64::from(expected[r / LANES * tokens + token].0[r % LANES]);
+            assert!(
+                (got - sum).abs() <= 1e-6 * size + 1e-9,
+                "{name} {format}: row {r} token {token}: {got} {sum}"
+            );
+        }
+    }
+
+    for tier in tiers() {
+        for acts in [
+            Activations::row_major(&row_major, blocks),
+            Activations::block_major(&block_major, tokens),
+        ] {
+            let got = product(tier, &matrix, &bias, &acts);
+            if bits(&got) != bits(&expected) {
+                failures.push(format!(
+                    "{} {format} {name}: {rows}x{columns}, {tokens} tokens",
+                    tier.isa()
+                ));
+            }
+        }
+    }
+}
+
+#[test]
+fn products_at_all_edges() {
+    let mut random = Random(1);
+    let mut failures = Vec::new();
+    for format in BlockFormat::ALL {
+        // Every number of tokens around the tile of 4 and the chunk of 64.
+        for tokens in (1..=9).chain([63, 64, 65, 68, 131]) {
+            let (rows, columns) = (16, 64);
+            let (w, x) = (
+                random.floats(rows * columns, 0.1),
+                random.floats(tokens * columns, 3.0),
+            );
+            check_product("tokens", format, &w, columns, &x, &mut failures);
+        }
+        // Rows around the panel, columns around the block.
+        for rows in [1, 15, 16, 17, 33] {
+            for columns in [1, 31, 32, 33, 64, 100] {
+                let (w, x) = (
+                    random.floats(rows * columns, 0.1),
+                    random.floats(5 * columns, 3.0),
+                );
+                check_product("edges", format, &w, columns, &x, &mut failures);
+            }
+        }
+    }
+    assert!(
+        failures.is_empty(),
+        "{} failures:\n{}",
+        failures.len(),
+        failures.join("\n")
+    );
+}
+
+/// The sums that `vpmaddubsw` saturates when it is used carelessly: all codes at their extremes, all signs.
+#[test]
+fn products_of_extremes() {
+    let mut failures = Vec::new();
+    for format in BlockFormat::ALL {
+        for (w, x) in [(1.0, 1.0), (1.0, -1.0), (-1.0, 1.0), (-1.0, -1.0)] {
+            let (columns, rows, tokens) = (96, 16, 5);
+            check_product(
+                "constant",
+                format,
+                &vec![w; rows * columns],
+                columns,
+                &vec![x; tokens * columns],
+                &mut failures,
+            );
+            // A single extreme of the other sign makes both ends of the codebook appear.
+            let mut weights = vec![w; rows * columns];
+            weights.iter_mut().step_by(7).for_each(|v| *v = -w);
+            check_product(
+                "mixed",
+                format,
+                &weights,
+                columns,
+                &vec![x; tokens * columns],
+                &mut failures,
+            );
+        }
+    }
+    assert!(
+        failures.is_empty(),
+        "{} failures:\n{}",
+        failures.len(),
+        failures.join("\n")
+    );
+}
+
+/// Every byte that a file can hold, also codes that the quantizer never makes.
+#[test]
+fn products_of_any_codes() {
+    let mut random = Random(3);
+    let mut failures = Vec::new();
+    for format in BlockFormat::ALL {
+        let (rows, columns, tokens) = (16, 128, 6);
+        let len = format.packed_len(rows, columns).unwrap();
+        let codes = len / (format.code_bytes() + 32) * format.code_bytes();
+        let mut bytes: Vec<u8> = (0..codes).map(|_| random.next() as u8).collect();
+        if format == BlockFormat::Q8 {
+            // 0 would be the code -128, which no valid file holds.
+            bytes.iter_mut().filter(|b| **b == 0).for_each(|b| *b = 1);
+        }
+        for _ in 0..(len - codes) / 2 {
+            bytes.extend_from_slice(&half::f16::from_f32(random.unit()).to_le_bytes());
+        }
+        let bytes = Bytes::new(&bytes);
+        let matrix = PackedMatrix::new(format, rows, columns, bytes.get()).unwrap();
+        let acts: Vec<ActivationBlock> = (0..tokens * columns / BLOCK)
+            .map(|_| {
+                let codes: [i8; BLOCK] = std::array::from_fn(|_| ((random.next() as i8).max(-127)));
+                let sum: i32 = codes.iter().map(|&c| i32::from(c)).sum();
+                ActivationBlock {
+                    codes,
+                    scale: random.unit().abs(),
+                    offset: -128 * sum,
+                }
+            })
+            .collect();
+        let acts = Activations::row_major(&acts, columns / BLOCK);
+        let expected = product(scalar(), &matrix, &[Lanes::ZERO], &acts);
+        for tier in tiers() {
+            if bits(&product(tier, &matrix, &[Lanes::ZERO], &acts)) != bits(&expected) {
+                failures.push(format!("{} {format}", tier.isa()));
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// Inputs of several sizes, with zeros of both signs, tiny and large values among them.
+fn awkward(random: &mut Random, n: usize) -> Vec<Lanes> {
+    let mut lanes = random.lanes(n, 4.0);
+    let special = [0.0, -0.0, 1e-38, -1e-42, 100.0, -100.0, 0.5, -3.92];
+    for (i, l) in lanes.iter_mut().enumerate() {
+        l.0[i % LANES] = special[i % special.len()];
+    }
+    lanes
+}
+
+#[test]
+fn gelu() {
+    let x = awkward(&mut Random(11), 300);
+    for kind in [Gelu::Erf, Gelu::Tanh] {
+        let mut expected = x.clone();
+        scalar().gelu(kind, &mut expected);
+        for tier in tiers() {
+            let mut got = x.clone();
+            tier.gelu(kind, &mut got);
+            assert_eq!(bits(&got), bits(&expected), "{} {kind:?}", tier.isa());
+        }
+    }
+}
+
+#[test]
+fn layer_norm() {
+    let mut random = Random(12);
+    for width in [1, 15, 16, 17, 100, 128, 1024] {
+        let panels = panels_for(width);
+        let mut row = awkward(&mut random, panels);
+        let pad = |lanes: &mut [Lanes]| rq_kernels::lanes::as_floats_mut(lanes)[width..].fill(0.0);
+        let (mut gamma, mut beta) = (random.lanes(panels, 2.0), random.lanes(panels, 1.0));
+        pad(&mut row);
+        pad(&mut gamma);
+        pad(&mut beta);
+        let mut expected = row.clone();
+        scalar().layer_norm(&mut expected, width, &gamma, &beta, 1e-5);
+
+        let x: Vec<f64> = rq_kernels::lanes::as_floats(&row)[..width]
+            .iter()
+            .map(|&x| f64::from(x))
+            .collect();
+        let mean = x.iter().sum::<f64>() / width as f64;
+        let variance = x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / width as f64;
+        for (i, x) in x.iter().enumerate() {
+            let (g, b) = (gamma[i / LANES].0[i % LANES], beta[i / LANES].0[i % LANES]);
+            let y = (x - mean) / (variance + 1e-5).sqrt() * f64::from(g) + f64::from(b);
+            let got = f64::from(expected[i / LANES].0[i % LANES]);
+            assert!(
+                (got - y).abs() < 2e-5,
+                "width {width} column {i}: {got} {y}"
+            );
+        }
+        assert!(
+            rq_kernels::lanes::as_floats(&expected)[width..]
+                .iter()
+                .all(|&x| x == 0.0)
+        );
+
+        for tier in tiers() {
+            let mut got = row.clone();
+            tier.layer_norm(&mut got, width, &gamma, &beta, 1e-5);
+            assert_eq!(bits(&got), bits(&expected), "{} width {width}", tier.isa());
+        }
+    }
+}
+
+#[test]
+fn softmax() {
+    let mut random = Random(13);
+    for columns in [1, 7, 16, 17, 64, 129] {
+        for rows in [1, 3, 8] {
+            let scores = awkward(&mut random, panels_for(columns) * rows);
+            let mut expected = scores.clone();
+            let mut expected_sums = vec![0.0; rows];
+            scalar().softmax(&mut expected, columns, 0.125, &mut expected_sums);
+            for (row, inverse) in expected_sums.iter().enumerate() {
+                let at = |lanes: &[Lanes], c: usize| {
+                    f64::from(lanes[c / LANES * rows + row].0[c % LANES])
+                };
+                let largest = (0..columns)
+                    .map(|c| at(&scores, c))
+                    .fold(f64::MIN, f64::max);
+                let sum: f64 = (0..columns)
+                    .map(|c| ((at(&scores, c) - largest) * 0.125).exp())
+                    .sum();
+                for c in 0..columns {
+                    let p = ((at(&scores, c) - largest) * 0.125).exp() / sum;
+                    let got = at(&expected, c) * f64::from(*inverse);
+                    assert!(
+                        (got - p).abs() < 1e-6,
+                        "{rows}x{columns} row {row} column {c}: {got} {p}"
+                    );
+                }
+                for c in columns..panels_for(columns) * LANES {
+                    assert_eq!(at(&expected, c), 0.0, "padding");
+                }
+            }
+            for tier in tiers() {
+                let (mut got, mut sums) = (scores.clone(), vec![0.0; rows]);
+                tier.softmax(&mut got, columns, 0.125, &mut sums);
+                assert_eq!(
+                    bits(&got),
+                    bits(&expected),
+                    "{} {rows}x{columns}",
+                    tier.isa()
+                );
+                assert_eq!(sums, expected_sums, "{} {rows}x{columns}", tier.isa());
+            }
+        }
+    }
+}
+
+#[test]
+fn float_products() {
+    let mut random = Random(14);
+    for k in [1, 15, 16, 17, 64, 100] {
+        for rows in [1, 2, 3, 4, 5, 9] {
+            let stride = rows + 2;
+            let a = random.lanes(panels_for(k) * stride, 1.0);
+            let b = random.lanes(k, 1.0);
+            let mut expected = vec![Lanes::ZERO; rows];
+            scalar().product(&a, stride, &b, &mut expected);
+            for (i, got) in expected.iter().enumerate() {
+                for lane in 0..LANES {
+                    let exact: f64 = (0..k)
+                        .map(|k| {
+                            f64::from(a[k / LANES * stride + i].0[k % LANES])
+                                * f64::from(b[k].0[lane])
+                        })
+                        .sum();
+                    assert!((f64::from(got.0[lane]) - exact).abs() < 1e-5);
+                }
+            }
+            for tier in tiers() {
+                let mut got = vec![Lanes([CANARY; LANES]); rows + 2];
+                tier.product(&a, stride, &b, &mut got[1..=rows]);
+                assert_eq!(
+                    [got[0], got[rows + 1]],
+                    [Lanes([CANARY; LANES]); 2],
+                    "wrote outside"
+                );
+                assert_eq!(
+                    bits(&got[1..=rows]),
+                    bits(&expected),
+                    "{} {rows} rows, k {k}",
+                    tier.isa()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn activations() {
+    let mut random = Random(15);
+    for panels in [1, 2, 3, 8] {
+        let mut row = awkward(&mut random, panels);
+        row[0] = Lanes::ZERO; // with its neighbour, or alone, a block of zeros
+        let mut expected = vec![ActivationBlock::default(); panels.div_ceil(2)];
+        scalar().quantize_row(&row, &mut expected);
+        let x = rq_kernels::lanes::as_floats(&row);
+        for (block, x) in expected.iter().zip(x.chunks(BLOCK)) {
+            let absmax = x.iter().fold(0.0f32, |m, x| m.max(x.abs()));
+            assert_eq!(block.scale, absmax / 127.0);
+            for (code, x) in block.codes.iter().zip(x) {
+                assert!((f32::from(*code) * block.scale - x).abs() <= 0.5001 * block.scale);
+            }
+            assert_eq!(
+                block.offset,
+                -128 * block.codes.iter().map(|&c| i32::from(c)).sum::<i32>()
+            );
+        }
+        for tier in tiers() {
+            let mut got = vec![
+                ActivationBlock {
+                    offset: 1,
+                    ..Default::default()
+                };
+                expected.len()
+            ];
+            tier.quantize_row(&row, &mut got);
+            assert_eq!(got, expected, "{} {panels} panels", tier.isa());
+        }
+    }
+    // Two panels of several tokens, and one alone.
+    for tokens in [1, 5] {
+        for panels in [1, 2] {
+            let x = awkward(&mut random, panels * tokens);
+            let mut expected = vec![ActivationBlock::default(); tokens];
+            scalar().quantize_panels(&x, &mut expected);
+            for (token, block) in expected.iter().enumerate() {
+                let row: Vec<Lanes> = (0..panels).map(|p| x[p * tokens + token]).collect();
+                let mut alone = [ActivationBlock::default()];
+                scalar().quantize_row(&row, &mut alone);
+                assert_eq!(alone[0], *block);
+            }
+            for tier in tiers() {
+                let mut got = vec![ActivationBlock::default(); tokens];
+                tier.quantize_panels(&x, &mut got);
+                assert_eq!(got, expected, "{}", tier.isa());
+            }
+        }
+    }
+}
