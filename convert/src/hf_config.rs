@@ -89,11 +89,11 @@ impl HfConfig {
                 source,
             })?;
 
-        let unsupported = |field, found: &dyn std::fmt::Debug, supported| {
+        let unsupported = |field, found: &dyn std::fmt::Display, supported| {
             Err(ConvertError::Unsupported {
                 path: path.clone(),
                 field,
-                found: format!("{found:?}"),
+                found: found.to_string(),
                 supported,
             })
         };
@@ -102,13 +102,17 @@ impl HfConfig {
             "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => HiddenAct::GeluTanh,
             other => {
                 let supported = "\"gelu\", \"gelu_new\", \"gelu_fast\" and \"gelu_pytorch_tanh\"";
-                return unsupported("hidden_act", &other, supported);
+                return unsupported("hidden_act", &format_args!("{other:?}"), supported);
             }
         };
         if let Some(other) = fields.position_embedding_type.as_deref()
             && other != "absolute"
         {
-            return unsupported("position_embedding_type", &other, "\"absolute\"");
+            return unsupported(
+                "position_embedding_type",
+                &format_args!("{other:?}"),
+                "\"absolute\"",
+            );
         }
         if fields.is_decoder {
             return unsupported("is_decoder", &true, "false");
