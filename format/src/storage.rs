@@ -13,10 +13,46 @@ use std::fs::File;
 use std::ops::Deref;
 use std::path::Path;
 
+/// A file, mapped read-only: its bytes are read when they are used, and are no memory that the system can't take back.
+#[derive(Debug)]
+pub struct MappedFile(Mmap);
+
+impl MappedFile {
+    /// Maps the file at `path`. While it is mapped, no program may write to that file in place or cut it; one that
+    /// replaces it by another file, as downloads and [`crate::Writer`] do, may.
+    ///
+    /// # Errors
+    /// When the file can't be opened or mapped.
+    pub fn open(path: &Path) -> Result<Self, FormatError> {
+        let error = |action| {
+            move |source| FormatError::Io {
+                action,
+                path: path.to_path_buf(),
+                source,
+            }
+        };
+        let file = File::open(path).map_err(error("open"))?;
+        // SAFETY: the mapping is private and read-only, so only a change of the file itself could alter the bytes
+        // while they are borrowed. The writer never changes a file: it replaces it by another, and leaves the mapped
+        // one as it is. That no other program writes to the file in place is a condition that the documentation
+        // states, here and at `ModelFile::open`; `ModelFile::from_bytes` doesn't have it.
+        let map = unsafe { Mmap::map(&file) }.map_err(error("map"))?;
+        Ok(Self(map))
+    }
+}
+
+impl Deref for MappedFile {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 /// The bytes of a file.
 pub(crate) enum Storage {
     /// A file, mapped read-only.
-    Mapped(Mmap),
+    Mapped(MappedFile),
     /// Bytes of the program that happen to be aligned.
     Static(&'static [u8]),
     /// A copy.
@@ -31,20 +67,7 @@ pub(crate) enum Storage {
 impl Storage {
     /// Maps the file at `path`.
     pub(crate) fn map(path: &Path) -> Result<Self, FormatError> {
-        let error = |action| {
-            move |source| FormatError::Io {
-                action,
-                path: path.to_path_buf(),
-                source,
-            }
-        };
-        let file = File::open(path).map_err(error("open"))?;
-        // SAFETY: the mapping is private and read-only, so only a change of the file itself could alter the bytes
-        // while they are borrowed. The writer never changes a file: it replaces it by another, and leaves the mapped
-        // one as it is. That no other program writes to a model's file in place is a condition that the documentation
-        // of `ModelFile::open` states; `ModelFile::from_bytes` doesn't have it.
-        let map = unsafe { Mmap::map(&file) }.map_err(error("map"))?;
-        Ok(Self::Mapped(map))
+        MappedFile::open(path).map(Self::Mapped)
     }
 
     /// Takes bytes; copies them once unless they are static and aligned.

@@ -1,0 +1,382 @@
+//! The weights: `model.safetensors`, or the shards that `model.safetensors.index.json` names, mapped and read as f32.
+
+use crate::error::ConvertError;
+use crate::hf_config::HfConfig;
+use crate::json;
+use crate::layout;
+use crate::source::{INDEX, Source, WEIGHTS};
+use half::{bf16, f16};
+use rq_format::MappedFile;
+use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+/// Rows of the word embeddings that are compared with the decoder's at a time.
+const COMPARED_ROWS: usize = 256;
+
+/// The weights of a masked language model: every tensor that it needs is there, in floats and in the shape that its
+/// configuration says.
+///
+/// Tensors go by their names in transformers without the prefix `roberta.`, which a checkpoint may have or not.
+#[derive(Debug)]
+pub struct Checkpoint {
+    /// The weights' file, or the index of the shards: what errors name.
+    path: PathBuf,
+    files: Vec<WeightsFile>,
+    tensors: BTreeMap<String, Entry>,
+    /// The checkpoint's own names, by the names that are asked for.
+    aliases: BTreeMap<String, String>,
+    tied: bool,
+    ignored: Vec<String>,
+}
+
+/// One file of weights, mapped.
+#[derive(Debug)]
+pub struct WeightsFile {
+    path: PathBuf,
+    bytes: MappedFile,
+}
+
+impl WeightsFile {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its name, without directories.
+    pub fn name(&self) -> String {
+        let name = self.path.file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    }
+
+    /// Its content.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// Where a tensor is.
+#[derive(Clone, Debug)]
+struct Entry {
+    file: usize,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    range: Range<usize>,
+}
+
+impl Entry {
+    /// Rows and columns; a vector is a row.
+    fn matrix(&self) -> (usize, usize) {
+        let columns = self.shape.last().copied().unwrap_or(1);
+        (self.shape.iter().rev().skip(1).product(), columns)
+    }
+}
+
+/// `model.safetensors.index.json`.
+#[derive(Deserialize)]
+struct Index {
+    weight_map: BTreeMap<String, String>,
+}
+
+impl Checkpoint {
+    /// Maps the weights in `source` and checks them against `config`. No weight is read but those of a decoder that
+    /// might be the word embeddings.
+    ///
+    /// # Errors
+    /// When a file is missing, damaged or not safetensors, or a tensor that the model needs is missing, of another
+    /// shape or not in floats.
+    pub fn open(source: &Source, config: &HfConfig) -> Result<Self, ConvertError> {
+        let mut checkpoint = Self::map(source.directory())?;
+        checkpoint.resolve(config)?;
+        Ok(checkpoint)
+    }
+
+    /// The files, in the order of their names.
+    pub fn files(&self) -> &[WeightsFile] {
+        &self.files
+    }
+
+    /// Whether the LM head uses the word embeddings.
+    pub fn tied(&self) -> bool {
+        self.tied
+    }
+
+    /// The tensors that the model doesn't need, by their names in the checkpoint.
+    pub fn ignored(&self) -> &[String] {
+        &self.ignored
+    }
+
+    /// The rows and columns of a tensor; a vector is a row.
+    ///
+    /// # Errors
+    /// When there is no such tensor.
+    pub fn shape(&self, name: &str) -> Result<(usize, usize), ConvertError> {
+        Ok(self.entry(name)?.1.matrix())
+    }
+
+    /// A tensor's values, row after row.
+    ///
+    /// # Errors
+    /// When there is no such tensor, or a value is NaN or infinite.
+    pub fn tensor(&self, name: &str) -> Result<Vec<f32>, ConvertError> {
+        let (rows, columns) = self.shape(name)?;
+        let mut values = vec![0.0; rows * columns];
+        self.read_rows(name, 0..rows, &mut values)?;
+        Ok(values)
+    }
+
+    /// Reads some rows of a tensor to `out`.
+    ///
+    /// # Errors
+    /// When there is no such tensor, or a value is NaN or infinite.
+    ///
+    /// # Panics
+    /// When the tensor doesn't have the rows, or `out` has another length than they.
+    pub fn read_rows(
+        &self,
+        name: &str,
+        rows: Range<usize>,
+        out: &mut [f32],
+    ) -> Result<(), ConvertError> {
+        let (full_name, entry) = self.entry(name)?;
+        let (all, columns) = entry.matrix();
+        assert!(
+            rows.start <= rows.end && rows.end <= all,
+            "rows {rows:?} of {all}"
+        );
+        assert_eq!(out.len(), rows.len() * columns);
+        let row_bytes = columns * entry.dtype.bitsize() / 8;
+        let bytes = &self.files[entry.file].bytes[entry.range.clone()];
+        let bytes = &bytes[rows.start * row_bytes..rows.end * row_bytes];
+        match entry.dtype {
+            Dtype::F32 => widen(bytes, out, f32::from_le_bytes),
+            Dtype::F16 => widen(bytes, out, |b| f16::from_le_bytes(b).to_f32()),
+            Dtype::BF16 => widen(bytes, out, |b| bf16::from_le_bytes(b).to_f32()),
+            other => {
+                return Err(ConvertError::Dtype {
+                    path: self.files[entry.file].path.clone(),
+                    tensor: full_name.into(),
+                    found: format!("{other:?}"),
+                });
+            }
+        }
+        // The largest magnitude's bits tell, without a branch a value: those of NaN and infinity exceed all others.
+        let magnitude = |x: &f32| (x.to_bits() & 0x7fff_ffff) as i32;
+        if out.iter().map(magnitude).fold(0, i32::max) >= 0x7f80_0000
+            && let Some(at) = out.iter().position(|x| !x.is_finite())
+        {
+            return Err(ConvertError::NotFinite {
+                path: self.files[entry.file].path.clone(),
+                tensor: full_name.into(),
+                row: rows.start + at / columns,
+                column: at % columns,
+                value: out[at],
+            });
+        }
+        Ok(())
+    }
+
+    /// The checkpoint's name for a tensor, and where it is.
+    fn entry(&self, name: &str) -> Result<(&str, &Entry), ConvertError> {
+        let found = self
+            .aliases
+            .get(name)
+            .and_then(|full| Some((full.as_str(), self.tensors.get(full)?)));
+        found.ok_or_else(|| ConvertError::NoTensor {
+            tensor: name.into(),
+        })
+    }
+
+    fn map(directory: &Path) -> Result<Self, ConvertError> {
+        let mut checkpoint = Self {
+            path: directory.join(WEIGHTS),
+            files: Vec::new(),
+            tensors: BTreeMap::new(),
+            aliases: BTreeMap::new(),
+            tied: true,
+            ignored: Vec::new(),
+        };
+        // As transformers does: one file wins over shards.
+        if checkpoint.path.is_file() {
+            let path = checkpoint.path.clone();
+            checkpoint.tensors = checkpoint.add_file(path)?;
+            return Ok(checkpoint);
+        }
+
+        let index = directory.join(INDEX);
+        let Index { weight_map } = json::read(&index)?;
+        let mut by_shard: BTreeMap<&str, Vec<&String>> = BTreeMap::new();
+        for (tensor, shard) in &weight_map {
+            by_shard.entry(shard).or_default().push(tensor);
+        }
+        for (shard, names) in by_shard {
+            let is_name = Path::new(shard)
+                .file_name()
+                .is_some_and(|name| name == shard);
+            if !is_name || shard.contains('\\') {
+                return Err(ConvertError::ShardName {
+                    index,
+                    shard: shard.into(),
+                });
+            }
+            let path = directory.join(shard);
+            if !path.is_file() {
+                return Err(ConvertError::NoShard {
+                    index,
+                    shard: shard.into(),
+                });
+            }
+            let mut found = checkpoint.add_file(path)?;
+            for name in names {
+                let Some(entry) = found.remove(name) else {
+                    return Err(ConvertError::NotInShard {
+                        index,
+                        shard: shard.into(),
+                        tensor: name.clone(),
+                    });
+                };
+                checkpoint.tensors.insert(name.clone(), entry);
+            }
+        }
+        checkpoint.path = index;
+        Ok(checkpoint)
+    }
+
+    /// Maps a file and reads its header.
+    fn add_file(&mut self, path: PathBuf) -> Result<BTreeMap<String, Entry>, ConvertError> {
+        let bytes = MappedFile::open(&path)?;
+        if bytes.starts_with(b"version https://git-lfs") {
+            return Err(ConvertError::LfsPointer { path });
+        }
+        let (header, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| match e {
+            SafeTensorError::HeaderTooSmall
+            | SafeTensorError::InvalidHeaderLength
+            | SafeTensorError::MetadataIncompleteBuffer => ConvertError::Truncated {
+                path: path.clone(),
+                bytes: bytes.len() as u64,
+            },
+            other => ConvertError::NotSafetensors {
+                path: path.clone(),
+                reason: other.to_string(),
+            },
+        })?;
+        let data = size_of::<u64>() + header;
+        let file = self.files.len();
+        let entry = |(name, info): (String, &safetensors::tensor::TensorInfo)| {
+            let (start, end) = info.data_offsets;
+            let entry = Entry {
+                file,
+                dtype: info.dtype,
+                shape: info.shape.clone(),
+                range: data + start..data + end,
+            };
+            (name, entry)
+        };
+        let entries = metadata.tensors().into_iter().map(entry).collect();
+        self.files.push(WeightsFile { path, bytes });
+        Ok(entries)
+    }
+
+    /// Finds what the model needs among the tensors, checks it, and says what is left.
+    fn resolve(&mut self, config: &HfConfig) -> Result<(), ConvertError> {
+        let full_name = |tensors: &BTreeMap<String, Entry>, name: &str| {
+            let prefixed = format!("{}{name}", layout::prefix(name));
+            let found = [prefixed.as_str(), name]
+                .into_iter()
+                .find(|n| tensors.contains_key(*n));
+            found.map(str::to_owned).ok_or(prefixed)
+        };
+        let mut missing = Vec::new();
+        for (name, shape) in layout::required(config) {
+            // transformers ties whichever of the two is there to the other.
+            let found = full_name(&self.tensors, &name).or_else(|absent| match name.as_str() {
+                layout::WORD_EMBEDDINGS if config.tie_word_embeddings() => {
+                    full_name(&self.tensors, layout::DECODER).map_err(|_| absent)
+                }
+                layout::DECODER_BIAS => full_name(&self.tensors, layout::LM_HEAD_BIAS)
+                    .map_err(|other| format!("{other} (or {absent})")),
+                _ => Err(absent),
+            });
+            match found {
+                Ok(full) => self.take(&name, full, &shape)?,
+                Err(absent) => missing.push(absent),
+            }
+        }
+        // A decoder of its own: if the configuration says so, or if there is one that differs from the embeddings,
+        // whatever the configuration says. transformers 5 decides alike.
+        if let Ok(full) = full_name(&self.tensors, layout::DECODER) {
+            let (vocab, hidden) = (config.vocab_size(), config.hidden_size());
+            if self.aliases.contains_key(layout::WORD_EMBEDDINGS) && missing.is_empty() {
+                self.take(layout::DECODER, full, &[vocab, hidden])?;
+                self.tied = self.equal(layout::WORD_EMBEDDINGS, layout::DECODER)?;
+                if self.tied {
+                    self.aliases.remove(layout::DECODER);
+                }
+            }
+        } else if !config.tie_word_embeddings() {
+            missing.push(format!(
+                "{} (config.json has tie_word_embeddings false)",
+                layout::DECODER
+            ));
+        }
+        if !missing.is_empty() {
+            return Err(ConvertError::Missing {
+                path: self.path.clone(),
+                names: missing,
+            });
+        }
+        let used: Vec<&String> = self.aliases.values().collect();
+        let unused = self.tensors.keys().filter(|name| !used.contains(name));
+        self.ignored = unused.cloned().collect();
+        Ok(())
+    }
+
+    /// Makes `full` the tensor of that name.
+    fn take(&mut self, name: &str, full: String, shape: &[usize]) -> Result<(), ConvertError> {
+        let entry = &self.tensors[&full];
+        let path = || self.files[entry.file].path.clone();
+        if !matches!(entry.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
+            return Err(ConvertError::Dtype {
+                path: path(),
+                tensor: full,
+                found: format!("{:?}", entry.dtype),
+            });
+        }
+        if entry.shape != shape {
+            return Err(ConvertError::Shape {
+                path: path(),
+                expected: shape.to_vec(),
+                found: entry.shape.clone(),
+                tensor: full,
+            });
+        }
+        self.aliases.insert(name.into(), full);
+        Ok(())
+    }
+
+    /// Whether two tensors of one shape have the same values.
+    fn equal(&self, a: &str, b: &str) -> Result<bool, ConvertError> {
+        let (rows, columns) = self.shape(a)?;
+        let mut values = [(); 2].map(|()| vec![0.0; COMPARED_ROWS * columns]);
+        for start in (0..rows).step_by(COMPARED_ROWS) {
+            let range = start..rows.min(start + COMPARED_ROWS);
+            let len = range.len() * columns;
+            for (name, values) in [a, b].into_iter().zip(&mut values) {
+                self.read_rows(name, range.clone(), &mut values[..len])?;
+            }
+            if values[0][..len] != values[1][..len] {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// Reads values of `N` bytes each.
+fn widen<const N: usize>(bytes: &[u8], out: &mut [f32], read: impl Fn([u8; N]) -> f32) {
+    for (x, bytes) in out.iter_mut().zip(bytes.as_chunks().0) {
+        *x = read(*bytes);
+    }
+}

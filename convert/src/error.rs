@@ -1,0 +1,313 @@
+//! Why a model can't be converted: each error one line that says what, where, and what to do.
+
+use rq_format::{ConfigError, FormatError};
+use std::fmt;
+use std::path::PathBuf;
+
+/// Why a model can't be found, read or converted.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConvertError {
+    /// The operating system refused.
+    #[error("can't {action} {}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which file or directory.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// A JSON file isn't one.
+    #[error("{} isn't the JSON that it should be", path.display())]
+    Json {
+        /// Which file.
+        path: PathBuf,
+        /// What the parser says.
+        source: serde_json::Error,
+    },
+
+    /// A path leads nowhere.
+    #[error("there is no directory {}; give a directory with a model, or a name of the Hugging Face hub such as `roberta-large`", path.display())]
+    NoDirectory {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A path leads to a file.
+    #[error("{} is a file; give the directory that holds the model's config.json and weights", path.display())]
+    NotADirectory {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A name of the hub isn't in the cache.
+    #[error("there is no directory `{name}`, and the Hugging Face cache {} holds no {}; download it with `hf download {repository}` (older: `huggingface-cli download`), or give the path of a directory", cache.display(), Either(looked_for))]
+    NotCached {
+        /// What the user named.
+        name: String,
+        /// The cache's directory.
+        cache: PathBuf,
+        /// The directories that were looked for in it.
+        looked_for: Vec<String>,
+        /// The repository to download.
+        repository: String,
+    },
+    /// A name of the hub, and no cache to look in.
+    #[error(
+        "there is no directory `{name}`, and no Hugging Face cache to look in, since neither HF_HUB_CACHE, HF_HOME nor HOME is set; give the path of a directory"
+    )]
+    NoCache {
+        /// What the user named.
+        name: String,
+    },
+    /// The directory has no `config.json`.
+    #[error("{} has no config.json; give the directory that `save_pretrained` or `hf download` made", directory.display())]
+    NoConfig {
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// The directory has no weights.
+    #[error("{} has no weights: neither model.safetensors nor model.safetensors.index.json; download them, or save the model there with `save_pretrained`", directory.display())]
+    NoWeights {
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// The weights are there, in a form that isn't read.
+    #[error("{} has its weights in {file}, which rq doesn't read; convert them to model.safetensors first, with `AutoModelForMaskedLM.from_pretrained(DIR).save_pretrained(NEW_DIR)`", directory.display())]
+    OtherWeights {
+        /// The directory.
+        directory: PathBuf,
+        /// The file found.
+        file: &'static str,
+    },
+
+    /// The architecture isn't supported.
+    #[error("{}: the architecture {found} isn't supported; supported: {}", path.display(), crate::SUPPORTED_ARCHITECTURES.join(", "))]
+    Architecture {
+        /// The configuration's file.
+        path: PathBuf,
+        /// What it names.
+        found: String,
+    },
+    /// The configuration asks for something that isn't supported.
+    #[error("{}: {field} is {found}; rq supports {supported}", path.display())]
+    Unsupported {
+        /// The configuration's file.
+        path: PathBuf,
+        /// Which field.
+        field: &'static str,
+        /// Its value.
+        found: String,
+        /// The values that are.
+        supported: &'static str,
+    },
+    /// The configuration contradicts itself or exceeds a limit.
+    #[error("{} describes no model that can be", path.display())]
+    Config {
+        /// The configuration's file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: ConfigError,
+    },
+
+    /// A weights file ends early, or late.
+    #[error("{} has {bytes} bytes, and its header says otherwise: it is incomplete or damaged; download it again", path.display())]
+    Truncated {
+        /// Which file.
+        path: PathBuf,
+        /// Its length.
+        bytes: u64,
+    },
+    /// A weights file isn't in the safetensors format.
+    #[error("{} isn't a safetensors file: {reason}; download it again", path.display())]
+    NotSafetensors {
+        /// Which file.
+        path: PathBuf,
+        /// What the parser says.
+        reason: String,
+    },
+    /// A weights file is the stand-in that Git LFS leaves.
+    #[error("{} is a Git LFS pointer, not the file itself; fetch it with `git lfs pull`", path.display())]
+    LfsPointer {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// The index names a file that isn't there.
+    #[error("{} names the shard `{shard}`, which isn't beside it; download it", index.display())]
+    NoShard {
+        /// The index.
+        index: PathBuf,
+        /// The file that it names.
+        shard: String,
+    },
+    /// The index names a file that isn't in its directory.
+    #[error("{} names the shard `{shard}`; a shard is a file in the same directory", index.display())]
+    ShardName {
+        /// The index.
+        index: PathBuf,
+        /// The name.
+        shard: String,
+    },
+    /// The index says that a shard has a tensor, and it hasn't.
+    #[error("{} says that the tensor `{tensor}` is in the shard `{shard}`, and it isn't; download both again", index.display())]
+    NotInShard {
+        /// The index.
+        index: PathBuf,
+        /// The file that it names.
+        shard: String,
+        /// The tensor.
+        tensor: String,
+    },
+    /// The model needs tensors that the checkpoint doesn't have.
+    #[error("{} lacks {} of the model's tensors: {}", path.display(), names.len(), First(names))]
+    Missing {
+        /// The weights' file or index.
+        path: PathBuf,
+        /// The tensors, as the checkpoint would name them.
+        names: Vec<String>,
+    },
+    /// A tensor has another shape than the configuration says.
+    #[error("{}: the tensor `{tensor}` has the shape {found:?}; config.json asks for {expected:?}", path.display())]
+    Shape {
+        /// The weights' file.
+        path: PathBuf,
+        /// Which.
+        tensor: String,
+        /// What the configuration says.
+        expected: Vec<usize>,
+        /// What it has.
+        found: Vec<usize>,
+    },
+    /// A tensor isn't in floats that can be read.
+    #[error("{}: the tensor `{tensor}` is in {found}; rq reads F32, F16 and BF16", path.display())]
+    Dtype {
+        /// The weights' file.
+        path: PathBuf,
+        /// Which.
+        tensor: String,
+        /// The safetensors name of its type.
+        found: String,
+    },
+    /// There is no tensor of that name.
+    #[error("the checkpoint has no tensor `{tensor}`")]
+    NoTensor {
+        /// The name asked for.
+        tensor: String,
+    },
+    /// A weight is NaN or infinite.
+    #[error("{}: the tensor `{tensor}` has {value} at row {row}, column {column}; such a model can't be converted", path.display())]
+    NotFinite {
+        /// The weights' file.
+        path: PathBuf,
+        /// Which tensor.
+        tensor: String,
+        /// The row, from 0.
+        row: usize,
+        /// The column, from 0.
+        column: usize,
+        /// The weight.
+        value: f32,
+    },
+    /// A weight is too large for the scale of its block.
+    #[error(
+        "the tensor `{tensor}` has {value} at row {row}, column {column}, which is too large for {format}"
+    )]
+    TooLarge {
+        /// Which tensor, as the file names it.
+        tensor: String,
+        /// The format of the blocks.
+        format: rq_kernels::packed::BlockFormat,
+        /// The row, from 0.
+        row: usize,
+        /// The column, from 0.
+        column: usize,
+        /// The weight.
+        value: f32,
+    },
+
+    /// The directory has no tokenizer.
+    #[error("{} has no tokenizer: neither tokenizer.json nor vocab.json with merges.txt; download it, or save it there with `save_pretrained`", directory.display())]
+    NoTokenizer {
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// The tokenizer can't be read.
+    #[error("{} isn't a tokenizer: {reason}", path.display())]
+    Tokenizer {
+        /// Which file.
+        path: PathBuf,
+        /// What the tokenizers library says.
+        reason: String,
+    },
+    /// The directory has tokens that can't be placed without `tokenizer.json`.
+    #[error("{} adds the token `{token}`, which vocab.json doesn't have; save the tokenizer as tokenizer.json, with `AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)`", path.display())]
+    AddedToken {
+        /// Which file adds it.
+        path: PathBuf,
+        /// The token.
+        token: String,
+    },
+    /// The tokenizer gives ids that the model has no embedding for.
+    #[error("{}: the token `{token}` has the id {id}; config.json's vocab_size is {vocab_size}", path.display())]
+    Vocabulary {
+        /// Which file.
+        path: PathBuf,
+        /// The token with the largest id.
+        token: String,
+        /// Its id.
+        id: u32,
+        /// Entries of the model's vocabulary.
+        vocab_size: usize,
+    },
+    /// The tokenizer lacks a special token.
+    #[error("{}: the {role} token `{token}` isn't in the vocabulary", path.display())]
+    SpecialToken {
+        /// Which file.
+        path: PathBuf,
+        /// What it is for.
+        role: &'static str,
+        /// How it is written.
+        token: String,
+    },
+
+    /// The output would replace what it is made from.
+    #[error("{} is part of the model that is to be converted; choose another output", path.display())]
+    OutputIsSource {
+        /// The output.
+        path: PathBuf,
+    },
+    /// The file can't be written.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// The threads can't be started.
+    #[error("can't start {threads} threads")]
+    Threads {
+        /// How many.
+        threads: usize,
+        /// What the pool says.
+        source: rayon::ThreadPoolBuildError,
+    },
+}
+
+/// "a", "a or b".
+struct Either<'a>(&'a [String]);
+
+impl fmt::Display for Either<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join(" or "))
+    }
+}
+
+/// The first few of a list, and how many more there are.
+struct First<'a>(&'a [String]);
+
+impl fmt::Display for First<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 5;
+        let shown = &self.0[..self.0.len().min(SHOWN)];
+        f.write_str(&shown.join(", "))?;
+        match self.0.len() - shown.len() {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
+    }
+}

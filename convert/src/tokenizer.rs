@@ -1,0 +1,217 @@
+//! The tokenizer: `tokenizer.json` as it is, or the same made of `vocab.json` and `merges.txt`.
+
+use crate::error::ConvertError;
+use crate::json;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use tokenizers::models::bpe::BPE;
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::processors::roberta::RobertaProcessing;
+use tokenizers::{AddedToken, Tokenizer};
+
+/// The tokens that have a meaning of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpecialTokens {
+    /// Put before every text, if one is.
+    pub bos: Option<u32>,
+    /// Put behind every text, if one is.
+    pub eos: Option<u32>,
+    /// Stands for a missing token.
+    pub mask: u32,
+    /// Stands for what the vocabulary can't spell, if it has one.
+    pub unk: Option<u32>,
+}
+
+/// A tokenizer that was read and fits the model's vocabulary.
+#[derive(Clone, Debug)]
+pub struct TokenizerFile {
+    json: Vec<u8>,
+    special: SpecialTokens,
+}
+
+impl TokenizerFile {
+    /// Reads the tokenizer in `directory`: `tokenizer.json`, byte for byte, if it is there; else `vocab.json` and
+    /// `merges.txt`, converted as transformers converts them.
+    ///
+    /// # Errors
+    /// When there is neither, it can't be read, gives ids beyond the vocabulary, or has no mask.
+    pub fn read(directory: &Path, vocab_size: usize) -> Result<Self, ConvertError> {
+        let names = Names::read(directory)?;
+        let has = |file: &str| directory.join(file).is_file();
+        let mut path = directory.join("tokenizer.json");
+        let bytes = if path.is_file() {
+            json::bytes(&path)?
+        } else if has("vocab.json") && has("merges.txt") {
+            path = directory.join("vocab.json");
+            build(directory, &names)?
+        } else {
+            let directory = directory.to_path_buf();
+            return Err(ConvertError::NoTokenizer { directory });
+        };
+        let special = check(&path, &bytes, &names, vocab_size)?;
+        Ok(Self {
+            json: bytes,
+            special,
+        })
+    }
+
+    /// The content of `tokenizer.json`.
+    pub fn json(&self) -> &[u8] {
+        &self.json
+    }
+
+    /// The tokens that have a meaning of their own.
+    pub fn special(&self) -> &SpecialTokens {
+        &self.special
+    }
+}
+
+/// How the special tokens are written, and how texts begin.
+struct Names {
+    cls: String,
+    sep: String,
+    pad: String,
+    unk: String,
+    mask: String,
+    add_prefix_space: bool,
+}
+
+impl Names {
+    /// From `tokenizer_config.json`, else `special_tokens_map.json`, else RoBERTa's.
+    fn read(directory: &Path) -> Result<Self, ConvertError> {
+        let mut files = Vec::new();
+        for file in ["tokenizer_config.json", "special_tokens_map.json"] {
+            let path = directory.join(file);
+            if path.is_file() {
+                files.push(json::read::<Value>(&path)?);
+            }
+        }
+        let name = |key: &str, default: &str| {
+            let written = files.iter().find_map(|file| match &file[key] {
+                Value::String(token) => Some(token.clone()),
+                token => token["content"].as_str().map(str::to_owned),
+            });
+            written.unwrap_or_else(|| default.into())
+        };
+        let prefix = files.iter().find_map(|f| f["add_prefix_space"].as_bool());
+        Ok(Self {
+            cls: name("cls_token", "<s>"),
+            sep: name("sep_token", "</s>"),
+            pad: name("pad_token", "<pad>"),
+            unk: name("unk_token", "<unk>"),
+            mask: name("mask_token", "<mask>"),
+            add_prefix_space: prefix.unwrap_or(false),
+        })
+    }
+}
+
+/// Makes a `tokenizer.json` of `vocab.json` and `merges.txt`, as transformers does for a `RobertaTokenizer`.
+fn build(directory: &Path, names: &Names) -> Result<Vec<u8>, ConvertError> {
+    let (vocab, merges) = (directory.join("vocab.json"), directory.join("merges.txt"));
+    let error = tokenizer_error(&vocab);
+    let text = |path: &PathBuf| path.to_string_lossy().into_owned();
+    let bpe = BPE::from_file(&text(&vocab), &text(&merges))
+        .continuing_subword_prefix(String::new())
+        .end_of_word_suffix(String::new())
+        .build()
+        .map_err(&error)?;
+    let mut tokenizer = Tokenizer::new(bpe);
+
+    let added = directory.join("added_tokens.json");
+    if added.is_file() {
+        let tokens: BTreeMap<String, u32> = json::read(&added)?;
+        let foreign = tokens
+            .into_iter()
+            .find(|(t, id)| tokenizer.token_to_id(t) != Some(*id));
+        if let Some((token, _)) = foreign {
+            return Err(ConvertError::AddedToken { path: added, token });
+        }
+    }
+
+    let id = |role, token: &String| {
+        tokenizer
+            .token_to_id(token)
+            .ok_or_else(|| ConvertError::SpecialToken {
+                path: vocab.clone(),
+                role,
+                token: token.clone(),
+            })
+    };
+    let sep = (names.sep.clone(), id("separator", &names.sep)?);
+    let cls = (names.cls.clone(), id("first", &names.cls)?);
+    id("mask", &names.mask)?;
+    let prefix = names.add_prefix_space;
+    let special = [&names.cls, &names.pad, &names.sep, &names.unk, &names.mask];
+    let special: Vec<AddedToken> = special
+        .into_iter()
+        .filter(|token| tokenizer.token_to_id(token).is_some())
+        // The mask swallows the space before it: " <mask>" and "<mask>" are the same to the model.
+        .map(|token| AddedToken::from(token.clone(), true).lstrip(*token == names.mask))
+        .collect();
+    tokenizer
+        .with_pre_tokenizer(Some(ByteLevel::new(prefix, true, true)))
+        .with_decoder(Some(ByteLevel::new(true, true, true)))
+        .with_post_processor(Some(
+            RobertaProcessing::new(sep, cls)
+                .trim_offsets(true)
+                .add_prefix_space(prefix),
+        ));
+    tokenizer.add_special_tokens(special).map_err(&error)?;
+    Ok(tokenizer.to_string(false).map_err(&error)?.into_bytes())
+}
+
+/// Checks that a tokenizer can be read and fits the model; finds its special tokens.
+fn check(
+    path: &Path,
+    json: &[u8],
+    names: &Names,
+    vocab_size: usize,
+) -> Result<SpecialTokens, ConvertError> {
+    let error = tokenizer_error(path);
+    let mut tokenizer = Tokenizer::from_bytes(json).map_err(&error)?;
+    let vocabulary = tokenizer.get_vocab(true);
+    // Of equal ids the first in the order of the names, so that the message doesn't depend on a hash.
+    let last = vocabulary
+        .into_iter()
+        .max_by(|a, b| (a.1, &b.0).cmp(&(b.1, &a.0)));
+    if let Some((token, id)) = last.filter(|(_, id)| *id as usize >= vocab_size) {
+        return Err(ConvertError::Vocabulary {
+            path: path.into(),
+            token,
+            id,
+            vocab_size,
+        });
+    }
+    let Some(mask) = tokenizer.token_to_id(&names.mask) else {
+        return Err(ConvertError::SpecialToken {
+            path: path.into(),
+            role: "mask",
+            token: names.mask.clone(),
+        });
+    };
+    // What is put around a text shows in the empty one; some files ask for padding or truncation by themselves.
+    tokenizer
+        .with_padding(None)
+        .with_truncation(None)
+        .map_err(&error)?;
+    let empty = tokenizer.encode("", true).map_err(&error)?;
+    let (bos, eos) = match empty.get_ids() {
+        [bos, eos] => (Some(*bos), Some(*eos)),
+        _ => (None, None),
+    };
+    Ok(SpecialTokens {
+        bos,
+        eos,
+        mask,
+        unk: tokenizer.token_to_id(&names.unk),
+    })
+}
+
+fn tokenizer_error(path: &Path) -> impl Fn(tokenizers::Error) -> ConvertError {
+    let path = path.to_path_buf();
+    move |error| ConvertError::Tokenizer {
+        path: path.clone(),
+        reason: error.to_string().replace('\n', " "),
+    }
+}
