@@ -47,27 +47,42 @@ pub(crate) fn panel_product<C, B: BlockProduct<C>>(
     acts: &Activations<'_>,
     out: &mut [Lanes],
 ) {
-    const TILE: usize = 4;
     out.fill(*bias);
     for (chunk, out) in out.chunks_mut(TOKENS_AT_ONCE).enumerate() {
         let first = chunk * TOKENS_AT_ONCE;
         for (block, (codes, scales)) in panel.codes.iter().zip(panel.scales).enumerate() {
             let decoded = B::decode(codes, scales);
-            let (tiles, rest) = out.as_chunks_mut::<TILE>();
+            let (tiles, rest) = out.as_chunks_mut::<4>();
             let mut token = first;
             for tile in tiles {
-                let four = [
+                let acts = [
                     acts.get(block, token),
                     acts.get(block, token + 1),
                     acts.get(block, token + 2),
                     acts.get(block, token + 3),
                 ];
-                B::accumulate::<TILE>(&decoded, four, tile);
-                token += TILE;
+                B::accumulate(&decoded, acts, tile);
+                token += 4;
             }
-            for tile in rest.as_chunks_mut::<1>().0 {
-                B::accumulate::<1>(&decoded, [acts.get(block, token)], tile);
-                token += 1;
+            match rest {
+                [a, b, c] => {
+                    let acts = [
+                        acts.get(block, token),
+                        acts.get(block, token + 1),
+                        acts.get(block, token + 2),
+                    ];
+                    let mut tile = [*a, *b, *c];
+                    B::accumulate(&decoded, acts, &mut tile);
+                    [*a, *b, *c] = tile;
+                }
+                [a, b] => {
+                    let acts = [acts.get(block, token), acts.get(block, token + 1)];
+                    let mut tile = [*a, *b];
+                    B::accumulate(&decoded, acts, &mut tile);
+                    [*a, *b] = tile;
+                }
+                [a] => B::accumulate(&decoded, [acts.get(block, token)], std::array::from_mut(a)),
+                _ => {}
             }
         }
     }

@@ -1,7 +1,7 @@
 //! `rq fill`
 
 use super::ComputeArgs;
-use super::locate::{self, MODEL_VARIABLE};
+use super::locate;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use rq::{Fill, FillOptions, Model, Session, Targets};
@@ -201,6 +201,5 @@ mod tests {
         assert_eq!(visible(" "), " ");
         assert_eq!(visible("\n"), "\\n");
         assert_eq!(visible("'s"), "'s");
-        assert_eq!(MODEL_VARIABLE, "RQ_MODEL");
     }
 }

@@ -6,7 +6,7 @@ use rq::Model;
 use std::path::{Path, PathBuf};
 
 /// The variable that names the model when `--model` doesn't.
-pub(super) const MODEL_VARIABLE: &str = "RQ_MODEL";
+const MODEL_VARIABLE: &str = "RQ_MODEL";
 /// The variable that names rq's data directory.
 const DATA_VARIABLE: &str = "RQ_DATA_DIR";
 /// What a converted model's file ends with.

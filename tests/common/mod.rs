@@ -1,0 +1,90 @@
+//! What the tests share: the test models, converted once a process, and the goldens.
+
+#![allow(dead_code, reason = "each test uses a part")]
+
+use rq::Model;
+use rq_convert::{ConvertOptions, HubCache, NoProgress, Quant, Source, convert};
+use safetensors::SafeTensors;
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+
+pub(crate) const MODELS: [&str; 2] = ["sapiens-vh", "demo-model"];
+
+/// A folder or file below `tests/`.
+pub(crate) fn tests_path(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests")
+        .join(path)
+}
+
+/// Converts a test model to a file of its own.
+pub(crate) fn converted(model: &str, quant: Quant, directory: &Path) -> PathBuf {
+    let source = tests_path("data").join(model);
+    let source = Source::find(source.to_str().unwrap(), &HubCache::at("/nonexistent")).unwrap();
+    let output = directory.join(format!("{model}-{quant:?}.rq").to_lowercase());
+    convert(
+        &source,
+        &output,
+        &ConvertOptions { quant, threads: 2 },
+        &NoProgress,
+    )
+    .unwrap();
+    output
+}
+
+/// A test model, converted.
+pub(crate) fn model(model: &str, quant: Quant) -> Model {
+    let directory = tempfile::tempdir().unwrap();
+    let bytes = std::fs::read(converted(model, quant, directory.path())).unwrap();
+    Model::from_bytes(bytes).unwrap()
+}
+
+/// What transformers answers to a text: see `goldens/README.md`.
+#[derive(Deserialize)]
+pub(crate) struct Case {
+    pub(crate) text: String,
+    pub(crate) ids: Vec<u32>,
+    pub(crate) mask_positions: Vec<usize>,
+    pub(crate) hidden: String,
+    pub(crate) logits: String,
+    pub(crate) top1: Vec<u32>,
+    pub(crate) p1: Vec<f32>,
+    pub(crate) p2: Vec<f32>,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Cases {
+    pub(crate) cases: Vec<Case>,
+    pub(crate) filled: Option<String>,
+}
+
+/// The goldens of a model: its cases, and the bytes of their tensors.
+pub(crate) fn goldens(model: &str) -> (Cases, Vec<u8>) {
+    let read = |end: &str| std::fs::read(tests_path(&format!("goldens/{model}.{end}"))).unwrap();
+    (
+        serde_json::from_slice(&read("json")).unwrap(),
+        read("safetensors"),
+    )
+}
+
+/// A tensor of the goldens: its values and the length of its rows.
+pub(crate) fn tensor(tensors: &SafeTensors<'_>, name: &str) -> (Vec<f32>, usize) {
+    let view = tensors.tensor(name).unwrap();
+    let values = view
+        .data()
+        .chunks(4)
+        .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
+        .collect();
+    (values, *view.shape().last().unwrap())
+}
+
+/// The cosine of the angle between two vectors.
+pub(crate) fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    let dot = |a: &[f32], b: &[f32]| {
+        a.iter()
+            .zip(b)
+            .map(|(a, b)| f64::from(*a) * f64::from(*b))
+            .sum::<f64>()
+    };
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+}
