@@ -100,8 +100,11 @@ fn run(from: &Path, to: &Path, seed: u64) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// A name and a shape.
+type Tensor = (String, Vec<usize>);
+
 /// The tensors of a RoBERTa masked language model, sorted by name as transformers writes them.
-fn tensors(config: &Value) -> Result<Vec<(String, Vec<usize>)>, Box<dyn Error>> {
+fn tensors(config: &Value) -> Result<Vec<Tensor>, Box<dyn Error>> {
     let number = |key: &str| {
         let value = config[key]
             .as_u64()
@@ -110,7 +113,7 @@ fn tensors(config: &Value) -> Result<Vec<(String, Vec<usize>)>, Box<dyn Error>> 
     };
     let (hidden, vocab) = (number("hidden_size")?, number("vocab_size")?);
     let intermediate = number("intermediate_size")?;
-    let mut tensors: Vec<(String, Vec<usize>)> = Vec::new();
+    let mut tensors: Vec<Tensor> = Vec::new();
     let mut push = |name: String, shape: &[usize]| tensors.push((name, shape.to_vec()));
     for (table, rows) in [
         ("word", vocab),

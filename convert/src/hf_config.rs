@@ -133,8 +133,8 @@ impl HfConfig {
         // Sizes that can't be are refused now, before anything is allocated by them. The special tokens are the
         // tokenizer's to say; any that are in the vocabulary will do here.
         let probe = SpecialTokens {
-            bos: None,
-            eos: None,
+            bos: Some(0),
+            eos: Some(0),
             mask: 0,
             unk: None,
         };
@@ -197,7 +197,6 @@ impl HfConfig {
         quantization: &str,
     ) -> Result<Config, ConvertError> {
         let f = &self.fields;
-        let last = f.vocab_size.saturating_sub(1).min(u32::MAX as usize) as u32;
         let eos = match &f.eos_token_id {
             Some(TokenIds::One(id)) => Some(*id),
             Some(TokenIds::Several(ids)) => ids.first().copied(),
@@ -216,8 +215,8 @@ impl HfConfig {
             layer_norm_eps: f.layer_norm_eps,
             hidden_act: self.hidden_act,
             pad_token_id: self.pad_token_id,
-            bos_token_id: special.bos.or(f.bos_token_id).unwrap_or(0).min(last),
-            eos_token_id: special.eos.or(eos).unwrap_or(0).min(last),
+            bos_token_id: special.bos.or(f.bos_token_id).unwrap_or(0),
+            eos_token_id: special.eos.or(eos).unwrap_or(0),
             mask_token_id: special.mask,
             unk_token_id: special.unk,
             position_offset: self.pad_token_id as usize + 1,

@@ -193,6 +193,28 @@ fn the_tokenizer_says_what_is_around_a_text() {
 }
 
 #[test]
+fn without_a_template_the_configuration_says_what_is_around_a_text() {
+    let directory = model(&tensors("roberta."));
+    let dir = directory.path();
+    let mut tokenizer = common::tokenizer();
+    tokenizer["post_processor"] = Value::Null;
+    write(dir, "tokenizer.json", tokenizer.to_string());
+    let mut config = common::config();
+    config["bos_token_id"] = json!(4);
+    config["eos_token_id"] = json!(5);
+    write(dir, "config.json", config.to_string());
+    let read = open(dir).unwrap().config;
+    assert_eq!((read.bos_token_id, read.eos_token_id), (4, 5));
+    config["eos_token_id"] = json!(700);
+    write(dir, "config.json", config.to_string());
+    assert_error(
+        open(dir),
+        dir,
+        "DIR/config.json describes no model that can be: eos_token_id is 700; the vocabulary ends at 19",
+    );
+}
+
+#[test]
 fn the_mask_may_have_another_name() {
     let directory = model(&tensors("roberta."));
     write(

@@ -3,11 +3,10 @@
 mod common;
 
 use common::{data, golden, source};
-use rq_convert::{Checkpoint, HfConfig, Pretrained, Reference, TokenizerFile};
+use rq_convert::{Checkpoint, HfConfig, Pretrained, Reference, SpecialTokens, TokenizerFile};
 use safetensors::SafeTensors;
 use serde::Deserialize;
 use std::fs;
-use std::path::Path;
 use tokenizers::Tokenizer;
 
 /// The largest difference allowed of a logit, and of a hidden state.
@@ -256,28 +255,46 @@ fn a_tokenizer_of_vocabulary_and_merges_gives_the_same_ids() {
     }
 }
 
-/// The oracle reads a checkpoint by itself: a decoder of its own, both GELUs, padding inside a text.
-#[test]
-fn a_reference_needs_no_file() {
-    let tensors = common::tensors("roberta.");
-    let mut config = common::config();
-    config["hidden_act"] = "gelu_new".into();
-    let directory = common::model_with(&tensors, common::Dtype::F32, &config);
-    let (hidden, logits) = run(directory.path(), &[0, 4, 1, 5, 2]);
-    assert_eq!(
-        (hidden.len(), logits.len()),
-        (5 * common::HIDDEN, 5 * common::VOCAB)
-    );
-    assert!(logits.iter().all(|l| l.is_finite()));
+#[derive(Deserialize)]
+struct Variant {
+    model: String,
+    ids: Vec<u32>,
+    hidden: Vec<f32>,
+    logits: Vec<f32>,
 }
 
-fn run(directory: &Path, ids: &[u32]) -> (Vec<f32>, Vec<f32>) {
-    let source = source(directory);
-    let config = HfConfig::read(directory).unwrap();
-    let checkpoint = Checkpoint::open(&source, &config).unwrap();
-    let model = Pretrained::open(&source, "q8").unwrap();
-    let reference = Reference::load(&checkpoint, &model.config).unwrap();
-    let hidden = reference.forward(ids);
-    let logits = reference.logits(&hidden);
-    (hidden, logits)
+/// Both GELUs, decoders of their own, names without a prefix, padding inside a text: each as transformers has it.
+#[test]
+fn variants_agree_with_transformers() {
+    let cases = goldens::<Variant>("variants.json");
+    assert_eq!(cases.len(), 5);
+    for case in cases {
+        let directory = golden("variants").join(&case.model);
+        let hf_config = HfConfig::read(&directory).unwrap();
+        let checkpoint = Checkpoint::open(&source(&directory), &hf_config).unwrap();
+        assert_eq!(
+            checkpoint.tied(),
+            !case.model.starts_with("untied"),
+            "{}",
+            case.model
+        );
+        let special = SpecialTokens {
+            bos: None,
+            eos: None,
+            mask: 18,
+            unk: None,
+        };
+        let config = hf_config.config(&special, checkpoint.tied(), "q8").unwrap();
+        let reference = Reference::load(&checkpoint, &config).unwrap();
+        let hidden = reference.forward(&case.ids);
+        for (found, expected) in [
+            (reference.logits(&hidden), &case.logits),
+            (hidden, &case.hidden),
+        ] {
+            assert_eq!(found.len(), expected.len());
+            let differences = found.iter().zip(expected).map(|(a, b)| (a - b).abs());
+            let difference = differences.fold(0.0, f32::max);
+            assert!(difference <= 1e-5, "{}: {difference:e}", case.model);
+        }
+    }
 }
