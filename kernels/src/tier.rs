@@ -1,5 +1,10 @@
 //! One module an instruction set: its vector of 16 lanes, and its integer matrix product.
 
+#![allow(
+    clippy::needless_range_loop,
+    reason = "tiles of registers are indexed in step; iterators over them hide the shape"
+)]
+
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]

@@ -211,7 +211,7 @@ fn products_of_any_codes() {
         let matrix = PackedMatrix::new(format, rows, columns, bytes.get()).unwrap();
         let acts: Vec<ActivationBlock> = (0..tokens * columns / BLOCK)
             .map(|_| {
-                let codes: [i8; BLOCK] = std::array::from_fn(|_| ((random.next() as i8).max(-127)));
+                let codes: [i8; BLOCK] = std::array::from_fn(|_| (random.next() as i8).max(-127));
                 let sum: i32 = codes.iter().map(|&c| i32::from(c)).sum();
                 ActivationBlock {
                     codes,

@@ -19,6 +19,10 @@ pub enum Gelu {
 }
 
 const ERF_LIMIT: f32 = 3.92;
+#[allow(
+    clippy::approx_constant,
+    reason = "a fitted coefficient: one unit in the last place below 2 / sqrt(pi)"
+)]
 const P: [f32; 6] = [
     2.050_142_7e-6,
     2.848_807_8e-4,
