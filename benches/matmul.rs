@@ -1,12 +1,12 @@
 //! The block-quantized matrix product on one thread: each format and instruction set, at 1 to 512 tokens, over the four
 //! shapes of a RoBERTa-large layer. Throughput is in operations: two for each multiply-add.
 //!
-//! `cargo bench --bench matmul`, or a part of it: `cargo bench --bench matmul -- avx2/q4/1024x1024`.
+//! `cargo bench --bench matmul` takes half an hour, most of it for plain Rust; or a part of it: `cargo bench --bench matmul -- avx2/q4/1024x1024`.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use rq_kernels::BLOCK;
 use rq_kernels::activation::{ActivationBlock, Activations};
-use rq_kernels::kernels::{Kernels, best, detected};
+use rq_kernels::kernels::{Kernels, detected};
 use rq_kernels::lanes::{Lanes, panels_for};
 use rq_kernels::packed::{self, BlockFormat, PackedMatrix};
 use std::hint::black_box;
@@ -57,9 +57,6 @@ fn matmul(criterion: &mut Criterion) {
                     .warm_up_time(Duration::from_millis(100))
                     .measurement_time(Duration::from_millis(500));
                 for tokens in TOKENS {
-                    if kernels.isa() != best().isa() && tokens > 32 {
-                        continue; // the slow tiers would take minutes to say the same
-                    }
                     let x = values(tokens * columns, 2);
                     let mut blocks = vec![ActivationBlock::default(); tokens * columns / BLOCK];
                     kernels.quantize_row(&rq_kernels::lanes::to_lanes(&x), &mut blocks);
