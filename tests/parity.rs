@@ -3,10 +3,12 @@
 
 mod common;
 
-use common::{MODELS, cosine, goldens, model, tensor};
-use rq::{Batch, FillOptions, Rows, Session, SessionOptions};
+use common::{MODELS, convert_to, cosine, goldens, model, tensor, tests_path};
+use rq::{Batch, FillOptions, Model, Rows, Session, SessionOptions};
 use rq_convert::Quant;
 use safetensors::SafeTensors;
+use serde::Deserialize;
+use serde_json::json;
 
 /// What a quantized model does on the goldens of its checkpoint.
 #[derive(Debug)]
@@ -137,4 +139,86 @@ fn published_behaviour_of_sapiens() {
         .count();
     println!("sapiens-vh q8: {right} of {} right", sequence.len());
     assert_eq!((right, sequence.len()), (91, 120));
+}
+
+#[derive(Deserialize)]
+struct Variants {
+    cases: Vec<Variant>,
+}
+
+#[derive(Deserialize)]
+struct Variant {
+    model: String,
+    ids: Vec<u32>,
+    hidden: Vec<f32>,
+    logits: Vec<f32>,
+}
+
+/// A tokenizer of 19 entries, one letter each, for models that have none.
+fn letters() -> serde_json::Value {
+    let special = [
+        (0, "<s>"),
+        (1, "<pad>"),
+        (2, "</s>"),
+        (3, "<unk>"),
+        (18, "<mask>"),
+    ];
+    let mut vocab: serde_json::Map<_, _> = ('a'..='n')
+        .zip(4..)
+        .map(|(letter, id)| (letter.to_string(), json!(id)))
+        .collect();
+    vocab.extend(special.map(|(id, token)| (token.to_owned(), json!(id))));
+    let added = special.map(|(id, content)| {
+        json!({"id": id, "content": content, "single_word": false, "lstrip": content == "<mask>", "rstrip": false,
+               "normalized": false, "special": true})
+    });
+    json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": added, "normalizer": null,
+        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
+        "post_processor": {"type": "RobertaProcessing", "sep": ["</s>", 2], "cls": ["<s>", 0], "trim_offsets": true,
+                           "add_prefix_space": false},
+        "decoder": {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true},
+        "model": {"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
+                  "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "vocab": vocab, "merges": []}
+    })
+}
+
+/// Both GELUs, decoders of their own, names without a prefix, padding inside a text; and widths that fill neither a
+/// panel nor a block: hidden size 12, heads of 6, a feed-forward of 20.
+#[test]
+fn odd_models_are_near_fp32() {
+    let variants: Variants =
+        serde_json::from_slice(&std::fs::read(tests_path("goldens/variants.json")).unwrap())
+            .unwrap();
+    for case in variants.cases {
+        let (source, directory) = (
+            tests_path("goldens/variants").join(&case.model),
+            tempfile::tempdir().unwrap(),
+        );
+        for file in ["config.json", "model.safetensors"] {
+            std::fs::copy(source.join(file), directory.path().join(file)).unwrap();
+        }
+        std::fs::write(
+            directory.path().join("tokenizer.json"),
+            letters().to_string(),
+        )
+        .unwrap();
+        let output = directory.path().join("model.rq");
+        convert_to(directory.path(), Quant::Q8, &output);
+        let model = Model::open(&output).unwrap();
+        let mut session = Session::new(&model, &SessionOptions::default()).unwrap();
+        let batch = Batch::from_iter([&case.ids]);
+        let hidden = session.hidden_states(&batch, Rows::All).unwrap();
+        let logits = session.logits(&batch, Rows::All).unwrap();
+        let (hidden, logits) = (cosine(&hidden, &case.hidden), cosine(&logits, &case.logits));
+        println!(
+            "{}: cosine of hidden states {hidden:.6}, of logits {logits:.6}",
+            case.model
+        );
+        assert!(
+            hidden > 0.999 && logits > 0.995,
+            "{}: {hidden} {logits}",
+            case.model
+        );
+    }
 }

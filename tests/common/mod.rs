@@ -19,17 +19,21 @@ pub(crate) fn tests_path(path: &str) -> PathBuf {
 
 /// Converts a test model to a file of its own.
 pub(crate) fn converted(model: &str, quant: Quant, directory: &Path) -> PathBuf {
-    let source = tests_path("data").join(model);
+    let output = directory.join(format!("{model}-{}.rq", quant.name()));
+    convert_to(&tests_path("data").join(model), quant, &output);
+    output
+}
+
+/// Converts the checkpoint in a directory.
+pub(crate) fn convert_to(source: &Path, quant: Quant, output: &Path) {
     let source = Source::find(source.to_str().unwrap(), &HubCache::at("/nonexistent")).unwrap();
-    let output = directory.join(format!("{model}-{quant:?}.rq").to_lowercase());
     convert(
         &source,
-        &output,
+        output,
         &ConvertOptions { quant, threads: 2 },
         &NoProgress,
     )
     .unwrap();
-    output
 }
 
 /// A test model, converted.
