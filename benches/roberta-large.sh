@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # RoBERTa-large's full shape, end to end: random weights (1.4 GB, in a temporary directory), `rq convert` to q8 and q4,
-# `rq verify`, and the first `rq fill` of a new process. Prints sizes, seconds, and memory. Linux.
+# `rq verify`, and the first `rq fill` of a new process. Prints sizes, seconds, and memory. Linux, with GNU time.
 #
-#     cargo build --release --examples --bins && benches/roberta-large.sh [DIRECTORY WITH ROOM FOR 2.1 GB]
+#     cargo build --release --workspace --examples --bins && benches/roberta-large.sh [DIRECTORY WITH ROOM FOR 2.1 GB]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 work=$(mktemp -d "${1:-${TMPDIR:-/tmp}}/rq-large.XXXXXX")
@@ -10,17 +10,16 @@ trap 'rm -rf "$work"' EXIT
 rq=target/release/rq
 text="The capital of France is <mask>, she said."
 
-# Runs a command; sets `seconds`, `peak` (kB resident) and `anonymous` (kB not backed by a file), sampled every 20 ms.
+# Runs a command; sets `seconds`, and `anonymous` (kB not backed by a file), sampled every 20 ms.
 measure() {
     local start end pid now
-    peak=0 anonymous=0
+    anonymous=0
     start=$(date +%s.%N)
     "$@" >"$work/out" &
     pid=$!
     while kill -0 "$pid" 2>/dev/null; do
-        now=$(awk '/^VmHWM/{h=$2} /^RssAnon/{a=$2} END{print h+0, a+0}' "/proc/$pid/status" 2>/dev/null || echo "0 0")
-        ((${now% *} > peak)) && peak=${now% *}
-        ((${now#* } > anonymous)) && anonymous=${now#* }
+        now=$(awk '/^RssAnon/{print $2}' "/proc/$pid/status" 2>/dev/null || true)
+        ((${now:-0} > anonymous)) && anonymous=$now
         sleep 0.02
     done
     wait "$pid"
@@ -40,11 +39,10 @@ for quant in q8 q4; do
     measure "$rq" verify "$file"
     echo "$quant: verify $seconds s"
     "$rq" fill --model "$file" --json "$text" >/dev/null # warms the page cache
-    for run in 1 2 3 4 5 6 7; do
-        /usr/bin/env bash -c 'TIMEFORMAT=%R; time "$@" >/dev/null' - "$rq" fill --model "$file" --json "$text" 2>>"$work/$quant.times"
-        : "$run"
+    for _ in 1 2 3 4 5 6 7; do
+        /usr/bin/time -f %e "$rq" fill --model "$file" --json "$text" 2>>"$work/$quant.times" >/dev/null
     done
     echo "$quant: first answer of a new process, 12 tokens, median of 7: $(sort -n "$work/$quant.times" | sed -n 4p) s"
-    measure "$rq" fill --model "$file" --json "$text"
+    peak=$(/usr/bin/time -f %M "$rq" fill --model "$file" --json "$text" 2>&1 >/dev/null | tail -n 1)
     echo "$quant: fill, resident at most $((peak / 1024)) MiB, file $((size / 1048576)) MiB"
 done
