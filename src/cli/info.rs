@@ -67,8 +67,7 @@ pub(super) fn run(args: &InfoArgs) -> Result<()> {
     };
     let mut out = std::io::stdout().lock();
     if args.json {
-        serde_json::to_writer(&mut out, &info)?;
-        writeln!(out)?;
+        writeln!(out, "{}", serde_json::to_string(&info)?)?;
     } else {
         info.write(&mut out)?;
     }
