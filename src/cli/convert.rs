@@ -1,6 +1,6 @@
 //! `rq convert`
 
-use super::{MAX_THREADS, locate, megabytes};
+use super::{MAX_THREADS, human_size, locate};
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum, value_parser};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -94,9 +94,9 @@ fn write(out: &mut impl Write, summary: &Summary) -> Result<()> {
         out,
         "{}: {}, {:.2} bits a weight, from {} of weights in {:.1} s",
         summary.output.display(),
-        megabytes(summary.bytes),
+        human_size(summary.bytes),
         summary.bits_per_weight(),
-        megabytes(summary.source_bytes),
+        human_size(summary.source_bytes),
         summary.elapsed.as_secs_f64()
     )?;
     writeln!(
@@ -109,7 +109,7 @@ fn write(out: &mut impl Write, summary: &Summary) -> Result<()> {
             Some(_) => format!("{:.2} %", kind.relative_error * 100.0),
             None => "-".to_owned(),
         };
-        let (format, size) = (kind.format.to_string(), megabytes(kind.bytes));
+        let (format, size) = (kind.format.to_string(), human_size(kind.bytes));
         writeln!(
             out,
             "{:<24} {format:<6} {:>7} {size:>10} {error:>7}",

@@ -151,13 +151,21 @@ fn write(
             .fold(f32::MIN_POSITIVE, |m, fill| m.max(fill.score));
         for (fill, token) in fills.iter().zip(&shown) {
             let bar = "█".repeat((fill.score / best * BAR as f32).round() as usize);
-            writeln!(out, "  {token:width$}  {:6.2} %  {bar}", fill.score * 100.0)?;
+            writeln!(out, "  {token:width$}  {} %  {bar}", percent(fill.score))?;
         }
     }
     if let Some(completed) = completed(model, text, masks)? {
         writeln!(out, "{completed}")?;
     }
     Ok(())
+}
+
+/// A probability in percent, six characters wide.
+fn percent(score: f32) -> String {
+    match score * 100.0 {
+        ..0.01 => " <0.01".to_owned(),
+        percent => format!("{percent:6.2}"),
+    }
 }
 
 /// A token without the space before it, and with control characters spelled out.
@@ -199,6 +207,12 @@ fn completed(model: &Model, text: &str, masks: &[Vec<Fill>]) -> Result<Option<St
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn probabilities_for_a_person() {
+        let shown = [1.0, 0.1234, 0.00011, 0.00004, 0.0].map(percent);
+        assert_eq!(shown, ["100.00", " 12.34", "  0.01", " <0.01", " <0.01"]);
+    }
 
     #[test]
     fn tokens_for_a_person() {

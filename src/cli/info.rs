@@ -1,6 +1,6 @@
 //! `rq info`
 
-use super::{locate, megabytes};
+use super::{human_size, locate};
 use anyhow::Result;
 use clap::Args;
 use rq::format::{Config, ModelFile, Provenance, TensorFormat, TensorInfo, TensorKind};
@@ -129,7 +129,10 @@ impl Info<'_> {
     fn write(&self, out: &mut impl Write) -> Result<()> {
         let c = self.config;
         let mut row = |name: &str, value: String| writeln!(out, "{name:<14} {value}");
-        row("file", format!("{} ({})", self.file, megabytes(self.bytes)))?;
+        row(
+            "file",
+            format!("{} ({})", self.file, human_size(self.bytes)),
+        )?;
         row("fingerprint", self.fingerprint.clone())?;
         row(
             "architecture",
@@ -165,7 +168,7 @@ impl Info<'_> {
                 format!(
                     "{} ({}), sha256 {}",
                     file.file,
-                    megabytes(file.bytes),
+                    human_size(file.bytes),
                     file.sha256
                 ),
             )?;
@@ -185,7 +188,7 @@ impl Info<'_> {
                 size.format,
                 size.tensors,
                 size.parameters,
-                megabytes(size.bytes)
+                human_size(size.bytes)
             )?;
         }
         Ok(())

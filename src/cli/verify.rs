@@ -1,6 +1,6 @@
 //! `rq verify`
 
-use super::{locate, megabytes};
+use super::{human_size, locate};
 use anyhow::Result;
 use clap::Args;
 use std::io::Write;
@@ -23,7 +23,7 @@ pub(super) fn run(args: &VerifyArgs) -> Result<()> {
         out,
         "{place}: sound: {} tensors, {}, fingerprint {:016x}",
         report.tensors,
-        megabytes(report.bytes),
+        human_size(report.bytes),
         report.fingerprint
     )?;
     Ok(())
