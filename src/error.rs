@@ -37,10 +37,12 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A text without characters.
-    #[error("the text is empty")]
+    #[error("the text is empty: it needs a mask token, where a word is to be filled in")]
     EmptyText,
     /// A text without the mask token.
-    #[error("no mask token ({mask}) found in the text {text:?}")]
+    #[error(
+        "no mask token found in the text {text:?}: write {mask} where a word is to be filled in"
+    )]
     NoMask {
         /// The mask token, as it must be written.
         mask: String,
@@ -70,7 +72,7 @@ pub enum Error {
         limit: usize,
     },
     /// More results asked for than there are tokens.
-    #[error("the {top_k} best tokens of a vocabulary of {vocab_size} were asked for")]
+    #[error("the {top_k} best tokens were asked for, and the vocabulary has only {vocab_size}")]
     TopK {
         /// How many were asked for.
         top_k: usize,
@@ -80,6 +82,16 @@ pub enum Error {
     /// No target was given, or none is a token.
     #[error("none of the targets is a token of the model's vocabulary: at least one must be")]
     NoTargets,
+    /// One of several texts can't be filled.
+    #[error("text {number} of {count}")]
+    InBatch {
+        /// Which, from 1.
+        number: usize,
+        /// How many texts there are.
+        count: usize,
+        /// What is wrong with it.
+        source: Box<Error>,
+    },
 }
 
 /// The text for a message: its first characters.

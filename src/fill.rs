@@ -117,7 +117,7 @@ impl Session<'_> {
     /// [`Session::fill`] for several texts, computed together. The answers are the same bits as one by one.
     ///
     /// # Errors
-    /// When any of the texts can't be filled.
+    /// When any of the texts can't be filled: [`Error::InBatch`] says which.
     pub fn fill_batch<S: AsRef<str>>(
         &mut self,
         texts: &[S],
@@ -125,15 +125,33 @@ impl Session<'_> {
     ) -> Result<Vec<Vec<Vec<Fill>>>, Error> {
         let tokenizer = self.model().tokenizer();
         let vocab_size = self.model().config().vocab_size;
-        if options.targets.is_none() && options.top_k > vocab_size {
-            return Err(Error::TopK {
-                top_k: options.top_k,
-                vocab_size,
-            });
+        match options.targets.as_ref().map(|targets| targets.0.last()) {
+            None if options.top_k > vocab_size => {
+                return Err(Error::TopK {
+                    top_k: options.top_k,
+                    vocab_size,
+                });
+            }
+            // Ids ascend. Those of another model's tokenizer may not be this one's.
+            Some(Some(&token)) if token as usize >= vocab_size => {
+                return Err(Error::TokenRange { token, vocab_size });
+            }
+            _ => {}
         }
-        let texts: Vec<Masked> = texts
-            .iter()
-            .map(|text| Masked::new(tokenizer, text.as_ref(), options.truncate))
+        let count = texts.len();
+        let texts: Vec<Masked> = (1..)
+            .zip(texts)
+            .map(|(number, text)| {
+                let masked = Masked::new(tokenizer, text.as_ref(), options.truncate);
+                masked.map_err(|error| match count {
+                    1 => error,
+                    _ => Error::InBatch {
+                        number,
+                        count,
+                        source: Box::new(error),
+                    },
+                })
+            })
             .collect::<Result<_, _>>()?;
 
         let mut answers = Vec::with_capacity(texts.len());

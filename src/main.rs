@@ -1,6 +1,7 @@
 //! The command `rq`: this file is the policy for errors and exit codes; `cli` is the program.
 //!
-//! Exit codes: 0, 2 on an error. A reader that closes the pipe early is no error.
+//! Exit codes: 0, 2 on an error. A reader that closes the pipe early is no error. An error is one line on standard
+//! error, whatever its causes say.
 
 #![forbid(unsafe_code)]
 
@@ -13,7 +14,8 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("rq: {error:#}");
+            let message = format!("{error:#}");
+            cli::say(message.lines().collect::<Vec<_>>().join(" "));
             ExitCode::from(2)
         }
     }

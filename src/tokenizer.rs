@@ -92,7 +92,7 @@ impl Tokenizer {
         })
     }
 
-    /// The tokens of a text that is a part of another: no special tokens are added, and there is no limit.
+    /// The tokens of a text of any length, with the special tokens around it or without.
     ///
     /// # Errors
     /// When the tokenizer fails, or gives a token that the model doesn't have.

@@ -32,6 +32,6 @@ pub use error::ConvertError;
 pub use hf_config::{HfConfig, SUPPORTED_ARCHITECTURES};
 pub use pretrained::Pretrained;
 pub use reference::Reference;
-pub use source::{HubCache, Source};
+pub use source::{HubCache, Source, repositories};
 pub use summary::{KindSummary, Summary};
 pub use tokenizer::{SpecialTokens, TokenizerFile};

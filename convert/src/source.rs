@@ -24,6 +24,12 @@ const ALIASES: [(&str, &str); 3] = [
     ("distilroberta-base", "distilbert/distilroberta-base"),
 ];
 
+/// The repositories of the hub that a name may mean: that of the name itself, then the one that it is short for.
+pub fn repositories(name: &str) -> impl Iterator<Item = &str> {
+    let alias = ALIASES.iter().find(|(short, _)| *short == name);
+    std::iter::once(name).chain(alias.map(|(_, full)| *full))
+}
+
 /// Where the Hugging Face libraries keep what they download.
 #[derive(Clone, Debug, Default)]
 pub struct HubCache(Option<PathBuf>);
@@ -129,11 +135,9 @@ impl Source {
         let Some(cache) = cache.directory() else {
             return Err(ConvertError::NoCache { name: name.into() });
         };
-        let alias = ALIASES.iter().find(|(short, _)| *short == name);
-        let repositories = [Some(name), alias.map(|(_, full)| *full)];
         let folder = |repository: &str| format!("models--{}", repository.replace('/', "--"));
         let mut incomplete = None;
-        for repository in repositories.into_iter().flatten() {
+        for repository in repositories(name) {
             let Some((directory, revision)) = snapshot(&cache.join(folder(repository))) else {
                 continue;
             };
@@ -150,8 +154,8 @@ impl Source {
         Err(incomplete.unwrap_or_else(|| ConvertError::NotCached {
             name: name.into(),
             cache: cache.into(),
-            looked_for: repositories.into_iter().flatten().map(folder).collect(),
-            repository: alias.map_or(name, |(_, full)| full).into(),
+            looked_for: repositories(name).map(folder).collect(),
+            repository: repositories(name).last().unwrap_or(name).into(),
         }))
     }
 

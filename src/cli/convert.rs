@@ -1,12 +1,11 @@
 //! `rq convert`
 
-use super::{locate, megabytes};
+use super::{MAX_THREADS, human_size, locate};
 use anyhow::{Context, Result};
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, value_parser};
 use indicatif::{ProgressBar, ProgressStyle};
 use rq_convert::{ConvertOptions, HubCache, Progress, Quant, Source, Summary, convert};
 use std::io::{IsTerminal, Write};
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 #[derive(Args)]
@@ -33,8 +32,9 @@ pub(super) struct ConvertArgs {
     /// Threads to quantize with [default: as many as there are processors]
     ///
     /// The file doesn't depend on it.
-    #[arg(long, value_name = "N")]
-    threads: Option<NonZeroUsize>,
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(value_parser = value_parser!(u16).range(1..=MAX_THREADS))]
+    threads: Option<u16>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -76,7 +76,7 @@ pub(super) fn run(args: &ConvertArgs) -> Result<()> {
             QuantArg::Q8 => Quant::Q8,
             QuantArg::Q4 => Quant::Q4,
         },
-        threads: args.threads.map_or(0, NonZeroUsize::get),
+        threads: args.threads.map_or(0, usize::from),
     };
     let style = "{bar:32} {bytes:>10} of {total_bytes}  {wide_msg}";
     let bar = match std::io::stderr().is_terminal() {
@@ -94,9 +94,9 @@ fn write(out: &mut impl Write, summary: &Summary) -> Result<()> {
         out,
         "{}: {}, {:.2} bits a weight, from {} of weights in {:.1} s",
         summary.output.display(),
-        megabytes(summary.bytes),
+        human_size(summary.bytes),
         summary.bits_per_weight(),
-        megabytes(summary.source_bytes),
+        human_size(summary.source_bytes),
         summary.elapsed.as_secs_f64()
     )?;
     writeln!(
@@ -109,7 +109,7 @@ fn write(out: &mut impl Write, summary: &Summary) -> Result<()> {
             Some(_) => format!("{:.2} %", kind.relative_error * 100.0),
             None => "-".to_owned(),
         };
-        let (format, size) = (kind.format.to_string(), megabytes(kind.bytes));
+        let (format, size) = (kind.format.to_string(), human_size(kind.bytes));
         writeln!(
             out,
             "{:<24} {format:<6} {:>7} {size:>10} {error:>7}",

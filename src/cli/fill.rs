@@ -1,10 +1,9 @@
 //! `rq fill`
 
-use super::ComputeArgs;
-use super::locate;
+use super::{ComputeArgs, locate, say};
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use rq::{Fill, FillOptions, Model, Session, Targets};
+use rq::{Fill, FillOptions, Model, Targets};
 use serde::Serialize;
 use std::io::{BufRead, IsTerminal, Write};
 
@@ -25,14 +24,20 @@ pub(super) struct FillArgs {
     model: Option<String>,
 
     /// How many tokens to show for each mask
-    #[arg(short = 'k', long, value_name = "N", default_value_t = 5)]
-    top_k: usize,
+    #[arg(
+        short = 'k',
+        long,
+        value_name = "N",
+        default_value_t = 5,
+        allow_negative_numbers = true
+    )]
+    top_k: u32,
 
     /// Only these tokens, separated by commas
     ///
     /// A target is an entry of the vocabulary as the vocabulary writes it ("Ġgarden" for " garden"), or a text, of which
     /// the first token is taken, with a warning. Scores are those of a softmax over the whole vocabulary.
-    #[arg(long, value_name = "TOKEN", value_delimiter = ',')]
+    #[arg(long, value_name = "TOKEN,...", value_delimiter = ',')]
     targets: Option<Vec<String>>,
 
     /// Cut texts that are too long for the model at their end
@@ -78,7 +83,7 @@ pub(super) fn run(args: &FillArgs) -> Result<()> {
     }
     let model = locate::open(args.model.as_deref())?.model;
     let mut options = FillOptions {
-        top_k: args.top_k,
+        top_k: args.top_k as usize,
         targets: None,
         truncate: args.truncate,
     };
@@ -86,10 +91,10 @@ pub(super) fn run(args: &FillArgs) -> Result<()> {
         let (targets, warnings) = Targets::resolve(model.tokenizer(), targets)?;
         warnings
             .iter()
-            .for_each(|warning| eprintln!("rq: warning: {warning}"));
+            .for_each(|warning| say(format_args!("warning: {warning}")));
         options.targets = Some(targets);
     }
-    let mut session = Session::new(&model, &args.compute.session_options())?;
+    let mut session = args.compute.session(&model)?;
     let mut out = std::io::stdout().lock();
 
     if !args.texts.is_empty() {
@@ -128,11 +133,11 @@ fn write(
             .iter()
             .map(|fills| fills.iter().map(FillRecord::from).collect())
             .collect();
-        match &records[..] {
-            [one] => serde_json::to_writer(&mut *out, one)?,
-            several => serde_json::to_writer(&mut *out, several)?,
-        }
-        return Ok(writeln!(out)?);
+        let line = match &records[..] {
+            [one] => serde_json::to_string(one)?,
+            several => serde_json::to_string(several)?,
+        };
+        return Ok(writeln!(out, "{line}")?);
     }
     writeln!(out, "{text}")?;
     for (i, fills) in masks.iter().enumerate() {
@@ -146,13 +151,21 @@ fn write(
             .fold(f32::MIN_POSITIVE, |m, fill| m.max(fill.score));
         for (fill, token) in fills.iter().zip(&shown) {
             let bar = "█".repeat((fill.score / best * BAR as f32).round() as usize);
-            writeln!(out, "  {token:width$}  {:6.2} %  {bar}", fill.score * 100.0)?;
+            writeln!(out, "  {token:width$}  {} %  {bar}", percent(fill.score))?;
         }
     }
     if let Some(completed) = completed(model, text, masks)? {
         writeln!(out, "{completed}")?;
     }
     Ok(())
+}
+
+/// A probability in percent, six characters wide.
+fn percent(score: f32) -> String {
+    match score * 100.0 {
+        ..0.01 => " <0.01".to_owned(),
+        percent => format!("{percent:6.2}"),
+    }
 }
 
 /// A token without the space before it, and with control characters spelled out.
@@ -194,6 +207,12 @@ fn completed(model: &Model, text: &str, masks: &[Vec<Fill>]) -> Result<Option<St
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn probabilities_for_a_person() {
+        let shown = [1.0, 0.1234, 0.00011, 0.00004, 0.0].map(percent);
+        assert_eq!(shown, ["100.00", " 12.34", "  0.01", " <0.01", " <0.01"]);
+    }
 
     #[test]
     fn tokens_for_a_person() {

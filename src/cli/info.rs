@@ -1,6 +1,6 @@
 //! `rq info`
 
-use super::{locate, megabytes};
+use super::{human_size, locate};
 use anyhow::Result;
 use clap::Args;
 use rq::format::{Config, ModelFile, Provenance, TensorFormat, TensorInfo, TensorKind};
@@ -67,8 +67,7 @@ pub(super) fn run(args: &InfoArgs) -> Result<()> {
     };
     let mut out = std::io::stdout().lock();
     if args.json {
-        serde_json::to_writer(&mut out, &info)?;
-        writeln!(out)?;
+        writeln!(out, "{}", serde_json::to_string(&info)?)?;
     } else {
         info.write(&mut out)?;
     }
@@ -130,7 +129,10 @@ impl Info<'_> {
     fn write(&self, out: &mut impl Write) -> Result<()> {
         let c = self.config;
         let mut row = |name: &str, value: String| writeln!(out, "{name:<14} {value}");
-        row("file", format!("{} ({})", self.file, megabytes(self.bytes)))?;
+        row(
+            "file",
+            format!("{} ({})", self.file, human_size(self.bytes)),
+        )?;
         row("fingerprint", self.fingerprint.clone())?;
         row(
             "architecture",
@@ -166,7 +168,7 @@ impl Info<'_> {
                 format!(
                     "{} ({}), sha256 {}",
                     file.file,
-                    megabytes(file.bytes),
+                    human_size(file.bytes),
                     file.sha256
                 ),
             )?;
@@ -186,7 +188,7 @@ impl Info<'_> {
                 size.format,
                 size.tensors,
                 size.parameters,
-                megabytes(size.bytes)
+                human_size(size.bytes)
             )?;
         }
         Ok(())

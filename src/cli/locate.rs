@@ -1,8 +1,11 @@
 //! Where models are: a file, a name in the data directory, or the embedded default.
 
+use super::say;
 use anyhow::{Context, Result, bail};
 use etcetera::BaseStrategy;
-use rq::Model;
+use rq::format::FormatError;
+use rq::{Error, Model};
+use rq_convert::repositories;
 use std::path::{Path, PathBuf};
 
 /// The variable that names the model when `--model` doesn't.
@@ -11,8 +14,8 @@ const MODEL_VARIABLE: &str = "RQ_MODEL";
 const DATA_VARIABLE: &str = "RQ_DATA_DIR";
 /// What a converted model's file ends with.
 const EXTENSION: &str = "rq";
-/// The names under which the default model may have been converted.
-const DEFAULT_NAMES: [&str; 2] = ["roberta-large", "FacebookAI/roberta-large"];
+/// The model that is used where none is named, once it is converted.
+const DEFAULT_NAME: &str = "roberta-large";
 
 /// A model, and what to call it.
 pub(super) struct Located {
@@ -40,22 +43,53 @@ pub(super) fn converted_path(name: &str) -> Result<PathBuf> {
 /// A file as it was named, or a converted model of that name.
 pub(super) fn find(name: &str) -> Result<PathBuf> {
     let path = Path::new(name);
+    if path.exists() && !path.is_dir() {
+        return Ok(path.to_owned());
+    }
+    if let Some(converted) = find_converted(name)? {
+        return Ok(converted);
+    }
     if path.is_dir() {
         bail!(
             "{name} is a directory, not a model file: convert it first, with `rq convert {name}`"
         );
     }
-    if path.exists() {
-        return Ok(path.to_owned());
+    bail!(
+        "no model {name:?}: there is no such file, and no {}; convert one with `rq convert`",
+        converted_path(name)?.display()
+    );
+}
+
+/// The file of a model that was converted under this name, or under the one that it is short for.
+fn find_converted(name: &str) -> Result<Option<PathBuf>> {
+    for repository in repositories(name) {
+        let path = converted_path(repository)?;
+        if path.exists() {
+            return Ok(Some(path));
+        }
     }
-    let converted = converted_path(name)?;
-    if !converted.exists() {
-        bail!(
-            "no model {name:?}: there is no such file, and no {}; convert one with `rq convert`",
-            converted.display()
-        );
-    }
-    Ok(converted)
+    Ok(None)
+}
+
+/// Opens a model's file; an error names it and says what to do.
+pub(super) fn open_file(path: &Path) -> Result<Model> {
+    let place = path.display();
+    Model::open(path).map_err(|error| match error {
+        // The operating system's errors name the file.
+        Error::Format(FormatError::Io { .. }) => error.into(),
+        Error::Format(FormatError::NewerVersion { .. }) => {
+            anyhow::Error::new(error).context(place.to_string())
+        }
+        _ => damaged(error, path),
+    })
+}
+
+/// An error about what a file holds.
+pub(super) fn damaged(error: impl Into<anyhow::Error>, path: &Path) -> anyhow::Error {
+    let place = path.display();
+    error.into().context(format!(
+        "{place} isn't a sound model file; convert the model again, or copy the file again"
+    ))
 }
 
 /// The model that `--model` or `RQ_MODEL` names, else a converted roberta-large, else the embedded default.
@@ -68,31 +102,23 @@ pub(super) fn open(name: Option<&str>) -> Result<Located> {
         (None, Some(name)) => {
             Some(find(&name).with_context(|| format!("{MODEL_VARIABLE}={name}"))?)
         }
-        (None, None) => default_path(),
+        (None, None) => find_converted(DEFAULT_NAME)?,
     };
     match path {
-        Some(path) => {
-            let place = path.display().to_string();
-            let model = Model::open(&path).with_context(|| place.clone())?;
-            Ok(Located { model, place })
-        }
+        Some(path) => Ok(Located {
+            model: open_file(&path)?,
+            place: path.display().to_string(),
+        }),
         None => embedded(),
     }
 }
 
-fn default_path() -> Option<PathBuf> {
-    DEFAULT_NAMES
-        .iter()
-        .filter_map(|name| converted_path(name).ok())
-        .find(|path| path.exists())
-}
-
 #[cfg(feature = "demo-model")]
 fn embedded() -> Result<Located> {
-    eprintln!(
-        "rq: no model was named and no roberta-large is converted: using the small embedded English model; see \
+    say(format_args!(
+        "using the small embedded English model, as no model was named and no {DEFAULT_NAME} is converted; see \
          `rq convert --help`"
-    );
+    ));
     Ok(Located {
         model: Model::demo()?,
         place: "the embedded model".to_owned(),
@@ -102,6 +128,6 @@ fn embedded() -> Result<Located> {
 #[cfg(not(feature = "demo-model"))]
 fn embedded() -> Result<Located> {
     bail!(
-        "no model: name one with --model or {MODEL_VARIABLE}, or convert roberta-large with `rq convert`"
+        "no model: name one with --model or {MODEL_VARIABLE}, or convert {DEFAULT_NAME} with `rq convert`"
     )
 }

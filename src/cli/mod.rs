@@ -6,10 +6,16 @@ mod info;
 mod locate;
 mod verify;
 
-use anyhow::Result;
-use clap::{Args, Parser, Subcommand};
-use rq::{Isa, SessionOptions};
-use std::num::NonZeroUsize;
+use anyhow::{Context, Result};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand, value_parser};
+use rq::{ISA_VARIABLE, Isa, Model, Session, SessionOptions};
+use std::fmt::Display;
+use std::io::Write;
+
+/// The most threads that `--threads` takes: far beyond what helps, and far below what a system refuses.
+const MAX_THREADS: i64 = 1024;
 
 /// RoBERTa on a device: one quantized file, the same answers on every processor.
 #[derive(Parser)]
@@ -42,21 +48,30 @@ struct ComputeArgs {
     /// Threads to compute with [default: as many as there are processors]
     ///
     /// The answer doesn't depend on it.
-    #[arg(long, value_name = "N")]
-    threads: Option<NonZeroUsize>,
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(value_parser = value_parser!(u16).range(1..=MAX_THREADS))]
+    threads: Option<u16>,
 
-    /// Instruction set to compute with: scalar, avx2, avx512vnni [default: the best there is]
+    /// Instruction set to compute with [default: the best that this machine has]
     ///
     /// The answer doesn't depend on it. The environment variable RQ_ISA does the same.
     #[arg(long, value_name = "NAME")]
+    #[arg(value_parser = PossibleValuesParser::new(Isa::ALL.map(Isa::name)).try_map(|name| name.parse::<Isa>()))]
     isa: Option<Isa>,
 }
 
 impl ComputeArgs {
-    fn session_options(&self) -> SessionOptions {
-        SessionOptions {
-            threads: self.threads.map(NonZeroUsize::get),
+    fn session<'m>(&self, model: &'m Model) -> Result<Session<'m>> {
+        let options = SessionOptions {
+            threads: self.threads.map(usize::from),
             isa: self.isa,
+        };
+        let session = Session::new(model, &options);
+        match std::env::var(ISA_VARIABLE) {
+            Ok(name) if self.isa.is_none() && !name.is_empty() => {
+                session.with_context(|| format!("{ISA_VARIABLE}={name}"))
+            }
+            _ => Ok(session?),
         }
     }
 }
@@ -65,14 +80,14 @@ impl ComputeArgs {
 pub(crate) fn run() -> Result<()> {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(e) if e.use_stderr() => {
-            let text = e.render().to_string();
-            anyhow::bail!(
-                "{}",
-                text.strip_prefix("error: ").unwrap_or(&text).trim_end()
-            );
-        }
-        Err(e) => return Ok(e.print()?),
+        Err(e) => match e.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => return Ok(e.print()?),
+            // Without any argument, the help is what's wanted.
+            ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+                return Ok(Cli::command().print_help()?);
+            }
+            _ => anyhow::bail!(one_line(&e.render().to_string())),
+        },
     };
     match cli.command {
         Command::Convert(args) => convert::run(&args),
@@ -82,18 +97,49 @@ pub(crate) fn run() -> Result<()> {
     }
 }
 
+/// A line on standard error. That nobody reads it is no error.
+pub(crate) fn say(message: impl Display) {
+    let _ = writeln!(std::io::stderr(), "rq: {message}");
+}
+
+/// What clap has to say about the arguments, without the usage, which `--help` gives.
+fn one_line(message: &str) -> String {
+    let words = |paragraph: &str| paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut parts: Vec<String> = message
+        .trim_start_matches("error: ")
+        .split("\n\n")
+        .filter(|part| !part.starts_with("Usage: ") && !part.starts_with("For more information"))
+        .map(words)
+        .collect();
+    parts.push("see --help".to_owned());
+    parts.join("; ")
+}
+
 /// A number of bytes for a person: decimal units, as file managers count.
-fn megabytes(bytes: u64) -> String {
-    format!("{:.1} MB", bytes as f64 / 1e6)
+fn human_size(bytes: u64) -> String {
+    match bytes {
+        ..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
+        _ => format!("{:.1} MB", bytes as f64 / 1e6),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_arguments_are_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn arguments_are_refused_in_one_line() {
+        let clap = "error: invalid value 'q5' for '--quant <QUANT>'\n  [possible values: q8, q4]\n\n  tip: a similar value \
+                    exists: 'q4'\n\nUsage: rq convert <SOURCE>\n\nFor more information, try '--help'.\n";
+        assert_eq!(
+            one_line(clap),
+            "invalid value 'q5' for '--quant <QUANT>' [possible values: q8, q4]; tip: a similar value exists: 'q4'; see \
+             --help"
+        );
     }
 }

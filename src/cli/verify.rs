@@ -1,9 +1,8 @@
 //! `rq verify`
 
-use super::{locate, megabytes};
-use anyhow::{Context, Result};
+use super::{human_size, locate};
+use anyhow::Result;
 use clap::Args;
-use rq::Model;
 use std::io::Write;
 
 #[derive(Args)]
@@ -16,14 +15,15 @@ pub(super) struct VerifyArgs {
 pub(super) fn run(args: &VerifyArgs) -> Result<()> {
     let path = locate::find(&args.file)?;
     let place = path.display();
-    let model = Model::open(&path).with_context(|| place.to_string())?;
-    let report = model.file().verify().with_context(|| place.to_string())?;
+    let model = locate::open_file(&path)?;
+    let verified = model.file().verify();
+    let report = verified.map_err(|error| locate::damaged(error, &path))?;
     let mut out = std::io::stdout().lock();
     writeln!(
         out,
         "{place}: sound: {} tensors, {}, fingerprint {:016x}",
         report.tensors,
-        megabytes(report.bytes),
+        human_size(report.bytes),
         report.fingerprint
     )?;
     Ok(())

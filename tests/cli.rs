@@ -1,0 +1,818 @@
+//! The command `rq`, as those who type it meet it.
+
+#![cfg(feature = "cli")]
+
+mod common;
+
+use common::tests_path;
+use rq::Isa;
+use rq_kernels::kernels::kernels;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use tempfile::TempDir;
+
+const SEQUENCE: &str = "EVQL<mask>ESGG";
+
+/// A user with an empty data directory and an empty Hugging Face cache.
+struct User {
+    home: TempDir,
+    variables: Vec<(&'static str, String)>,
+}
+
+impl User {
+    fn new() -> Self {
+        Self {
+            home: tempfile::tempdir().unwrap(),
+            variables: Vec::new(),
+        }
+    }
+
+    /// One who has converted sapiens-vh.
+    fn with_model() -> Self {
+        let user = Self::new();
+        user.rq(&["convert", &data("sapiens-vh")]).succeeds();
+        user
+    }
+
+    /// A path in the user's home.
+    fn path(&self, path: &str) -> PathBuf {
+        self.home.path().join(path)
+    }
+
+    /// The same, as an argument.
+    fn at(&self, path: &str) -> String {
+        self.path(path).to_str().unwrap().to_owned()
+    }
+
+    /// A copy of a test model, to be changed.
+    fn copy(&self, model: &str, to: &str) -> PathBuf {
+        let to = self.path(to);
+        fs::create_dir_all(&to).unwrap();
+        for file in fs::read_dir(data(model)).unwrap() {
+            let file = file.unwrap();
+            fs::copy(file.path(), to.join(file.file_name())).unwrap();
+        }
+        to
+    }
+
+    fn set(mut self, variable: &'static str, value: impl Into<String>) -> Self {
+        self.variables.push((variable, value.into()));
+        self
+    }
+
+    fn spawn(&self, arguments: &[&str]) -> Child {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rq"));
+        for variable in [
+            "RQ_MODEL",
+            "RQ_ISA",
+            "HF_HUB_CACHE",
+            "HUGGINGFACE_HUB_CACHE",
+        ] {
+            command.env_remove(variable);
+        }
+        command
+            .args(arguments)
+            .current_dir(&self.home)
+            .env("RQ_DATA_DIR", self.path("data"))
+            .env("HF_HOME", self.path("hf"))
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+
+    fn rq(&self, arguments: &[&str]) -> Ran {
+        self.rq_with(arguments, b"")
+    }
+
+    fn rq_with(&self, arguments: &[&str], input: &[u8]) -> Ran {
+        let mut child = self.spawn(arguments);
+        // A command that doesn't read its input may have closed it.
+        let _ = child.stdin.take().unwrap().write_all(input);
+        Ran::new(arguments, child.wait_with_output().unwrap())
+    }
+}
+
+/// What a command gave.
+#[derive(Debug)]
+struct Ran {
+    command: String,
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+impl Ran {
+    fn new(arguments: &[&str], output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Self {
+            command: format!("rq {}", arguments.join(" ")),
+            code: output.status.code(),
+            stdout: text(output.stdout),
+            stderr: text(output.stderr),
+        }
+    }
+
+    /// Its results, of a command that had nothing else to say.
+    #[track_caller]
+    fn succeeds(&self) -> &str {
+        assert_eq!((self.code, self.stderr.as_str()), (Some(0), ""), "{self:?}");
+        &self.stdout
+    }
+
+    /// Checks that it failed with exactly one line, in which all of these parts are.
+    #[track_caller]
+    fn fails(&self, parts: &[&str]) {
+        assert_eq!(self.stdout, "", "{self:?}");
+        self.ends_with_error(parts);
+    }
+
+    /// The same of a command that had printed results before.
+    #[track_caller]
+    fn ends_with_error(&self, parts: &[&str]) {
+        assert_eq!(self.code, Some(2), "{self:?}");
+        assert!(self.stderr.starts_with("rq: "), "{self:?}");
+        assert_eq!(self.stderr.lines().count(), 1, "{self:?}");
+        assert!(!self.stderr.contains("panicked"), "{self:?}");
+        for part in parts {
+            assert!(self.stderr.contains(part), "no {part:?} in {self:?}");
+        }
+    }
+}
+
+/// The directory of a test model, as an argument.
+fn data(model: &str) -> String {
+    let path = tests_path("data").join(model);
+    path.to_str().unwrap().to_owned()
+}
+
+/// One result, in the fields and the order of transformers.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Record {
+    /// Written as Python writes it: the f32 as an f64.
+    #[serde(serialize_with = "widened")]
+    score: f32,
+    token: u32,
+    token_str: String,
+    sequence: String,
+}
+
+fn widened<S: serde::Serializer>(score: &f32, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(f64::from(*score))
+}
+
+/// Parses a line of `--json`. Written again it must be the same: no other field, and this order.
+#[track_caller]
+fn parse<T: for<'a> Deserialize<'a> + Serialize>(line: &str) -> T {
+    let value = serde_json::from_str(line).unwrap();
+    assert_eq!(serde_json::to_string(&value).unwrap(), line);
+    value
+}
+
+#[cfg(feature = "demo-model")]
+mod embedded {
+    use super::*;
+
+    #[test]
+    fn fill_prints_a_table_and_the_sentence() {
+        let text = "She opened the <mask> and walked into the garden.";
+        let ran = User::new().rq(&["fill", text]);
+        assert_eq!(ran.code, Some(0));
+        assert_eq!(
+            ran.stderr,
+            "rq: using the small embedded English model, as no model was named and no roberta-large is converted; see \
+             `rq convert --help`\n"
+        );
+        let lines: Vec<&str> = ran.stdout.lines().collect();
+        assert_eq!(lines.len(), 7, "{ran:?}");
+        assert_eq!(lines[0], text);
+        assert!(lines[1].starts_with("  door "), "{ran:?}");
+        for row in &lines[1..6] {
+            assert!(row.contains(" %  █"), "{ran:?}");
+        }
+        assert_eq!(lines[6], "She opened the door and walked into the garden.");
+    }
+
+    #[test]
+    fn info_describes_it() {
+        let ran = User::new().rq(&["info"]);
+        assert_eq!(ran.code, Some(0));
+        assert_eq!(ran.stderr.lines().count(), 1);
+        assert!(
+            ran.stdout
+                .starts_with("file           the embedded model (")
+        );
+    }
+
+    /// The embedded file is what the converter makes of the checkpoint, byte for byte.
+    #[test]
+    fn it_is_what_convert_makes() {
+        let user = User::new();
+        user.rq(&["convert", &data("demo-model")]).succeeds();
+        let embedded = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/demo-model.rq");
+        let converted = fs::read(user.path("data/demo-model.rq")).unwrap();
+        assert!(converted == fs::read(embedded).unwrap());
+    }
+}
+
+#[test]
+fn json_is_what_the_pipeline_returns() {
+    let user = User::with_model();
+    let fill = |more: &[&str]| {
+        let arguments = [&["fill", "--model", "sapiens-vh", "--json"], more].concat();
+        user.rq(&arguments).succeeds().to_owned()
+    };
+
+    let one = fill(&[SEQUENCE]);
+    let records: Vec<Record> = parse(one.trim_end());
+    assert_eq!(records.len(), 5);
+    assert_eq!(records[0].token_str, "V");
+    assert_eq!(records[0].sequence, "EVQLVESGG");
+    assert!(records.is_sorted_by(|a, b| a.score >= b.score));
+
+    let several: Vec<Vec<Record>> = parse(fill(&["-k", "2", "EV<mask>L<mask>"]).trim_end());
+    assert_eq!(several.iter().map(Vec::len).collect::<Vec<_>>(), [2, 2]);
+
+    let texts = fill(&[SEQUENCE, "<mask>VQL"]);
+    let lines: Vec<&str> = texts.lines().collect();
+    assert_eq!(lines.len(), 2);
+    assert_eq!(lines[0], one.trim_end());
+    let _: Vec<Record> = parse(lines[1]);
+
+    assert_eq!(fill(&["--top-k", "0", SEQUENCE]), "[]\n");
+}
+
+#[test]
+fn texts_come_from_stdin_one_a_line() {
+    let user = User::with_model().set("RQ_MODEL", "sapiens-vh");
+    for more in [&["--json"][..], &[]] {
+        let fill = [&["fill"], more].concat();
+        let texts = [SEQUENCE, "<mask>VQL", "EV<mask>L<mask>"];
+        let arguments = user.rq(&[&fill[..], &texts].concat());
+        for input in [texts.join("\n"), texts.join("\r\n") + "\r\n"] {
+            let ran = user.rq_with(&fill, input.as_bytes());
+            assert_eq!(ran.succeeds(), arguments.succeeds());
+        }
+        assert_eq!(user.rq(&fill).succeeds(), "", "no text, no answer");
+    }
+}
+
+#[test]
+fn several_masks_have_a_table_each_and_one_sentence() {
+    let user = User::with_model().set("RQ_MODEL", "sapiens-vh");
+    let ran = user.rq(&["fill", "-k", "1", "<mask><mask>QLVESGG"]);
+    let lines: Vec<&str> = ran.succeeds().lines().collect();
+    assert_eq!(lines.len(), 6, "{ran:?}");
+    assert_eq!((lines[1], lines[3]), ("  mask 1", "  mask 2"));
+    let best = |row: &str| row.trim_start().chars().next().unwrap();
+    let completed = format!("{}{}QLVESGG", best(lines[2]), best(lines[4]));
+    assert_eq!(lines[5], completed);
+}
+
+#[test]
+fn targets_that_are_no_tokens_are_warned_of() {
+    let user = User::with_model().set("RQ_MODEL", "sapiens-vh");
+    let ran = user.rq(&["fill", "--json", "--targets", "L,VV,a", SEQUENCE]);
+    assert_eq!(ran.code, Some(0));
+    let records: Vec<Record> = parse(ran.stdout.trim_end());
+    let tokens: Vec<&str> = records.iter().map(|r| r.token_str.as_str()).collect();
+    assert_eq!(tokens, ["V", "L"]);
+    assert_eq!(
+        ran.stderr,
+        "rq: warning: The specified target token `VV` does not exist in the model vocabulary. Replacing with `V`.\n\
+         rq: warning: The specified target token `a` does not exist in the model vocabulary. We cannot replace it with \
+         anything meaningful, ignoring it\n"
+    );
+}
+
+#[test]
+fn how_it_is_computed_changes_no_byte() {
+    let user = User::with_model().set("RQ_MODEL", "sapiens-vh");
+    let fill = ["fill", "--json", "-k", "25", SEQUENCE, "EV<mask>L<mask>"];
+    let expected = user.rq(&fill);
+    let expected = expected.succeeds();
+    for isa in Isa::ALL {
+        let forced = User::with_model()
+            .set("RQ_MODEL", "sapiens-vh")
+            .set("RQ_ISA", isa.name());
+        let by_variable = forced.rq(&fill);
+        let by_flag =
+            |threads| user.rq(&[&fill[..], &["--isa", isa.name(), "--threads", threads]].concat());
+        if kernels(isa).is_ok() {
+            for ran in [by_variable, by_flag("1"), by_flag("2")] {
+                assert_eq!(ran.succeeds(), expected, "{}", ran.command);
+            }
+        } else {
+            let lacking = format!("this machine doesn't have {isa}; it has scalar");
+            by_flag("1").fails(&[&lacking]);
+            by_variable.fails(&[&lacking, "RQ_ISA"]);
+            // The flag wins.
+            forced
+                .rq(&[&fill[..], &["--isa", "scalar"]].concat())
+                .succeeds();
+        }
+    }
+}
+
+#[test]
+fn a_converted_model_is_found_by_name() {
+    let user = User::new();
+    let ran = user.rq(&["convert", &data("sapiens-vh")]);
+    let file = user.at("data/sapiens-vh.rq");
+    assert!(ran.succeeds().starts_with(&format!("{file}: ")), "{ran:?}");
+    let by_name = user.rq(&["fill", "--model", "sapiens-vh", SEQUENCE]);
+    let by_path = user.rq(&["fill", "-m", &file, SEQUENCE]);
+    assert_eq!(by_name.succeeds(), by_path.succeeds());
+    // Also where the checkpoint's directory is at hand under the same name.
+    user.copy("sapiens-vh", "sapiens-vh");
+    let beside = user.rq(&["fill", "--model", "sapiens-vh", SEQUENCE]);
+    assert_eq!(beside.succeeds(), by_name.succeeds());
+    // The variable names it as well; the flag wins.
+    let named = User::with_model().set("RQ_MODEL", "sapiens-vh");
+    let by_variable = named.rq(&["fill", SEQUENCE]);
+    assert_eq!(by_variable.succeeds(), by_name.succeeds());
+    named
+        .rq(&["fill", "-m", "other", SEQUENCE])
+        .fails(&["no model \"other\""]);
+}
+
+#[test]
+fn roberta_large_is_the_default_once_it_is_converted() {
+    let from_directory = User::new();
+    from_directory.copy("sapiens-vh", "roberta-large");
+    from_directory.rq(&["convert", "roberta-large"]).succeeds();
+    assert!(from_directory.path("data/roberta-large.rq").is_file());
+
+    let from_cache = User::new();
+    let repository = "hf/hub/models--FacebookAI--roberta-large";
+    from_cache.copy("sapiens-vh", &format!("{repository}/snapshots/c0ffee"));
+    from_cache.rq(&["convert", "roberta-large"]).succeeds();
+    let file = from_cache.path("data/FacebookAI--roberta-large.rq");
+    assert!(file.is_file());
+    let info = from_cache.rq(&["info", "--json"]);
+    let info: Value = serde_json::from_str(info.succeeds()).unwrap();
+    let provenance = &info["provenance"];
+    assert_eq!(provenance["source"], "FacebookAI/roberta-large");
+    assert_eq!(provenance["revision"], "c0ffee");
+
+    for user in [from_directory, from_cache] {
+        let default = user.rq(&["fill", SEQUENCE]);
+        let named = user.rq(&["fill", "-m", "roberta-large", SEQUENCE]);
+        assert_eq!(default.succeeds(), named.succeeds());
+        assert!(default.stdout.ends_with("\nEVQLVESGG\n"));
+    }
+}
+
+#[test]
+fn convert_makes_the_same_bytes_again() {
+    let user = User::new();
+    let mut lengths = Vec::new();
+    for quant in ["q8", "q4"] {
+        let make = |name: &str, threads: &str| {
+            let file = user.at(name);
+            let source = data("sapiens-vh");
+            user.rq(&[
+                "convert",
+                &source,
+                "--quant",
+                quant,
+                "--threads",
+                threads,
+                "-o",
+                &file,
+            ])
+            .succeeds();
+            user.rq(&["fill", "-m", &file, SEQUENCE]).succeeds();
+            fs::read(file).unwrap()
+        };
+        let first = make("a.rq", "1");
+        assert!(first == make("b.rq", "2"));
+        // In place of the one that is there.
+        assert!(first == make("a.rq", "2"));
+        lengths.push(first.len());
+    }
+    assert!(lengths[1] < lengths[0] * 2 / 3, "{lengths:?}");
+    assert!(!user.path("data").exists());
+}
+
+#[test]
+fn info_tells_what_a_file_holds() {
+    let user = User::with_model();
+    let ran = user.rq(&["info", "sapiens-vh"]);
+    for part in [
+        "sapiens-vh.rq (689.2 kB)",
+        "architecture   roberta, masked_lm\n",
+        "quantization   q8\n",
+        "layers         4 of hidden size 128, 8 heads, feed-forward 256\n",
+        "vocabulary     25 tokens\n",
+        "longest text   144 tokens",
+        "source         sapiens-vh\n",
+        "model.safetensors (2.3 MB), sha256 ",
+        "converter      rq-convert ",
+        "\nencoder matrices   q8          16       524288   557.1 kB   8.50\n",
+    ] {
+        assert!(ran.succeeds().contains(part), "no {part:?} in {ran:?}");
+    }
+
+    let file = user.path("data/sapiens-vh.rq");
+    let ran = user.rq(&["info", "--json", "sapiens-vh"]);
+    assert_eq!(ran.succeeds().lines().count(), 1);
+    let info: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(info["file"], file.to_str().unwrap());
+    assert_eq!(info["bytes"], fs::metadata(&file).unwrap().len());
+    assert_eq!(info["config"]["hidden_size"], 128);
+    assert_eq!(info["max_tokens"], 144);
+    let tensors = info["tensors"].as_array().unwrap();
+    let parameters =
+        |tensor: &Value| tensor["rows"].as_u64().unwrap() * tensor["columns"].as_u64().unwrap();
+    assert_eq!(
+        info["parameters"].as_u64(),
+        Some(tensors.iter().map(parameters).sum())
+    );
+    let sizes = info["sizes"].as_array().unwrap();
+    let counted: u64 = sizes.iter().map(|s| s["tensors"].as_u64().unwrap()).sum();
+    assert_eq!(counted, tensors.len() as u64);
+
+    let fingerprint = info["fingerprint"].as_str().unwrap();
+    let verified = user.rq(&["verify", "sapiens-vh"]);
+    assert_eq!(
+        verified.succeeds(),
+        format!(
+            "{}: sound: {} tensors, 689.2 kB, fingerprint {fingerprint}\n",
+            file.display(),
+            tensors.len()
+        )
+    );
+}
+
+#[test]
+fn texts_that_cannot_be_filled() {
+    let user = User::with_model().set("RQ_MODEL", "sapiens-vh");
+    let long = "E".repeat(200);
+    let masked = format!("<mask>{long}");
+    let cut_off = format!("{long}<mask>");
+    let cases: &[(&[&str], &[&str])] = &[
+        (&["EVQL"], &["no mask token", "\"EVQL\"", "write <mask>"]),
+        (&["two\nlines"], &["no mask token", "two\\nlines"]),
+        (&[""], &["the text is empty", "mask token"]),
+        (&[&masked], &["203 tokens", "at most 144", "--truncate"]),
+        (
+            &["--truncate", &cut_off],
+            &["144 of 203 tokens", "<mask>", "nearer to the beginning"],
+        ),
+        (&["--truncate", &long], &["no mask token"]),
+        (&[SEQUENCE, "EVQL"], &["text 2 of 2: no mask token"]),
+        (&["-k", "26", SEQUENCE], &["26 best", "only 25"]),
+        (&["--targets", "", SEQUENCE], &["none of the targets"]),
+        (&["--targets", "a,b", SEQUENCE], &["none of the targets"]),
+    ];
+    for (arguments, parts) in cases {
+        user.rq(&[&["fill"], *arguments].concat()).fails(parts);
+    }
+    let truncated = user.rq(&["fill", "--truncate", &masked]);
+    let last = truncated.succeeds().lines().last().unwrap();
+    assert_eq!(last.len(), 142, "144 without <s> and </s>");
+}
+
+#[test]
+fn input_that_cannot_be_filled_names_its_line() {
+    let user = User::with_model().set("RQ_MODEL", "sapiens-vh");
+    let inputs: [(&[u8], &[&str]); 3] = [
+        (b"<mask>VQL\nEV\xff<mask>\n", &["line 2", "UTF-8"]),
+        (b"<mask>VQL\n\n<mask>VQL\n", &["line 2", "empty"]),
+        (b"<mask>VQL\nEVQL\n", &["line 2", "no mask token"]),
+    ];
+    let before = user.rq(&["fill", "<mask>VQL"]);
+    for (input, parts) in inputs {
+        let ran = user.rq_with(&["fill"], input);
+        ran.ends_with_error(parts);
+        assert_eq!(ran.stdout, before.succeeds());
+    }
+}
+
+#[test]
+fn arguments_that_are_refused() {
+    let user = User::with_model();
+    let cases: &[(&[&str], &[&str])] = &[
+        (
+            &["fil"],
+            &["unrecognized subcommand 'fil'", "'fill'", "see --help"],
+        ),
+        (&["fill", "--topk", "3"], &["'--topk'", "'--top-k'"]),
+        (
+            &["fill", "-k", "many"],
+            &["'many'", "--top-k", "invalid digit"],
+        ),
+        (
+            &["fill", "-k", "-1"],
+            &["'-1'", "--top-k", "-1 is not in 0.."],
+        ),
+        (
+            &["fill", "--threads", "0"],
+            &["--threads", "0 is not in 1..=1024"],
+        ),
+        (
+            &["fill", "--threads", "-2"],
+            &["--threads", "-2 is not in 1..=1024"],
+        ),
+        (&["fill", "--threads", "100000"], &["--threads", "1..=1024"]),
+        (
+            &["convert", ".", "--threads", "0"],
+            &["--threads", "1..=1024"],
+        ),
+        (
+            &["fill", "--isa", "sse9"],
+            &["'sse9'", "--isa", "scalar, avx2"],
+        ),
+        (&["fill", "--isa", ""], &["--isa", "scalar, avx2"]),
+        (
+            &["convert", ".", "-q", "q5"],
+            &["'q5'", "--quant", "q8, q4"],
+        ),
+        (&["convert"], &["not provided", "<SOURCE>"]),
+        (&["verify"], &["not provided", "<FILE|NAME>"]),
+    ];
+    for (arguments, parts) in cases {
+        user.rq(arguments).fails(parts);
+    }
+    User::with_model()
+        .set("RQ_MODEL", "sapiens-vh")
+        .set("RQ_ISA", "sse9")
+        .rq(&["fill", SEQUENCE])
+        .fails(&["RQ_ISA=sse9", "unknown instruction set", "scalar, avx2"]);
+}
+
+#[test]
+fn models_that_are_not_there() {
+    let user = User::with_model();
+    let file = user.at("data/other.rq");
+    for command in [["fill", "-m"].as_slice(), &["info"], &["verify"]] {
+        let named = |name| user.rq(&[command, &[name]].concat());
+        named("other").fails(&["no model \"other\"", &file, "`rq convert`"]);
+        let directory = data("sapiens-vh");
+        named(&directory).fails(&[
+            &directory,
+            "is a directory",
+            &format!("`rq convert {directory}`"),
+        ]);
+    }
+    User::new()
+        .set("RQ_MODEL", "other")
+        .rq(&["fill", SEQUENCE])
+        .fails(&["RQ_MODEL=other", "no model", "`rq convert`"]);
+}
+
+#[test]
+fn files_that_are_no_models() {
+    let user = User::with_model();
+    let sound = fs::read(user.path("data/sapiens-vh.rq")).unwrap();
+    let (file, advice) = (user.at("damaged.rq"), "convert the model again");
+    let check = |bytes: &[u8], part: &str| {
+        fs::write(&file, bytes).unwrap();
+        for command in [["fill", SEQUENCE, "-m"].as_slice(), &["info"], &["verify"]] {
+            let ran = user.rq(&[command, &[&file]].concat());
+            ran.fails(&[&file, advice, part]);
+        }
+    };
+    check(b"", "0 bytes");
+    check(b"The old man\nand the sea\n", "not an rq model");
+    for length in [5, 100, 5000, sound.len() - 1] {
+        check(&sound[..length], &format!("{length}"));
+    }
+    let mut header = sound.clone();
+    header[70] ^= 1;
+    check(&header, "the header and the section table are damaged");
+    let mut config = sound.clone();
+    config[256] ^= 1;
+    check(&config, "the section Config is damaged");
+
+    // Tensors are read when they are used: only `verify` looks at each.
+    let mut tensor = sound.clone();
+    *tensor.last_mut().unwrap() ^= 1;
+    fs::write(&file, &tensor).unwrap();
+    user.rq(&["info", &file]).succeeds();
+    user.rq(&["verify", &file])
+        .fails(&[&file, advice, "the tensor `", "is damaged"]);
+
+    let mut newer = sound;
+    newer[8] = 2;
+    fs::write(&file, &newer).unwrap();
+    user.rq(&["verify", &file])
+        .fails(&[&file, "made by a newer rq", "version 2"]);
+}
+
+/// Each changes a copy of a model so that it can't be converted.
+#[test]
+fn checkpoints_that_cannot_be_converted() {
+    type Change = fn(&Path);
+    let cases: &[(Change, &[&str])] = &[
+        (
+            |model| fs::remove_file(model.join("config.json")).unwrap(),
+            &["has no config.json", "`save_pretrained`"],
+        ),
+        (
+            |model| {
+                edit(
+                    model,
+                    "config.json",
+                    "RobertaForMaskedLM",
+                    "BertForMaskedLM",
+                )
+            },
+            &[
+                "config.json",
+                "BertForMaskedLM",
+                "supported: RobertaForMaskedLM",
+            ],
+        ),
+        (
+            |model| {
+                edit(
+                    model,
+                    "config.json",
+                    "\"hidden_size\": 128",
+                    "\"hidden_size\": 130",
+                )
+            },
+            &["config.json"],
+        ),
+        (
+            |model| fs::write(model.join("config.json"), "{").unwrap(),
+            &["config.json", "isn't the JSON"],
+        ),
+        (
+            |model| fs::remove_file(model.join("model.safetensors")).unwrap(),
+            &["has no weights", "model.safetensors"],
+        ),
+        (
+            |model| cut(&model.join("model.safetensors"), 1000),
+            &[
+                "model.safetensors has",
+                "incomplete or damaged",
+                "download it again",
+            ],
+        ),
+        (
+            |model| {
+                let weights = model.join("model.safetensors");
+                fs::rename(&weights, model.join("shard.safetensors")).unwrap();
+                cut(&model.join("shard.safetensors"), 1000);
+                let index = r#"{"weight_map": {"lm_head.bias": "shard.safetensors"}}"#;
+                fs::write(model.join("model.safetensors.index.json"), index).unwrap();
+            },
+            &[
+                "shard.safetensors has",
+                "incomplete or damaged",
+                "download it again",
+            ],
+        ),
+        (
+            |model| {
+                let path = model.join("model.safetensors");
+                let mut bytes = fs::read(&path).unwrap();
+                let last = bytes.len() - 4;
+                bytes[last..].copy_from_slice(&f32::NAN.to_le_bytes());
+                fs::write(path, bytes).unwrap();
+            },
+            &["model.safetensors", "the tensor `", "has NaN at row"],
+        ),
+        (
+            |model| {
+                for file in ["tokenizer.json", "vocab.json"] {
+                    fs::remove_file(model.join(file)).unwrap();
+                }
+            },
+            &["has no tokenizer", "tokenizer.json"],
+        ),
+        (
+            |model| fs::write(model.join("tokenizer.json"), "{}").unwrap(),
+            &["tokenizer.json isn't a tokenizer"],
+        ),
+    ];
+    let user = User::new();
+    let output = user.at("out/model.rq");
+    fs::create_dir(user.path("out")).unwrap();
+    fs::write(&output, "what was there").unwrap();
+    for (number, (change, parts)) in cases.iter().enumerate() {
+        let model = user.copy("sapiens-vh", &number.to_string());
+        change(&model);
+        user.rq(&["convert", model.to_str().unwrap(), "-o", &output])
+            .fails(parts);
+        assert_eq!(fs::read(&output).unwrap(), b"what was there");
+        assert_eq!(fs::read_dir(user.path("out")).unwrap().count(), 1);
+    }
+}
+
+/// Replaces a part of a text file.
+fn edit(model: &Path, file: &str, from: &str, to: &str) {
+    let path = model.join(file);
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.contains(from));
+    fs::write(path, text.replace(from, to)).unwrap();
+}
+
+/// Cuts bytes off the end of a file.
+fn cut(file: &Path, bytes: usize) {
+    let content = fs::read(file).unwrap();
+    fs::write(file, &content[..content.len() - bytes]).unwrap();
+}
+
+#[test]
+fn sources_and_outputs_that_are_not_there() {
+    let user = User::new();
+    let (source, cache) = (data("sapiens-vh"), user.at("hf"));
+    let file = user.at("file");
+    fs::write(&file, "").unwrap();
+    let in_file = format!("{file}/model.rq");
+    let missing = user.at("nowhere/model.rq");
+    let home = user.at("");
+    let cases: &[(&[&str], &[&str])] = &[
+        (
+            &["./nowhere"],
+            &["no directory ./nowhere", "give a directory"],
+        ),
+        (
+            &["nowhere"],
+            &["`nowhere`", &cache, "`hf download nowhere`"],
+        ),
+        (
+            &["roberta-large"],
+            &[
+                "`roberta-large`",
+                &cache,
+                "`hf download FacebookAI/roberta-large`",
+            ],
+        ),
+        (&[&file], &[&file, "is a file", "config.json"]),
+        (&[&source, "-o", &missing], &["nowhere", "No such file"]),
+        (&[&source, "-o", &in_file], &[&file, "can't create"]),
+        (&[&source, "-o", &home], &["can't create", "directory"]),
+    ];
+    for (arguments, parts) in cases {
+        user.rq(&[&["convert"], *arguments].concat()).fails(parts);
+    }
+    let model = user.copy("sapiens-vh", "model");
+    let weights = model.join("model.safetensors");
+    let before = fs::read(&weights).unwrap();
+    let output = weights.to_str().unwrap();
+    user.rq(&["convert", "model", "-o", output]).fails(&[
+        output,
+        "part of the model",
+        "choose another output",
+    ]);
+    assert!(fs::read(&weights).unwrap() == before);
+
+    let user = user.set("RQ_DATA_DIR", &file);
+    user.rq(&["convert", &source])
+        .fails(&["can't create", &file]);
+}
+
+#[test]
+fn nobody_has_to_read_to_the_end() {
+    let user = User::with_model().set("RQ_MODEL", "sapiens-vh");
+    for format in [&["--json"][..], &[]] {
+        let arguments = [&["fill", "-k", "25"], format].concat();
+        let mut child = user.spawn(&arguments);
+        // Input comes only after the reader is gone.
+        drop(child.stdout.take());
+        let mut input = child.stdin.take().unwrap();
+        input.write_all(SEQUENCE.as_bytes()).unwrap();
+        drop(input);
+        let ran = Ran::new(&arguments, child.wait_with_output().unwrap());
+        assert_eq!(ran.succeeds(), "");
+
+        let mut child = user.spawn(&arguments);
+        drop(child.stderr.take());
+        let mut input = child.stdin.take().unwrap();
+        input.write_all(b"no mask").unwrap();
+        drop(input);
+        assert_eq!(child.wait().unwrap().code(), Some(2));
+    }
+}
+
+#[test]
+fn help_fits_on_a_screen() {
+    let user = User::new();
+    for command in ["", "convert", "fill", "info", "verify"] {
+        let arguments: Vec<&str> = [command, "-h"]
+            .into_iter()
+            .filter(|a| !a.is_empty())
+            .collect();
+        let ran = user.rq(&arguments);
+        let lines: Vec<&str> = ran.succeeds().lines().collect();
+        assert!(lines.len() <= 30, "{} lines: {ran:?}", lines.len());
+        for line in lines {
+            assert!(line.chars().count() <= 100, "{line}");
+        }
+    }
+    assert_eq!(user.rq(&[]).succeeds(), user.rq(&["--help"]).succeeds());
+    let version = format!("rq {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(user.rq(&["--version"]).succeeds(), version);
+}

@@ -1,0 +1,224 @@
+//! Fill-mask against transformers' pipeline: `goldens/fill.json`, with quantized models.
+
+mod common;
+
+use common::{MODELS, model, tests_path};
+use rq::{Error, Fill, FillOptions, Model, Session, SessionOptions, TargetWarning, Targets};
+use rq_convert::Quant;
+use serde::Deserialize;
+use std::collections::HashMap;
+
+/// How far a quantized model's score may be from that of fp32.
+const TOLERANCE: f32 = 0.02;
+
+#[derive(Deserialize)]
+struct Goldens {
+    cases: Vec<Golden>,
+}
+
+/// One call of the pipeline, and what it gave.
+#[derive(Debug, Deserialize)]
+struct Golden {
+    model: String,
+    text: String,
+    top_k: Option<usize>,
+    targets: Option<OneOrMore<String>>,
+    result: Option<OneOrMore<OneOrMore<GoldenFill>>>,
+    error: Option<String>,
+    warnings: Vec<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct GoldenFill {
+    score: f32,
+    token: u32,
+    token_str: String,
+    sequence: String,
+}
+
+/// Python takes a value for a list of it, and unwraps a list of one.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+enum OneOrMore<T> {
+    One(T),
+    More(Vec<T>),
+}
+
+impl<T: Clone> OneOrMore<T> {
+    fn to_vec(&self) -> Vec<T> {
+        match self {
+            Self::One(one) => vec![one.clone()],
+            Self::More(more) => more.clone(),
+        }
+    }
+}
+
+impl Golden {
+    fn top_k(&self) -> usize {
+        self.top_k.unwrap_or(FillOptions::default().top_k)
+    }
+
+    /// The results of each mask.
+    fn masks(&self) -> Option<Vec<Vec<GoldenFill>>> {
+        let masks = self.result.as_ref()?.to_vec();
+        Some(match masks.first() {
+            Some(OneOrMore::More(_)) => masks.iter().map(OneOrMore::to_vec).collect(),
+            // One mask: its list is the result.
+            _ => vec![masks.iter().flat_map(OneOrMore::to_vec).collect()],
+        })
+    }
+
+    fn run(
+        &self,
+        session: &mut Session<'_>,
+        top_k: usize,
+    ) -> Result<(Vec<Vec<Fill>>, Vec<TargetWarning>), Error> {
+        let mut options = FillOptions {
+            top_k,
+            ..FillOptions::default()
+        };
+        let mut warnings = Vec::new();
+        if let Some(targets) = &self.targets {
+            let tokenizer = session.model().tokenizer();
+            let (targets, about) = Targets::resolve(tokenizer, &targets.to_vec())?;
+            (options.targets, warnings) = (Some(targets), about);
+        }
+        Ok((session.fill(&self.text, &options)?, warnings))
+    }
+
+    /// Compares what `rq` gives with what transformers gave.
+    fn check(&self, session: &mut Session<'_>) {
+        let Some(expected) = self.masks() else {
+            let error = self.run(session, self.top_k()).unwrap_err();
+            let same = match self.error.as_deref().unwrap() {
+                "PipelineException: No mask_token (<mask>) found on the input" => {
+                    matches!(error, Error::NoMask { .. } | Error::EmptyText)
+                }
+                "ValueError: At least one target must be provided when passed." => {
+                    matches!(error, Error::NoTargets)
+                }
+                "RuntimeError: selected index k out of range" => {
+                    matches!(error, Error::TopK { .. })
+                }
+                _ => false,
+            };
+            assert!(same, "{self:?}: {error:?}");
+            return;
+        };
+
+        let (fills, warnings) = self.run(session, self.top_k()).unwrap();
+        assert_eq!(lengths(&fills), lengths(&expected), "{self:?}");
+        let warnings: Vec<String> = warnings.iter().map(TargetWarning::to_string).collect();
+        assert_eq!(warnings, self.warnings, "{self:?}");
+
+        // Of more results, for the tokens that quantization moved out of the first few.
+        let all = session.model().config().vocab_size;
+        let (fills, _) = self.run(session, all).unwrap();
+        for (fills, expected) in fills.iter().zip(&expected) {
+            let by_token: HashMap<u32, &Fill> = fills.iter().map(|f| (f.token, f)).collect();
+            for golden in expected {
+                let fill = by_token[&golden.token];
+                assert_eq!(fill.token_str, golden.token_str, "{self:?}");
+                assert_eq!(fill.sequence, golden.sequence, "{self:?}");
+                let difference = (fill.score - golden.score).abs();
+                assert!(difference <= TOLERANCE, "{self:?}: {fill:?}");
+            }
+            for (i, better) in expected.iter().enumerate() {
+                for worse in &expected[i..] {
+                    if better.score - worse.score > TOLERANCE {
+                        let (better, worse) = (by_token[&better.token], by_token[&worse.token]);
+                        assert!(better.score > worse.score, "{self:?}: {better:?} {worse:?}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn lengths<T>(masks: &[Vec<T>]) -> Vec<usize> {
+    masks.iter().map(Vec::len).collect()
+}
+
+fn goldens() -> Vec<Golden> {
+    let json = std::fs::read(tests_path("goldens/fill.json")).unwrap();
+    serde_json::from_slice::<Goldens>(&json).unwrap().cases
+}
+
+fn session(model: &Model) -> Session<'_> {
+    Session::new(model, &SessionOptions::default()).unwrap()
+}
+
+#[test]
+fn the_answers_of_transformers() {
+    for name in MODELS {
+        let model = model(name, Quant::Q8);
+        let mut session = session(&model);
+        let of_model = |golden: &Golden| golden.model == name;
+        let cases: Vec<Golden> = goldens().into_iter().filter(of_model).collect();
+        assert!(cases.len() >= 5);
+        for golden in cases {
+            golden.check(&mut session);
+        }
+    }
+}
+
+#[test]
+fn a_batch_gives_the_bits_of_single_texts() {
+    for name in MODELS {
+        let model = model(name, Quant::Q8);
+        let mut session = session(&model);
+        let texts: Vec<String> = goldens()
+            .into_iter()
+            .filter(|golden| golden.model == name && golden.error.is_none())
+            .map(|golden| golden.text)
+            .collect();
+        let options = FillOptions {
+            top_k: 20,
+            ..FillOptions::default()
+        };
+        let together = session.fill_batch(&texts, &options).unwrap();
+        assert_eq!(together.len(), texts.len());
+        for (text, together) in texts.iter().zip(together) {
+            let alone = session.fill(text, &options).unwrap();
+            assert_eq!(alone, together, "{text:?}");
+            let bits = |masks: &[Vec<Fill>]| -> Vec<u32> {
+                masks.iter().flatten().map(|f| f.score.to_bits()).collect()
+            };
+            assert_eq!(bits(&alone), bits(&together), "{text:?}");
+        }
+    }
+}
+
+#[test]
+fn an_error_in_a_batch_says_which_text() {
+    let model = model("sapiens-vh", Quant::Q8);
+    let mut session = session(&model);
+    let options = FillOptions::default();
+    let long = format!("<mask>{}", "E".repeat(200));
+    let error = session.fill_batch(&["<mask>", &long], &options);
+    assert!(matches!(
+        error,
+        Err(Error::InBatch { number: 2, count: 2, source })
+            if matches!(*source, Error::TooLong { tokens: 203, limit: 144 })
+    ));
+    let error = session.fill_batch(&[&long], &options);
+    assert!(matches!(error, Err(Error::TooLong { .. })));
+    let none: [&str; 0] = [];
+    assert_eq!(session.fill_batch(&none, &options).unwrap().len(), 0);
+}
+
+/// Ids of a larger vocabulary are an error, not an index out of bounds.
+#[test]
+fn targets_of_another_model_are_refused() {
+    let (small, large) = MODELS.map(|name| model(name, Quant::Q8)).into();
+    let (targets, _) = Targets::resolve(large.tokenizer(), &["Ġgarden"]).unwrap();
+    let options = FillOptions {
+        targets: Some(targets),
+        ..FillOptions::default()
+    };
+    let error = session(&small).fill("EVQL<mask>", &options);
+    assert!(matches!(
+        error,
+        Err(Error::TokenRange { token, vocab_size: 25 }) if token >= 25
+    ));
+}
