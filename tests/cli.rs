@@ -693,7 +693,7 @@ fn checkpoints_that_cannot_be_converted() {
         ),
         (
             |model| fs::write(model.join("tokenizer.json"), "{}").unwrap(),
-            &["tokenizer.json isn't a tokenizer"],
+            &["tokenizer.json isn't a tokenizer that rq can use"],
         ),
     ];
     let user = User::new();

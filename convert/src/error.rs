@@ -231,11 +231,11 @@ pub enum ConvertError {
         directory: PathBuf,
     },
     /// The tokenizer can't be read.
-    #[error("{} isn't a tokenizer: {reason}", path.display())]
+    #[error("{} isn't a tokenizer that rq can use: {reason}", path.display())]
     Tokenizer {
         /// Which file.
         path: PathBuf,
-        /// What the tokenizers library says.
+        /// Why not, often in the words of the tokenizers library.
         reason: String,
     },
     /// The directory has tokens that can't be placed without `tokenizer.json`.

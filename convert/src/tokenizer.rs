@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use tokenizers::models::bpe::BPE;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::processors::roberta::RobertaProcessing;
-use tokenizers::{AddedToken, Tokenizer};
+use tokenizers::{AddedToken, ModelWrapper, Tokenizer};
 
 /// The tokens that have a meaning of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,6 +170,12 @@ fn check(
 ) -> Result<SpecialTokens, ConvertError> {
     let error = tokenizer_error(path);
     let mut tokenizer = Tokenizer::from_bytes(json).map_err(&error)?;
+    if !matches!(tokenizer.get_model(), ModelWrapper::BPE(_)) {
+        return Err(error(
+            "its model isn't byte-level BPE, which is RoBERTa's and the only kind that rq reads"
+                .into(),
+        ));
+    }
     let vocabulary = tokenizer.get_vocab(true);
     // Of equal ids the first in the order of the names, so that the message doesn't depend on a hash.
     let last = vocabulary

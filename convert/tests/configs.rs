@@ -251,10 +251,20 @@ fn tokenizers_that_do_not_fit_are_refused() {
     let error = common::chain(&open(dir).unwrap_err());
     assert!(
         error.starts_with(&format!(
-            "{}/tokenizer.json isn't a tokenizer: ",
+            "{}/tokenizer.json isn't a tokenizer that rq can use: ",
             dir.display()
         )),
         "{error}"
+    );
+    let mut tokenizer = common::tokenizer();
+    let vocab = tokenizer["model"]["vocab"].take();
+    tokenizer["model"] = json!({"type": "WordLevel", "vocab": vocab, "unk_token": "<unk>"});
+    write(dir, "tokenizer.json", tokenizer.to_string());
+    assert_error(
+        open(dir),
+        dir,
+        "DIR/tokenizer.json isn't a tokenizer that rq can use: its model isn't byte-level BPE, which is RoBERTa's and the \
+         only kind that rq reads",
     );
     fs::remove_file(dir.join("tokenizer.json")).unwrap();
     assert_error(

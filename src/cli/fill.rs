@@ -81,7 +81,8 @@ pub(super) fn run(args: &FillArgs) -> Result<()> {
             "no text: give one as an argument, or pipe texts in, one a line (see `rq fill --help`)"
         );
     }
-    let model = locate::open(args.model.as_deref())?.model;
+    let located = locate::open(args.model.as_deref())?;
+    let model = &located.model;
     let mut options = FillOptions {
         top_k: args.top_k as usize,
         targets: None,
@@ -94,16 +95,17 @@ pub(super) fn run(args: &FillArgs) -> Result<()> {
             .for_each(|warning| say(format_args!("warning: {warning}")));
         options.targets = Some(targets);
     }
-    let mut session = args.compute.session(&model)?;
+    let mut session = args.compute.session(model)?;
     let mut out = std::io::stdout().lock();
 
     if !args.texts.is_empty() {
         let all = session.fill_batch(&args.texts, &options)?;
+        located.announce();
         for (i, (text, masks)) in args.texts.iter().zip(&all).enumerate() {
             if i > 0 && !args.json {
                 writeln!(out)?;
             }
-            write(&mut out, args.json, &model, text, masks)?;
+            write(&mut out, args.json, model, text, masks)?;
         }
         return Ok(());
     }
@@ -112,10 +114,12 @@ pub(super) fn run(args: &FillArgs) -> Result<()> {
         let line = line.with_context(place)?;
         let text = line.strip_suffix('\r').unwrap_or(&line);
         let masks = session.fill(text, &options).with_context(place)?;
-        if i > 0 && !args.json {
-            writeln!(out)?;
+        match i {
+            0 => located.announce(),
+            _ if !args.json => writeln!(out)?,
+            _ => {}
         }
-        write(&mut out, args.json, &model, text, &masks)?;
+        write(&mut out, args.json, model, text, &masks)?;
         out.flush()?;
     }
     Ok(())

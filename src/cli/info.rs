@@ -53,6 +53,7 @@ struct TensorRecord<'a> {
 
 pub(super) fn run(args: &InfoArgs) -> Result<()> {
     let located = locate::open(args.file.as_deref())?;
+    located.announce();
     let file = located.model.file();
     let info = Info {
         file: &located.place,

@@ -17,11 +17,27 @@ const EXTENSION: &str = "rq";
 /// The model that is used where none is named, once it is converted.
 const DEFAULT_NAME: &str = "roberta-large";
 
+/// What the embedded default is called.
+const EMBEDDED: &str = "the embedded model";
+
 /// A model, and what to call it.
 pub(super) struct Located {
     pub(super) model: Model,
     /// Its file, or a description of the embedded one.
     pub(super) place: String,
+}
+
+impl Located {
+    /// Says on standard error that the answers are those of the embedded model, if they are. Called once there are
+    /// answers, so that a refusal stays one line.
+    pub(super) fn announce(&self) {
+        if self.place == EMBEDDED {
+            say(format_args!(
+                "using the small embedded English model, as no model was named and no {DEFAULT_NAME} is converted; see \
+                 `rq convert --help`"
+            ));
+        }
+    }
 }
 
 /// Where converted models are kept: `RQ_DATA_DIR`, else the operating system's place for applications' data.
@@ -115,13 +131,9 @@ pub(super) fn open(name: Option<&str>) -> Result<Located> {
 
 #[cfg(feature = "demo-model")]
 fn embedded() -> Result<Located> {
-    say(format_args!(
-        "using the small embedded English model, as no model was named and no {DEFAULT_NAME} is converted; see \
-         `rq convert --help`"
-    ));
     Ok(Located {
         model: Model::demo()?,
-        place: "the embedded model".to_owned(),
+        place: EMBEDDED.to_owned(),
     })
 }
 
