@@ -11,7 +11,7 @@ pub(crate) mod avx2;
 pub(crate) mod avx512vnni;
 pub(crate) mod scalar;
 
-use crate::activation::Activations;
+use crate::activation::{ActivationBlock, Activations};
 use crate::lanes::{LANES, Lanes};
 use crate::packed::{GROUP, GROUPS, Scales};
 
@@ -25,28 +25,26 @@ pub(crate) struct Panel<'a, C> {
     pub(crate) scales: &'a [Scales],
 }
 
-/// The part of a matrix product that differs between instruction sets.
-///
-/// A tier decodes one block of a panel (512 codes and 16 scales) into a form of its own, then multiplies it with any
-/// number of tokens. [`panel_product`] drives it; the order along K is the order of blocks, on every tier.
-pub(crate) trait BlockProduct<C> {
-    /// A block of a panel, made ready for many tokens.
-    type Decoded;
+/// The part of a matrix product that differs between instruction sets: how a block of a panel (512 codes and 16 scales)
+/// is made ready for any number of tokens. [`panel_product`] drives it; the order along K is the order of blocks, on
+/// every tier.
+pub(crate) trait Decode<C> {
+    /// The block in the form that this tier multiplies.
+    type Block: Block;
 
     /// Makes one block ready.
-    fn decode(codes: &C, scales: &Scales) -> Self::Decoded;
+    fn decode(codes: &C, scales: &Scales) -> Self::Block;
+}
 
+/// A block of a panel, made ready for many tokens.
+pub(crate) trait Block {
     /// For N tokens: out[n] = fma(dot(block, token n), scale of the row * scale of the token, out[n]).
-    fn accumulate<const N: usize>(
-        decoded: &Self::Decoded,
-        acts: [&crate::activation::ActivationBlock; N],
-        out: &mut [Lanes; N],
-    );
+    fn accumulate<const N: usize>(&self, acts: [&ActivationBlock; N], out: &mut [Lanes; N]);
 }
 
 /// out[t] = bias + panel * activations of token t.
 #[inline(always)]
-pub(crate) fn panel_product<C, B: BlockProduct<C>>(
+pub(crate) fn panel_product<C, D: Decode<C>>(
     panel: Panel<'_, C>,
     bias: &Lanes,
     acts: &Activations<'_>,
@@ -56,7 +54,7 @@ pub(crate) fn panel_product<C, B: BlockProduct<C>>(
     for (chunk, out) in out.chunks_mut(TOKENS_AT_ONCE).enumerate() {
         let first = chunk * TOKENS_AT_ONCE;
         for (block, (codes, scales)) in panel.codes.iter().zip(panel.scales).enumerate() {
-            let decoded = B::decode(codes, scales);
+            let decoded = D::decode(codes, scales);
             let (tiles, rest) = out.as_chunks_mut::<4>();
             let mut token = first;
             for tile in tiles {
@@ -66,7 +64,7 @@ pub(crate) fn panel_product<C, B: BlockProduct<C>>(
                     acts.get(block, token + 2),
                     acts.get(block, token + 3),
                 ];
-                B::accumulate(&decoded, acts, tile);
+                decoded.accumulate(acts, tile);
                 token += 4;
             }
             match rest {
@@ -77,16 +75,16 @@ pub(crate) fn panel_product<C, B: BlockProduct<C>>(
                         acts.get(block, token + 2),
                     ];
                     let mut tile = [*a, *b, *c];
-                    B::accumulate(&decoded, acts, &mut tile);
+                    decoded.accumulate(acts, &mut tile);
                     [*a, *b, *c] = tile;
                 }
                 [a, b] => {
                     let acts = [acts.get(block, token), acts.get(block, token + 1)];
                     let mut tile = [*a, *b];
-                    B::accumulate(&decoded, acts, &mut tile);
+                    decoded.accumulate(acts, &mut tile);
                     [*a, *b] = tile;
                 }
-                [a] => B::accumulate(&decoded, [acts.get(block, token)], std::array::from_mut(a)),
+                [a] => decoded.accumulate([acts.get(block, token)], std::array::from_mut(a)),
                 _ => {}
             }
         }

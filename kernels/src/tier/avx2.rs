@@ -7,7 +7,7 @@
 //! - q4: (level + 32), at most 63, times the activation: two products are at most 16,002, so two pairs are added
 //!   before they are widened. The 32 comes off by starting at -32 * (sum of the activation's codes).
 
-use super::{BlockProduct, group_word};
+use super::{Block, Decode, group_word};
 use crate::activation::ActivationBlock;
 use crate::lanes::{LANES, Lanes};
 use crate::packed::{CodesQ4, CodesQ8, GROUP_BYTES, GROUPS, Scales};
@@ -200,8 +200,8 @@ fn finish(dots: [__m256i; 2], scales: F32x16, scale: f32, out: &mut Lanes) {
         .store(out);
 }
 
-impl BlockProduct<CodesQ8> for Product {
-    type Decoded = DecodedQ8;
+impl Decode<CodesQ8> for Product {
+    type Block = DecodedQ8;
 
     #[inline(always)]
     fn decode(codes: &CodesQ8, scales: &Scales) -> DecodedQ8 {
@@ -224,13 +224,11 @@ impl BlockProduct<CodesQ8> for Product {
             scales: load_scales(scales),
         }
     }
+}
 
+impl Block for DecodedQ8 {
     #[inline(always)]
-    fn accumulate<const N: usize>(
-        decoded: &DecodedQ8,
-        acts: [&ActivationBlock; N],
-        out: &mut [Lanes; N],
-    ) {
+    fn accumulate<const N: usize>(&self, acts: [&ActivationBlock; N], out: &mut [Lanes; N]) {
         let mut dots = avx2!([[_mm256_setzero_si256(); 2]; N]);
         let ones = avx2!(_mm256_set1_epi16(1));
         for j in 0..GROUPS {
@@ -238,21 +236,21 @@ impl BlockProduct<CodesQ8> for Product {
                 let x = avx2!(_mm256_set1_epi32(group_word(&acts[n].codes, j)));
                 for h in 0..2 {
                     dots[n][h] = avx2!({
-                        let signed = _mm256_sign_epi8(x, decoded.codes[j][h]);
-                        let pairs = _mm256_maddubs_epi16(decoded.absolute[j][h], signed);
+                        let signed = _mm256_sign_epi8(x, self.codes[j][h]);
+                        let pairs = _mm256_maddubs_epi16(self.absolute[j][h], signed);
                         _mm256_add_epi32(dots[n][h], _mm256_madd_epi16(pairs, ones))
                     });
                 }
             }
         }
         for n in 0..N {
-            finish(dots[n], decoded.scales, acts[n].scale, &mut out[n]);
+            finish(dots[n], self.scales, acts[n].scale, &mut out[n]);
         }
     }
 }
 
-impl BlockProduct<CodesQ4> for Product {
-    type Decoded = DecodedQ4;
+impl Decode<CodesQ4> for Product {
+    type Block = DecodedQ4;
 
     #[inline(always)]
     fn decode(codes: &CodesQ4, scales: &Scales) -> DecodedQ4 {
@@ -278,13 +276,11 @@ impl BlockProduct<CodesQ4> for Product {
             scales: load_scales(scales),
         }
     }
+}
 
+impl Block for DecodedQ4 {
     #[inline(always)]
-    fn accumulate<const N: usize>(
-        decoded: &DecodedQ4,
-        acts: [&ActivationBlock; N],
-        out: &mut [Lanes; N],
-    ) {
+    fn accumulate<const N: usize>(&self, acts: [&ActivationBlock; N], out: &mut [Lanes; N]) {
         let ones = avx2!(_mm256_set1_epi16(1));
         // The offset is -128 * sum; a level carries 32 too much, a quarter of that.
         let mut dots = avx2!([[_mm256_setzero_si256(); 2]; N]);
@@ -298,8 +294,8 @@ impl BlockProduct<CodesQ4> for Product {
                 let x1 = avx2!(_mm256_set1_epi32(group_word(&acts[n].codes, j + 1)));
                 for h in 0..2 {
                     dots[n][h] = avx2!({
-                        let a = _mm256_maddubs_epi16(decoded.levels[j][h], x0);
-                        let b = _mm256_maddubs_epi16(decoded.levels[j + 1][h], x1);
+                        let a = _mm256_maddubs_epi16(self.levels[j][h], x0);
+                        let b = _mm256_maddubs_epi16(self.levels[j + 1][h], x1);
                         _mm256_add_epi32(
                             dots[n][h],
                             _mm256_madd_epi16(_mm256_add_epi16(a, b), ones),
@@ -309,7 +305,7 @@ impl BlockProduct<CodesQ4> for Product {
             }
         }
         for n in 0..N {
-            finish(dots[n], decoded.scales, acts[n].scale, &mut out[n]);
+            finish(dots[n], self.scales, acts[n].scale, &mut out[n]);
         }
     }
 }

@@ -4,7 +4,7 @@
 //! are; q4's levels get the same 128 from their table; it comes off by starting at -128 * (sum of the activation's
 //! codes), which the activation carries.
 
-use super::{BlockProduct, group_word};
+use super::{Block, Decode, group_word};
 use crate::activation::ActivationBlock;
 use crate::lanes::{LANES, Lanes};
 use crate::packed::{CodesQ4, CodesQ8, GROUP_BYTES, GROUPS, Scales};
@@ -137,34 +137,32 @@ fn load64(bytes: &[u8; GROUP_BYTES]) -> __m512i {
     avx512!(_mm512_loadu_si512(bytes.as_ptr().cast()))
 }
 
-#[inline(always)]
-fn accumulate<const N: usize>(
-    decoded: &Decoded,
-    acts: [&ActivationBlock; N],
-    out: &mut [Lanes; N],
-) {
-    let mut dots = avx512!([_mm512_setzero_si512(); N]);
-    for n in 0..N {
-        dots[n] = avx512!(_mm512_set1_epi32(acts[n].offset));
-    }
-    for j in 0..GROUPS {
+impl Block for Decoded {
+    #[inline(always)]
+    fn accumulate<const N: usize>(&self, acts: [&ActivationBlock; N], out: &mut [Lanes; N]) {
+        let mut dots = avx512!([_mm512_setzero_si512(); N]);
         for n in 0..N {
-            dots[n] = avx512!({
-                let x = _mm512_set1_epi32(group_word(&acts[n].codes, j));
-                _mm512_dpbusd_epi32(dots[n], decoded.groups[j], x)
-            });
+            dots[n] = avx512!(_mm512_set1_epi32(acts[n].offset));
         }
-    }
-    for n in 0..N {
-        let dot = avx512!(F32x16(_mm512_cvtepi32_ps(dots[n])));
-        let scales = decoded.scales.mul(F32x16::splat(acts[n].scale));
-        dot.mul_add(scales, F32x16::load(&out[n]))
-            .store(&mut out[n]);
+        for j in 0..GROUPS {
+            for n in 0..N {
+                dots[n] = avx512!({
+                    let x = _mm512_set1_epi32(group_word(&acts[n].codes, j));
+                    _mm512_dpbusd_epi32(dots[n], self.groups[j], x)
+                });
+            }
+        }
+        for n in 0..N {
+            let dot = avx512!(F32x16(_mm512_cvtepi32_ps(dots[n])));
+            let scales = self.scales.mul(F32x16::splat(acts[n].scale));
+            dot.mul_add(scales, F32x16::load(&out[n]))
+                .store(&mut out[n]);
+        }
     }
 }
 
-impl BlockProduct<CodesQ8> for Product {
-    type Decoded = Decoded;
+impl Decode<CodesQ8> for Product {
+    type Block = Decoded;
 
     #[inline(always)]
     fn decode(codes: &CodesQ8, scales: &Scales) -> Decoded {
@@ -178,19 +176,10 @@ impl BlockProduct<CodesQ8> for Product {
             scales: load_scales(scales),
         }
     }
-
-    #[inline(always)]
-    fn accumulate<const N: usize>(
-        decoded: &Decoded,
-        acts: [&ActivationBlock; N],
-        out: &mut [Lanes; N],
-    ) {
-        accumulate(decoded, acts, out);
-    }
 }
 
-impl BlockProduct<CodesQ4> for Product {
-    type Decoded = Decoded;
+impl Decode<CodesQ4> for Product {
+    type Block = Decoded;
 
     #[inline(always)]
     fn decode(codes: &CodesQ4, scales: &Scales) -> Decoded {
@@ -212,14 +201,5 @@ impl BlockProduct<CodesQ4> for Product {
             groups,
             scales: load_scales(scales),
         }
-    }
-
-    #[inline(always)]
-    fn accumulate<const N: usize>(
-        decoded: &Decoded,
-        acts: [&ActivationBlock; N],
-        out: &mut [Lanes; N],
-    ) {
-        accumulate(decoded, acts, out);
     }
 }

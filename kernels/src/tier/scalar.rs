@@ -1,6 +1,6 @@
 //! Plain Rust: the oracle that every other tier is compared with, bit for bit.
 
-use super::{BlockProduct, group_word};
+use super::{Block, Decode, group_word};
 use crate::activation::ActivationBlock;
 use crate::lanes::{LANES, Lanes};
 use crate::packed::{CodesQ4, CodesQ8, GROUP, GROUP_BYTES, GROUPS, Scales};
@@ -84,25 +84,17 @@ pub(crate) struct Decoded {
     scales: [f32; LANES],
 }
 
-impl BlockProduct<CodesQ8> for Product {
-    type Decoded = Decoded;
+impl Decode<CodesQ8> for Product {
+    type Block = Decoded;
 
     fn decode(codes: &CodesQ8, scales: &Scales) -> Decoded {
         let level = |byte: usize| (codes[byte] ^ 0x80) as i8;
         decode(level, scales)
     }
-
-    fn accumulate<const N: usize>(
-        decoded: &Decoded,
-        acts: [&ActivationBlock; N],
-        out: &mut [Lanes; N],
-    ) {
-        accumulate(decoded, acts, out);
-    }
 }
 
-impl BlockProduct<CodesQ4> for Product {
-    type Decoded = Decoded;
+impl Decode<CodesQ4> for Product {
+    type Block = Decoded;
 
     fn decode(codes: &CodesQ4, scales: &Scales) -> Decoded {
         let level = |byte: usize| {
@@ -110,14 +102,6 @@ impl BlockProduct<CodesQ4> for Product {
             q4::LEVELS[usize::from(codes[byte % codes.len()] >> shift & 15)]
         };
         decode(level, scales)
-    }
-
-    fn accumulate<const N: usize>(
-        decoded: &Decoded,
-        acts: [&ActivationBlock; N],
-        out: &mut [Lanes; N],
-    ) {
-        accumulate(decoded, acts, out);
     }
 }
 
@@ -133,23 +117,21 @@ fn decode(level: impl Fn(usize) -> i8, scales: &Scales) -> Decoded {
     }
 }
 
-fn accumulate<const N: usize>(
-    decoded: &Decoded,
-    acts: [&ActivationBlock; N],
-    out: &mut [Lanes; N],
-) {
-    for (act, out) in acts.into_iter().zip(out) {
-        let mut dots = [0i32; LANES];
-        for (group, rows) in decoded.levels.iter().enumerate() {
-            let x = group_word(&act.codes, group).to_le_bytes();
-            for (dot, levels) in dots.iter_mut().zip(rows) {
-                for k in 0..GROUP {
-                    *dot += i32::from(levels[k]) * i32::from(x[k] as i8);
+impl Block for Decoded {
+    fn accumulate<const N: usize>(&self, acts: [&ActivationBlock; N], out: &mut [Lanes; N]) {
+        for (act, out) in acts.into_iter().zip(out) {
+            let mut dots = [0i32; LANES];
+            for (group, rows) in self.levels.iter().enumerate() {
+                let x = group_word(&act.codes, group).to_le_bytes();
+                for (dot, levels) in dots.iter_mut().zip(rows) {
+                    for k in 0..GROUP {
+                        *dot += i32::from(levels[k]) * i32::from(x[k] as i8);
+                    }
                 }
             }
-        }
-        for row in 0..LANES {
-            out.0[row] = (dots[row] as f32).mul_add(decoded.scales[row] * act.scale, out.0[row]);
+            for row in 0..LANES {
+                out.0[row] = (dots[row] as f32).mul_add(self.scales[row] * act.scale, out.0[row]);
+            }
         }
     }
 }
