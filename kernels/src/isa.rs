@@ -13,19 +13,22 @@ pub enum Isa {
     Scalar,
     /// AVX2 with FMA and F16C: x86 since 2013 (Intel) and 2015 (AMD).
     Avx2,
+    /// AVX2 with the int8 dot product in 256 bits: Alder Lake and later, Zen 5.
+    AvxVnni,
     /// AVX-512 with its int8 dot product.
     Avx512Vnni,
 }
 
 impl Isa {
     /// Every instruction set, the most capable last.
-    pub const ALL: [Self; 3] = [Self::Scalar, Self::Avx2, Self::Avx512Vnni];
+    pub const ALL: [Self; 4] = [Self::Scalar, Self::Avx2, Self::AvxVnni, Self::Avx512Vnni];
 
     /// The name for `--isa` and `RQ_ISA`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Scalar => "scalar",
             Self::Avx2 => "avx2",
+            Self::AvxVnni => "avxvnni",
             Self::Avx512Vnni => "avx512vnni",
         }
     }

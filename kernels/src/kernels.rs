@@ -213,6 +213,12 @@ tier! {
 
 #[cfg(target_arch = "x86_64")]
 tier! {
+    /// Proves AVX2, FMA, F16C and AVX-VNNI.
+    AvxVnni, Isa::AvxVnni, avxvnni, features: ["avx2", "fma", "f16c", "avxvnni"]
+}
+
+#[cfg(target_arch = "x86_64")]
+tier! {
     /// Proves AVX-512 F, BW, VL and VNNI.
     Avx512Vnni, Isa::Avx512Vnni, avx512vnni,
     features: ["avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512vnni"]
@@ -246,9 +252,11 @@ pub fn kernels(isa: Isa) -> Result<&'static dyn Kernels, UnavailableIsa> {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => Avx2::detect(),
         #[cfg(target_arch = "x86_64")]
+        Isa::AvxVnni => AvxVnni::detect(),
+        #[cfg(target_arch = "x86_64")]
         Isa::Avx512Vnni => Avx512Vnni::detect(),
         #[cfg(not(target_arch = "x86_64"))]
-        Isa::Avx2 | Isa::Avx512Vnni => return Err(UnavailableIsa::NotCompiled(isa)),
+        Isa::Avx2 | Isa::AvxVnni | Isa::Avx512Vnni => return Err(UnavailableIsa::NotCompiled(isa)),
     };
     detected.ok_or(UnavailableIsa::NotDetected(isa))
 }

@@ -9,6 +9,8 @@
 pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512vnni;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avxvnni;
 pub(crate) mod scalar;
 
 use crate::activation::{ActivationBlock, Activations};
@@ -97,4 +99,18 @@ fn group_word(codes: &[i8; LANES * 2], group: usize) -> i32 {
     const { assert!(GROUPS * GROUP == LANES * 2) };
     let c = &codes[group * GROUP..][..GROUP];
     i32::from_le_bytes([c[0] as u8, c[1] as u8, c[2] as u8, c[3] as u8])
+}
+
+/// The q4 levels, made unsigned by adding `offset`: for instructions that multiply unsigned by signed bytes.
+#[cfg(target_arch = "x86_64")]
+const fn unsigned_levels(offset: i16) -> [u8; 16] {
+    let mut table = [0; 16];
+    let mut i = 0;
+    while i < table.len() {
+        let level = crate::q4::LEVELS[i] as i16 + offset;
+        assert!(level > 0 && level < 256);
+        table[i] = level as u8;
+        i += 1;
+    }
+    table
 }

@@ -7,11 +7,10 @@
 //! - q4: (level + 32), at most 63, times the activation: two products are at most 16,002, so two pairs are added
 //!   before they are widened. The 32 comes off by starting at -32 * (sum of the activation's codes).
 
-use super::{Block, Decode, group_word};
+use super::{Block, Decode, group_word, unsigned_levels};
 use crate::activation::ActivationBlock;
 use crate::lanes::{LANES, Lanes};
 use crate::packed::{CodesQ4, CodesQ8, GROUP_BYTES, GROUPS, Scales};
-use crate::q4;
 use crate::simd::Simd16;
 use std::arch::x86_64::*;
 
@@ -153,18 +152,11 @@ pub(crate) struct DecodedQ4 {
     scales: F32x16,
 }
 
-/// What is added to a q4 level to make it unsigned: a quarter of what the activation's offset takes off.
-const Q4_OFFSET: i8 = 32;
-/// The levels, unsigned.
-const Q4_TABLE: [i8; 16] = {
-    let mut table = q4::LEVELS;
-    let mut i = 0;
-    while i < table.len() {
-        table[i] += Q4_OFFSET;
-        // Four products of a level with an activation must fit 16 bits.
-        assert!(table[i] > 0 && table[i] < 64);
-        i += 1;
-    }
+/// The q4 levels + 32: a quarter of what the activation's offset takes off. Below 64, four products of one with an
+/// activation fit 16 bits.
+const Q4_TABLE: [u8; 16] = {
+    let table = unsigned_levels(32);
+    assert!(table[15] < 64);
     table
 };
 
@@ -174,13 +166,13 @@ fn load32(bytes: &[u8; 32]) -> __m256i {
 }
 
 #[inline(always)]
-fn halves(bytes: &[u8; GROUP_BYTES]) -> [__m256i; 2] {
+pub(super) fn halves(bytes: &[u8; GROUP_BYTES]) -> [__m256i; 2] {
     let (halves, _) = bytes.as_chunks::<32>();
     [load32(&halves[0]), load32(&halves[1])]
 }
 
 #[inline(always)]
-fn load_scales(scales: &Scales) -> F32x16 {
+pub(super) fn load_scales(scales: &Scales) -> F32x16 {
     let (halves, _) = scales.as_chunks::<8>();
     avx2!({
         let low = _mm_loadu_si128(halves[0].as_ptr().cast());
@@ -191,7 +183,7 @@ fn load_scales(scales: &Scales) -> F32x16 {
 
 /// out = fma(dots, scales * scale of the activation, out)
 #[inline(always)]
-fn finish(dots: [__m256i; 2], scales: F32x16, scale: f32, out: &mut Lanes) {
+pub(super) fn finish(dots: [__m256i; 2], scales: F32x16, scale: f32, out: &mut Lanes) {
     let dots = avx2!(F32x16(
         _mm256_cvtepi32_ps(dots[0]),
         _mm256_cvtepi32_ps(dots[1])
@@ -249,30 +241,36 @@ impl Block for DecodedQ8 {
     }
 }
 
+/// The q4 levels of a block, by a table of 16 bytes.
+#[inline(always)]
+pub(super) fn levels(codes: &CodesQ4, table: &[u8; 16]) -> [[__m256i; 2]; GROUPS] {
+    let (table, mask) = avx2!({
+        let table = _mm_loadu_si128(table.as_ptr().cast());
+        (_mm256_broadcastsi128_si256(table), _mm256_set1_epi8(15))
+    });
+    let (groups, _) = codes.as_chunks::<GROUP_BYTES>();
+    let mut levels = avx2!([[_mm256_setzero_si256(); 2]; GROUPS]);
+    for j in 0..GROUPS / 2 {
+        let halves = halves(&groups[j]);
+        for h in 0..2 {
+            avx2!({
+                let low = _mm256_and_si256(halves[h], mask);
+                let high = _mm256_and_si256(_mm256_srli_epi16::<4>(halves[h]), mask);
+                levels[j][h] = _mm256_shuffle_epi8(table, low);
+                levels[j + GROUPS / 2][h] = _mm256_shuffle_epi8(table, high);
+            })
+        }
+    }
+    levels
+}
+
 impl Decode<CodesQ4> for Product {
     type Block = DecodedQ4;
 
     #[inline(always)]
     fn decode(codes: &CodesQ4, scales: &Scales) -> DecodedQ4 {
-        let (table, mask) = avx2!({
-            let table = _mm_loadu_si128(Q4_TABLE.as_ptr().cast());
-            (_mm256_broadcastsi128_si256(table), _mm256_set1_epi8(15))
-        });
-        let (groups, _) = codes.as_chunks::<GROUP_BYTES>();
-        let mut levels = avx2!([[_mm256_setzero_si256(); 2]; GROUPS]);
-        for j in 0..GROUPS / 2 {
-            let halves = halves(&groups[j]);
-            for h in 0..2 {
-                avx2!({
-                    let low = _mm256_and_si256(halves[h], mask);
-                    let high = _mm256_and_si256(_mm256_srli_epi16::<4>(halves[h]), mask);
-                    levels[j][h] = _mm256_shuffle_epi8(table, low);
-                    levels[j + GROUPS / 2][h] = _mm256_shuffle_epi8(table, high);
-                })
-            }
-        }
         DecodedQ4 {
-            levels,
+            levels: levels(codes, &Q4_TABLE),
             scales: load_scales(scales),
         }
     }

@@ -4,11 +4,10 @@
 //! are; q4's levels get the same 128 from their table; it comes off by starting at -128 * (sum of the activation's
 //! codes), which the activation carries.
 
-use super::{Block, Decode, group_word};
+use super::{Block, Decode, group_word, unsigned_levels};
 use crate::activation::ActivationBlock;
 use crate::lanes::{LANES, Lanes};
 use crate::packed::{CodesQ4, CodesQ8, GROUP_BYTES, GROUPS, Scales};
-use crate::q4;
 use crate::simd::Simd16;
 use std::arch::x86_64::*;
 
@@ -115,15 +114,7 @@ pub(crate) struct Decoded {
 }
 
 /// The q4 levels + 128, as `vpdpbusd` takes them.
-const Q4_TABLE: [u8; 16] = {
-    let mut table = [0; 16];
-    let mut i = 0;
-    while i < table.len() {
-        table[i] = q4::LEVELS[i] as u8 ^ 0x80;
-        i += 1;
-    }
-    table
-};
+const Q4_TABLE: [u8; 16] = unsigned_levels(128);
 
 #[inline(always)]
 fn load_scales(scales: &Scales) -> F32x16 {
