@@ -1,6 +1,6 @@
 //! The kernels of each instruction set behind one interface, and the choice between them.
 //!
-//! A tier is a value that can be had only where its instruction set was detected; one row of [`tiers!`] gives its name,
+//! A tier is a value that can be had only where its instruction set was detected; one row of `tiers!` gives its name,
 //! the features that are enabled, the same features to be detected, and its vector and product. Every tier gives the
 //! same bits.
 
@@ -64,7 +64,7 @@ pub trait Kernels: Send + Sync {
     /// When `columns` is zero, or `scores` doesn't hold the panels for it.
     fn softmax(&self, scores: &mut [Lanes], columns: usize, scale: f32, inverse_sums: &mut [f32]);
 
-    /// out[i] = sum over k of a[i, k] * b[k]; `a` is panel-major with `stride` rows a panel.
+    /// `out[i] = sum over k of a[i, k] * b[k]`; `a` is panel-major with `stride` rows a panel.
     ///
     /// # Panics
     /// When `a` is too short for `b.len()` columns of `out.len()` rows.
