@@ -2,9 +2,12 @@
 
 mod common;
 
-use common::{goldens, model};
-use rq::{Batch, Isa, Model, Rows, Session, SessionOptions};
+use common::{MODELS, converted, goldens, model, tests_path};
+use rq::{Batch, FillOptions, Isa, Model, Rows, Session, SessionOptions};
 use rq_convert::Quant;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 
 fn available() -> Vec<Isa> {
     Isa::ALL
@@ -48,49 +51,104 @@ fn sequences(name: &str, model: &Model) -> Vec<Vec<u32>> {
     all
 }
 
+/// What a model answers, to the bit: SHA-256 of the little-endian floats, and a few of them to look at.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Golden {
+    file: String,
+    hidden: String,
+    logits: String,
+    first_hidden: [f32; 4],
+    first_logits: [f32; 4],
+    /// Ids and probabilities for the first mask of the first text.
+    top: Vec<(u32, f32)>,
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    format!("{:x}", Sha256::digest(bytes))
+}
+
+impl Golden {
+    /// What a session says to all sequences in one batch.
+    fn new(file: &str, text: &str, batch: &Batch, session: &mut Session<'_>) -> Self {
+        let mask = session.model().config().mask_token_id;
+        let masks: Vec<usize> = (0..batch.ids().len())
+            .filter(|&row| batch.ids()[row] == mask)
+            .collect();
+        let hidden = session.hidden_states(batch, Rows::All).unwrap();
+        let logits = session.logits(batch, Rows::Only(&masks)).unwrap();
+        let fills = session.fill(text, &FillOptions::default()).unwrap();
+        Self {
+            file: file.to_owned(),
+            hidden: sha256(bytemuck::cast_slice(&hidden)),
+            logits: sha256(bytemuck::cast_slice(&logits)),
+            first_hidden: hidden[..4].try_into().unwrap(),
+            first_logits: logits[..4].try_into().unwrap(),
+            top: fills[0]
+                .iter()
+                .map(|fill| (fill.token, fill.score))
+                .collect(),
+        }
+    }
+}
+
+/// One golden for all. `UPDATE_GOLDENS=1` writes it anew: a change of bits is a decision, to be written down.
 #[test]
 fn one_answer_everywhere() {
-    for (name, quant) in [
-        ("demo-model", Quant::Q8),
-        ("demo-model", Quant::Q4),
-        ("sapiens-vh", Quant::Q8),
-        ("sapiens-vh", Quant::Q4),
-    ] {
-        let model = model(name, quant);
-        let sequences = sequences(name, &model);
-        let mut oracle = session(&model, Isa::Scalar, 2);
-        let alone: Vec<Vec<u32>> = sequences
-            .iter()
-            .map(|ids| {
-                bits(
-                    &oracle
-                        .hidden_states(&Batch::from_iter([ids]), Rows::All)
-                        .unwrap(),
-                )
-            })
-            .collect();
-        let together = Batch::from_iter(&sequences);
-        for isa in available() {
-            for threads in [1, 2, 4] {
-                let mut session = session(&model, isa, threads);
-                let hidden = bits(&session.hidden_states(&together, Rows::All).unwrap());
-                assert!(
-                    hidden == alone.concat(),
-                    "{name} {quant:?}: batch, {isa}, {threads} threads"
+    let path = tests_path("goldens/bits.json");
+    let update = std::env::var_os("UPDATE_GOLDENS").is_some();
+    let mut goldens: BTreeMap<String, Golden> = match std::fs::read(&path) {
+        Ok(json) => serde_json::from_slice(&json).unwrap(),
+        Err(_) => BTreeMap::new(),
+    };
+    for name in MODELS {
+        for quant in Quant::ALL {
+            let key = format!("{name} {}", quant.name());
+            let directory = tempfile::tempdir().unwrap();
+            let bytes = std::fs::read(converted(name, quant, directory.path())).unwrap();
+            let file = sha256(&bytes);
+            let model = Model::from_bytes(bytes).unwrap();
+            let sequences = sequences(name, &model);
+            let together = Batch::from_iter(&sequences);
+            let text = &common::goldens(name).0.cases[0].text;
+            if update {
+                let mut oracle = session(&model, Isa::Scalar, 1);
+                goldens.insert(
+                    key.clone(),
+                    Golden::new(&file, text, &together, &mut oracle),
                 );
-                if isa != Isa::Scalar {
-                    for (ids, expected) in sequences.iter().zip(&alone) {
-                        let hidden = session
-                            .hidden_states(&Batch::from_iter([ids]), Rows::All)
-                            .unwrap();
-                        assert!(
-                            bits(&hidden) == *expected,
-                            "{name} {quant:?}: alone, {isa}, {threads} threads"
-                        );
-                    }
+            }
+            let golden = &goldens[&key];
+            for isa in available() {
+                for threads in [1, 2, 4] {
+                    let mut session = session(&model, isa, threads);
+                    let batch = Golden::new(&file, text, &together, &mut session);
+                    assert_eq!(
+                        batch, *golden,
+                        "{key}: in a batch, {isa}, {threads} threads"
+                    );
+                    let alone: Vec<f32> = sequences
+                        .iter()
+                        .flat_map(|ids| {
+                            session
+                                .hidden_states(&Batch::from_iter([ids]), Rows::All)
+                                .unwrap()
+                        })
+                        .collect();
+                    let alone = sha256(bytemuck::cast_slice(&alone));
+                    assert_eq!(
+                        alone, golden.hidden,
+                        "{key}: alone, {isa}, {threads} threads"
+                    );
                 }
             }
         }
+    }
+    if update {
+        std::fs::write(
+            &path,
+            serde_json::to_string_pretty(&goldens).unwrap() + "\n",
+        )
+        .unwrap();
     }
 }
 
