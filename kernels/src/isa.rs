@@ -17,11 +17,25 @@ pub enum Isa {
     AvxVnni,
     /// AVX-512 with its int8 dot product.
     Avx512Vnni,
+    /// Armv8.0's vectors, without an int8 dot product: Cortex-A53 and A72 (Raspberry Pi 3 and 4).
+    Neon,
+    /// NEON with the int8 dot product `sdot`: Cortex-A76 (Raspberry Pi 5), Apple M1, phones since 2018.
+    Dotprod,
+    /// NEON with the int8 matrix product `smmla`: Neoverse V1 and N2, Apple since M2 and A15, phones since 2021.
+    I8mm,
 }
 
 impl Isa {
-    /// Every instruction set, the most capable last.
-    pub const ALL: [Self; 4] = [Self::Scalar, Self::Avx2, Self::AvxVnni, Self::Avx512Vnni];
+    /// Every instruction set, the most capable of each architecture last.
+    pub const ALL: [Self; 7] = [
+        Self::Scalar,
+        Self::Avx2,
+        Self::AvxVnni,
+        Self::Avx512Vnni,
+        Self::Neon,
+        Self::Dotprod,
+        Self::I8mm,
+    ];
 
     /// The name for `--isa` and `RQ_ISA`.
     pub const fn name(self) -> &'static str {
@@ -30,6 +44,9 @@ impl Isa {
             Self::Avx2 => "avx2",
             Self::AvxVnni => "avxvnni",
             Self::Avx512Vnni => "avx512vnni",
+            Self::Neon => "neon",
+            Self::Dotprod => "dotprod",
+            Self::I8mm => "i8mm",
         }
     }
 }

@@ -200,6 +200,13 @@ macro_rules! is_detected {
     };
 }
 
+#[cfg(target_arch = "aarch64")]
+macro_rules! is_detected {
+    ($feature:tt) => {
+        std::arch::is_aarch64_feature_detected!($feature)
+    };
+}
+
 tier! {
     /// Plain Rust.
     Scalar, Isa::Scalar, scalar, features: []
@@ -222,6 +229,24 @@ tier! {
     /// Proves AVX-512 F, BW, VL and VNNI.
     Avx512Vnni, Isa::Avx512Vnni, avx512vnni,
     features: ["avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512vnni"]
+}
+
+#[cfg(target_arch = "aarch64")]
+tier! {
+    /// Proves NEON.
+    Neon, Isa::Neon, neon, features: ["neon"]
+}
+
+#[cfg(target_arch = "aarch64")]
+tier! {
+    /// Proves NEON and its int8 dot product.
+    Dotprod, Isa::Dotprod, dotprod, features: ["neon", "dotprod"]
+}
+
+#[cfg(target_arch = "aarch64")]
+tier! {
+    /// Proves NEON, its int8 dot product and its int8 matrix product.
+    I8mm, Isa::I8mm, i8mm, features: ["neon", "dotprod", "i8mm"]
 }
 
 /// An instruction set that was asked for and can't be used.
@@ -257,6 +282,14 @@ pub fn kernels(isa: Isa) -> Result<&'static dyn Kernels, UnavailableIsa> {
         Isa::Avx512Vnni => Avx512Vnni::detect(),
         #[cfg(not(target_arch = "x86_64"))]
         Isa::Avx2 | Isa::AvxVnni | Isa::Avx512Vnni => return Err(UnavailableIsa::NotCompiled(isa)),
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon => Neon::detect(),
+        #[cfg(target_arch = "aarch64")]
+        Isa::Dotprod => Dotprod::detect(),
+        #[cfg(target_arch = "aarch64")]
+        Isa::I8mm => I8mm::detect(),
+        #[cfg(not(target_arch = "aarch64"))]
+        Isa::Neon | Isa::Dotprod | Isa::I8mm => return Err(UnavailableIsa::NotCompiled(isa)),
     };
     detected.ok_or(UnavailableIsa::NotDetected(isa))
 }

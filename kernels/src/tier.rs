@@ -11,6 +11,12 @@ pub(crate) mod avx2;
 pub(crate) mod avx512vnni;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avxvnni;
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod dotprod;
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod i8mm;
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod neon;
 pub(crate) mod scalar;
 
 use crate::activation::{ActivationBlock, Activations};
