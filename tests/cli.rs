@@ -6,7 +6,7 @@ mod common;
 
 use common::tests_path;
 use rq::Isa;
-use rq_kernels::kernels::kernels;
+use rq_kernels::kernels::{UnavailableIsa, kernels};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fs;
@@ -310,7 +310,12 @@ fn how_it_is_computed_changes_no_byte() {
                 assert_eq!(ran.succeeds(), expected, "{}", ran.command);
             }
         } else {
-            let lacking = format!("this machine doesn't have {isa}; it has scalar");
+            let lacking = match kernels(isa) {
+                Err(UnavailableIsa::NotCompiled(_)) => {
+                    format!("this build has no kernels for {isa}")
+                }
+                _ => format!("this machine doesn't have {isa}; it has scalar"),
+            };
             by_flag("1").fails(&[&lacking]);
             by_variable.fails(&[&lacking, "RQ_ISA"]);
             // The flag wins.
