@@ -10,7 +10,7 @@ use crate::float::gelu::Gelu;
 use crate::isa::Isa;
 use crate::lanes::{LANES, Lanes};
 use crate::packed::{Codes, PackedMatrix};
-use crate::tier::{self, Panel, panel_product};
+use crate::tier::{self, Panel, PanelProduct};
 
 /// What the encoder computes with, on one instruction set.
 pub trait Kernels: Send + Sync {
@@ -114,8 +114,8 @@ macro_rules! tier {
                 ) {
                     use tier::$module::Product;
                     match codes {
-                        Codes::Q8(codes) => panel_product::<_, Product>(Panel { codes, scales }, bias, acts, out),
-                        Codes::Q4(codes) => panel_product::<_, Product>(Panel { codes, scales }, bias, acts, out),
+                        Codes::Q8(codes) => Product::panel_product(Panel { codes, scales }, bias, acts, out),
+                        Codes::Q4(codes) => Product::panel_product(Panel { codes, scales }, bias, acts, out),
                     }
                 }
                 assert_eq!(weights.blocks(), acts.blocks(), "inputs of the matrix and of the activations");

@@ -5,6 +5,8 @@
     reason = "tiles of registers are indexed in step; iterators over them hide the shape"
 )]
 
+#[cfg(target_arch = "aarch64")]
+mod arm;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
@@ -33,9 +35,22 @@ pub(crate) struct Panel<'a, C> {
     pub(crate) scales: &'a [Scales],
 }
 
+/// The matrix product of a tier, one panel at a time.
+pub(crate) trait PanelProduct<C> {
+    /// out[t] = bias + panel * activations of token t, for every t.
+    fn panel_product(panel: Panel<'_, C>, bias: &Lanes, acts: &Activations<'_>, out: &mut [Lanes]);
+}
+
+impl<C, D: Decode<C>> PanelProduct<C> for D {
+    #[inline(always)]
+    fn panel_product(panel: Panel<'_, C>, bias: &Lanes, acts: &Activations<'_>, out: &mut [Lanes]) {
+        panel_product::<C, D>(panel, bias, acts, out);
+    }
+}
+
 /// The part of a matrix product that differs between instruction sets: how a block of a panel (512 codes and 16 scales)
-/// is made ready for any number of tokens. [`panel_product`] drives it; the order along K is the order of blocks, on
-/// every tier.
+/// is made ready for any number of tokens. [`panel_product`] drives it; Arm's tiers have loops of their own. The order
+/// along K is the order of blocks, on every tier.
 pub(crate) trait Decode<C> {
     /// The block in the form that this tier multiplies.
     type Block: Block;
@@ -52,7 +67,7 @@ pub(crate) trait Block {
 
 /// out[t] = bias + panel * activations of token t.
 #[inline(always)]
-pub(crate) fn panel_product<C, D: Decode<C>>(
+fn panel_product<C, D: Decode<C>>(
     panel: Panel<'_, C>,
     bias: &Lanes,
     acts: &Activations<'_>,

@@ -126,7 +126,7 @@ fn products_at_all_edges() {
     let mut random = Random(1);
     let mut failures = Vec::new();
     for format in BlockFormat::ALL {
-        // Every number of tokens around the tile of 4 and the chunk of 64.
+        // Every number of tokens around the tiles of 2 and 4 and the chunk of 64.
         for tokens in (1..=9).chain([63, 64, 65, 68, 131]) {
             let (rows, columns) = (16, 64);
             let (w, x) = (
@@ -134,6 +134,17 @@ fn products_at_all_edges() {
                 random.floats(tokens * columns, 3.0),
             );
             check_product("tokens", format, &w, columns, &x, &mut failures);
+        }
+        // Blocks around the run of 8.
+        for blocks in [7, 8, 9, 16, 17] {
+            for tokens in [1, 2, 3] {
+                let (rows, columns) = (16, blocks * BLOCK);
+                let (w, x) = (
+                    random.floats(rows * columns, 0.1),
+                    random.floats(tokens * columns, 3.0),
+                );
+                check_product("blocks", format, &w, columns, &x, &mut failures);
+            }
         }
         // Rows around the panel, columns around the block.
         for rows in [1, 15, 16, 17, 33] {

@@ -1,15 +1,18 @@
 //! NEON with the int8 dot product (Armv8.2's FEAT_DotProd): 4 x 4 lanes.
 //!
 //! `sdot` adds four products of signed bytes to 32 bits, exactly. Its second operand can be one lane of a register, so
-//! the 32 codes of an activation are two registers, lane i of the first being group i. A tile of four tokens is 16
-//! accumulators; weights take four registers at a time, activations eight.
+//! the 32 codes of an activation are two registers, lane i of the first being group i. For two tokens, a block
+//! is 64 `sdot`, and for each of its 8 accumulators a subtraction, a scale and a fused multiply-add: these 88 are all
+//! that the loop gives the vector pipes to do.
 
+use super::arm::{
+    self, Levels, START, add_scaled, levels_q4, levels_q8, load_scales, load_start, scale_by,
+    zero_levels,
+};
 pub(crate) use super::neon::F32x16;
-use super::neon::{Levels, finish, levels_q4, levels_q8, load_scales};
-use super::{Block, Decode};
 use crate::activation::ActivationBlock;
-use crate::lanes::Lanes;
 use crate::packed::{CodesQ4, CodesQ8, GROUPS, Scales};
+use crate::simd::Simd16;
 use std::arch::aarch64::*;
 use std::arch::asm;
 
@@ -45,31 +48,23 @@ fn dot<const LANE: usize>(mut sum: int32x4_t, a: int8x16_t, b: int8x16_t) -> int
 /// The integer product over `sdot`.
 pub(crate) struct Product;
 
+arm::products! {
+    CodesQ8 => |codes, scales| Block::new(levels_q8(codes), scales),
+    CodesQ4 => |codes, scales| Block::new(levels_q4(codes), scales),
+}
+
 /// A block: signed levels, and the scales.
-pub(crate) struct Decoded {
+#[derive(Clone, Copy)]
+struct Block {
     levels: Levels,
     scales: F32x16,
 }
 
-impl Decode<CodesQ8> for Product {
-    type Block = Decoded;
-
+impl Block {
     #[inline(always)]
-    fn decode(codes: &CodesQ8, scales: &Scales) -> Decoded {
-        Decoded {
-            levels: levels_q8(codes),
-            scales: load_scales(scales),
-        }
-    }
-}
-
-impl Decode<CodesQ4> for Product {
-    type Block = Decoded;
-
-    #[inline(always)]
-    fn decode(codes: &CodesQ4, scales: &Scales) -> Decoded {
-        Decoded {
-            levels: levels_q4(codes),
+    fn new(levels: Levels, scales: &Scales) -> Self {
+        Self {
+            levels,
             scales: load_scales(scales),
         }
     }
@@ -89,24 +84,37 @@ fn add_group<const LANE: usize, const N: usize>(
     }
 }
 
-impl Block for Decoded {
+impl arm::Block for Block {
+    const PAIRS: bool = true;
+
     #[inline(always)]
-    fn accumulate<const N: usize>(&self, acts: [&ActivationBlock; N], out: &mut [Lanes; N]) {
-        const { assert!(GROUPS == 8, "two registers of four groups") }
-        let mut dots = neon!([[vdupq_n_s32(0); 4]; N]);
-        for half in 0..2 {
-            let mut x = neon!([vdupq_n_s8(0); N]);
-            for n in 0..N {
-                let (halves, _) = acts[n].codes.as_chunks::<16>();
-                x[n] = neon!(vld1q_s8(halves[half].as_ptr()));
-            }
-            add_group::<0, N>(&mut dots, &self.levels[4 * half], &x);
-            add_group::<1, N>(&mut dots, &self.levels[4 * half + 1], &x);
-            add_group::<2, N>(&mut dots, &self.levels[4 * half + 2], &x);
-            add_group::<3, N>(&mut dots, &self.levels[4 * half + 3], &x);
+    fn zero() -> Self {
+        Self {
+            levels: zero_levels(),
+            scales: F32x16::splat(0.0),
         }
+    }
+
+    #[inline(always)]
+    fn add<const N: usize>(&self, acts: [&ActivationBlock; N], sums: &mut [F32x16; N]) {
+        const { assert!(GROUPS == 8, "two registers of four groups") }
+        let mut dots = acts.map(|_| load_start(&[START; 8]));
+        let [low, high] = [0, 1].map(|half| {
+            acts.map(|act| {
+                let (halves, _) = act.codes.as_chunks::<16>();
+                neon!(vld1q_s8(halves[half].as_ptr()))
+            })
+        });
+        add_group::<0, N>(&mut dots, &self.levels[0], &low);
+        add_group::<1, N>(&mut dots, &self.levels[1], &low);
+        add_group::<2, N>(&mut dots, &self.levels[2], &low);
+        add_group::<3, N>(&mut dots, &self.levels[3], &low);
+        add_group::<0, N>(&mut dots, &self.levels[4], &high);
+        add_group::<1, N>(&mut dots, &self.levels[5], &high);
+        add_group::<2, N>(&mut dots, &self.levels[6], &high);
+        add_group::<3, N>(&mut dots, &self.levels[7], &high);
         for n in 0..N {
-            finish(dots[n], self.scales, acts[n].scale, &mut out[n]);
+            sums[n] = add_scaled(sums[n], dots[n], scale_by(self.scales, acts[n]));
         }
     }
 }

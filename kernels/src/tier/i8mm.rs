@@ -3,14 +3,13 @@
 //! `smmla` multiplies 2 rows x 8 columns of signed bytes by the transpose of another 2 x 8, and adds the 2 x 2 dot
 //! products to 32 bits, exactly. Two neighbouring groups zipped are 2 rows x 8 columns; eight codes each of two tokens
 //! are the other operand. So tokens go in pairs, and an odd last one is its own partner, which costs what `sdot` would.
-//! A tile of four tokens is 16 accumulators, 2 rows x 2 tokens each.
+//! The sums keep the order of these dot products, 2 rows x 2 tokens a register, while blocks go by.
 
+use super::arm::{self, Levels, START, add_scaled, levels_q4, levels_q8, load_scales, load_start};
 pub(crate) use super::neon::F32x16;
-use super::neon::{Levels, finish, levels_q4, levels_q8, load_scales};
-use super::{Block, Decode};
 use crate::activation::ActivationBlock;
-use crate::lanes::Lanes;
 use crate::packed::{CodesQ4, CodesQ8, GROUPS, Scales};
+use crate::simd::Simd16;
 use std::arch::aarch64::*;
 use std::arch::asm;
 
@@ -45,16 +44,48 @@ fn multiply(mut sum: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
 /// Pairs of groups in a block: eight columns.
 const PAIRS: usize = GROUPS / 2;
 
+/// The lanes of two vectors alternating: a0, b0, a1, b1, ...
+#[inline(always)]
+fn zip([a, b]: [F32x16; 2]) -> [F32x16; 2] {
+    let low = |q: usize| neon!(vzip1q_f32(a.0[q], b.0[q]));
+    let high = |q: usize| neon!(vzip2q_f32(a.0[q], b.0[q]));
+    [
+        F32x16([low(0), high(0), low(1), high(1)]),
+        F32x16([low(2), high(2), low(3), high(3)]),
+    ]
+}
+
+/// The inverse of [`zip`].
+#[inline(always)]
+fn unzip([a, b]: [F32x16; 2]) -> [F32x16; 2] {
+    let quarters = [
+        [a.0[0], a.0[1]],
+        [a.0[2], a.0[3]],
+        [b.0[0], b.0[1]],
+        [b.0[2], b.0[3]],
+    ];
+    [
+        F32x16(quarters.map(|[low, high]| neon!(vuzp1q_f32(low, high)))),
+        F32x16(quarters.map(|[low, high]| neon!(vuzp2q_f32(low, high)))),
+    ]
+}
+
 /// The integer product over `smmla`.
 pub(crate) struct Product;
 
-/// A block: signed levels, two rows of eight columns a register; and the scales.
-pub(crate) struct Decoded {
-    rows: [[int8x16_t; 8]; PAIRS],
-    scales: F32x16,
+arm::products! {
+    CodesQ8 => |codes, scales| Block::new(levels_q8(codes), scales),
+    CodesQ4 => |codes, scales| Block::new(levels_q4(codes), scales),
 }
 
-impl Decoded {
+/// A block: signed levels, two rows of eight columns a register; and the scales, each twice.
+#[derive(Clone, Copy)]
+struct Block {
+    rows: [[int8x16_t; 8]; PAIRS],
+    scales: [F32x16; 2],
+}
+
+impl Block {
     #[inline(always)]
     fn new(levels: Levels, scales: &Scales) -> Self {
         let mut rows = neon!([[vdupq_n_s8(0); 8]; PAIRS]);
@@ -68,82 +99,77 @@ impl Decoded {
                 })
             }
         }
+        let scales = load_scales(scales);
         Self {
             rows,
-            scales: load_scales(scales),
+            scales: zip([scales; 2]),
         }
     }
 
-    /// The dot products of P pairs of tokens: `[pair][two rows]`, a register holding row 0 with both tokens, then row 1.
+    /// Adds the products with a pair of tokens to their sums.
     #[inline(always)]
-    fn dots<const P: usize>(&self, acts: [[&ActivationBlock; 2]; P]) -> [[int32x4_t; 8]; P] {
-        let mut dots = neon!([[vdupq_n_s32(0); 8]; P]);
-        for j in 0..PAIRS {
-            for p in 0..P {
-                let x = acts[p].map(|act| {
-                    let (eights, _) = act.codes.as_chunks::<8>();
-                    neon!(vld1_s8(eights[j].as_ptr()))
-                });
-                let x = neon!(vcombine_s8(x[0], x[1]));
+    fn add_pair(&self, acts: [&ActivationBlock; 2], sums: [F32x16; 2]) -> [F32x16; 2] {
+        let mut dots = [load_start(&[START; 8]), load_start(&[START; 8])];
+        for j in 0..PAIRS / 2 {
+            let x = acts.map(|act| {
+                let (halves, _) = act.codes.as_chunks::<16>();
+                neon!(vreinterpretq_s64_s8(vld1q_s8(halves[j].as_ptr())))
+            });
+            let x = neon!([
+                vreinterpretq_s8_s64(vzip1q_s64(x[0], x[1])),
+                vreinterpretq_s8_s64(vzip2q_s64(x[0], x[1])),
+            ]);
+            for i in 0..2 {
                 for r in 0..8 {
-                    dots[p][r] = multiply(dots[p][r], self.rows[j][r], x);
+                    let dot = &mut dots[r / 4][r % 4];
+                    *dot = multiply(*dot, self.rows[2 * j + i][r], x[i]);
                 }
             }
         }
-        dots
+        let scales = neon!({
+            let scales = vset_lane_f32::<1>(acts[1].scale, vdup_n_f32(acts[0].scale));
+            F32x16([vcombine_f32(scales, scales); 4])
+        });
+        [0, 1].map(|h| add_scaled(sums[h], dots[h], self.scales[h].mul(scales)))
     }
+}
+
+impl arm::Block for Block {
+    const PAIRS: bool = true;
 
     #[inline(always)]
-    fn accumulate_pairs<const P: usize>(
-        &self,
-        acts: [[&ActivationBlock; 2]; P],
-        out: &mut [Lanes],
-    ) {
-        let dots = self.dots(acts);
-        for (n, out) in out.iter_mut().enumerate() {
-            let (p, token) = (n / 2, n % 2);
-            let mut rows = neon!([vdupq_n_s32(0); 4]);
-            for q in 0..4 {
-                let (low, high) = (dots[p][2 * q], dots[p][2 * q + 1]);
-                rows[q] = neon!(if token == 0 {
-                    vuzp1q_s32(low, high)
-                } else {
-                    vuzp2q_s32(low, high)
-                });
-            }
-            finish(rows, self.scales, acts[p][token].scale, out);
+    fn zero() -> Self {
+        Self {
+            rows: neon!([[vdupq_n_s8(0); 8]; PAIRS]),
+            scales: [F32x16::splat(0.0); 2],
         }
     }
-}
-
-impl Decode<CodesQ8> for Product {
-    type Block = Decoded;
 
     #[inline(always)]
-    fn decode(codes: &CodesQ8, scales: &Scales) -> Decoded {
-        Decoded::new(levels_q8(codes), scales)
-    }
-}
-
-impl Decode<CodesQ4> for Product {
-    type Block = Decoded;
-
-    #[inline(always)]
-    fn decode(codes: &CodesQ4, scales: &Scales) -> Decoded {
-        Decoded::new(levels_q4(codes), scales)
-    }
-}
-
-impl Block for Decoded {
-    #[inline(always)]
-    fn accumulate<const N: usize>(&self, acts: [&ActivationBlock; N], out: &mut [Lanes; N]) {
-        const { assert!(N >= 1 && N <= 4) }
-        // An odd last token is its own partner.
-        let at = |n: usize| acts[n.min(N - 1)];
-        if N > 2 {
-            self.accumulate_pairs([[at(0), at(1)], [at(2), at(3)]], out);
+    fn add<const N: usize>(&self, acts: [&ActivationBlock; N], sums: &mut [F32x16; N]) {
+        const { assert!(N == 1 || N == 2) }
+        if N == 2 {
+            [sums[0], sums[1]] = self.add_pair([acts[0], acts[1]], [sums[0], sums[1]]);
         } else {
-            self.accumulate_pairs([[at(0), at(1)]], out);
+            // Its own partner.
+            let pair = self.add_pair([acts[0]; 2], zip([sums[0]; 2]));
+            [sums[0], _] = unzip(pair);
         }
+    }
+
+    #[inline(always)]
+    fn arrange<const N: usize>(mut sums: [F32x16; N]) -> [F32x16; N] {
+        if N == 2 {
+            [sums[0], sums[1]] = zip([sums[0], sums[1]]);
+        }
+        sums
+    }
+
+    #[inline(always)]
+    fn restore<const N: usize>(mut sums: [F32x16; N]) -> [F32x16; N] {
+        if N == 2 {
+            [sums[0], sums[1]] = unzip([sums[0], sums[1]]);
+        }
+        sums
     }
 }

@@ -9,13 +9,16 @@
 //!   product from each group, and are widened once.
 //!
 //! A lane of 16 bits holds one column of a row, so two lanes of 32 bits hold a row's pairs of columns, and the last
-//! addition is between neighbours. Half of a panel (8 rows) goes at a time: its accumulators for four tokens are 16
-//! registers, which leaves 16 for operands and products.
+//! addition is between neighbours. A panel's accumulators are 8 registers a token. Cortex-A72 multiplies on one of its
+//! two vector pipes only, 8 products a cycle; `sadalp` has the other, so that q8 and q4 differ little but in memory.
 
-use super::{Block, Decode};
+use super::arm::{
+    self, Levels, START, add_scaled, levels_q4, levels_q8, load_scales, load_start, scale_by,
+    zero_levels,
+};
 use crate::activation::ActivationBlock;
 use crate::lanes::{LANES, Lanes};
-use crate::packed::{CodesQ4, CodesQ8, GROUP, GROUP_BYTES, GROUPS, Scales};
+use crate::packed::{CodesQ4, CodesQ8, GROUP, GROUPS};
 use crate::q4;
 use crate::simd::Simd16;
 use std::arch::aarch64::*;
@@ -33,11 +36,11 @@ macro_rules! neon {
 
 /// Sixteen floats in four registers.
 #[derive(Clone, Copy)]
-pub(crate) struct F32x16([float32x4_t; 4]);
+pub(crate) struct F32x16(pub(super) [float32x4_t; 4]);
 
 impl F32x16 {
     #[inline(always)]
-    fn map(self, f: impl Fn(float32x4_t) -> float32x4_t) -> Self {
+    pub(super) fn map(self, f: impl Fn(float32x4_t) -> float32x4_t) -> Self {
         Self([f(self.0[0]), f(self.0[1]), f(self.0[2]), f(self.0[3])])
     }
 
@@ -171,185 +174,192 @@ impl Simd16 for F32x16 {
     }
 }
 
-/// A block as signed levels: `[group]`, and four rows of four columns a register.
-pub(super) type Levels = [[int8x16_t; 4]; GROUPS];
-
-/// The 64 bytes of a group.
-#[inline(always)]
-fn load64(bytes: &[u8; GROUP_BYTES]) -> [uint8x16_t; 4] {
-    let (quarters, _) = bytes.as_chunks::<16>();
-    neon!([
-        vld1q_u8(quarters[0].as_ptr()),
-        vld1q_u8(quarters[1].as_ptr()),
-        vld1q_u8(quarters[2].as_ptr()),
-        vld1q_u8(quarters[3].as_ptr()),
-    ])
-}
-
-/// The levels of a q8 block: code + 128 with the top bit flipped.
-#[inline(always)]
-pub(super) fn levels_q8(codes: &CodesQ8) -> Levels {
-    let (groups, _) = codes.as_chunks::<GROUP_BYTES>();
-    let mut levels = neon!([[vdupq_n_s8(0); 4]; GROUPS]);
-    for j in 0..GROUPS {
-        let bytes = load64(&groups[j]);
-        for q in 0..4 {
-            levels[j][q] = neon!(vreinterpretq_s8_u8(veorq_u8(bytes[q], vdupq_n_u8(0x80))));
-        }
-    }
-    levels
-}
-
-/// The levels of a q4 block: a look-up of each nibble.
-#[inline(always)]
-pub(super) fn levels_q4(codes: &CodesQ4) -> Levels {
-    let (groups, _) = codes.as_chunks::<GROUP_BYTES>();
-    let table = neon!(vld1q_s8(q4::LEVELS.as_ptr()));
-    let mut levels = neon!([[vdupq_n_s8(0); 4]; GROUPS]);
-    for j in 0..GROUPS / 2 {
-        let bytes = load64(&groups[j]);
-        for q in 0..4 {
-            neon!({
-                levels[j][q] = vqtbl1q_s8(table, vandq_u8(bytes[q], vdupq_n_u8(15)));
-                levels[j + GROUPS / 2][q] = vqtbl1q_s8(table, vshrq_n_u8::<4>(bytes[q]));
-            })
-        }
-    }
-    levels
-}
-
-/// The scales as f32, which holds every f16 exactly.
-#[inline(always)]
-pub(super) fn load_scales(scales: &Scales) -> F32x16 {
-    /// `fcvtl`, whose intrinsic isn't stable; the instruction is as old as Armv8.
-    #[inline(always)]
-    fn convert(halves: uint16x4_t) -> float32x4_t {
-        let floats: float32x4_t;
-        // SAFETY: a conversion between registers, part of NEON on every Armv8.
-        unsafe {
-            asm!(
-                "fcvtl {floats:v}.4s, {halves:v}.4h",
-                floats = lateout(vreg) floats,
-                halves = in(vreg) halves,
-                options(pure, nomem, nostack)
-            );
-        }
-        floats
-    }
-    let (eights, _) = scales.as_chunks::<8>();
-    neon!({
-        let low = vld1q_u16(eights[0].as_ptr().cast());
-        let high = vld1q_u16(eights[1].as_ptr().cast());
-        F32x16([
-            convert(vget_low_u16(low)),
-            convert(vget_high_u16(low)),
-            convert(vget_low_u16(high)),
-            convert(vget_high_u16(high)),
-        ])
-    })
-}
-
-/// out = fma(dots, scales * scale of the activation, out)
-#[inline(always)]
-pub(super) fn finish(dots: [int32x4_t; 4], scales: F32x16, scale: f32, out: &mut Lanes) {
-    let dots = neon!(F32x16([
-        vcvtq_f32_s32(dots[0]),
-        vcvtq_f32_s32(dots[1]),
-        vcvtq_f32_s32(dots[2]),
-        vcvtq_f32_s32(dots[3]),
-    ]));
-    dots.mul_add(scales.mul(F32x16::splat(scale)), F32x16::load(out))
-        .store(out);
-}
-
 /// The integer product over `smlal`.
 pub(crate) struct Product;
 
+arm::products! {
+    CodesQ8 => |codes, scales| BlockQ8 {
+        levels: levels_q8(codes),
+        scales: load_scales(scales),
+    },
+    CodesQ4 => |codes, scales| BlockQ4 {
+        levels: levels_q4(codes),
+        scales: load_scales(scales),
+    },
+}
+
 /// A q8 block, widened every two groups.
-pub(crate) struct DecodedQ8 {
+#[derive(Clone, Copy)]
+struct BlockQ8 {
     levels: Levels,
     scales: F32x16,
 }
 
 /// A q4 block, widened once.
-pub(crate) struct DecodedQ4 {
+#[derive(Clone, Copy)]
+struct BlockQ4 {
     levels: Levels,
     scales: F32x16,
 }
 
-/// Group `group` of an activation, four times over.
+/// Group `J` of an activation, four times over.
 #[inline(always)]
-fn broadcast(act: &ActivationBlock, group: usize) -> int8x16_t {
-    neon!(vreinterpretq_s8_s32(vdupq_n_s32(super::group_word(
-        &act.codes, group
-    ))))
+fn broadcast<const J: i32>(act: &ActivationBlock) -> int8x16_t {
+    let (halves, _) = act.codes.as_chunks::<16>();
+    neon!({
+        let half = vreinterpretq_s32_s8(vld1q_s8(halves[J as usize / 4].as_ptr()));
+        vreinterpretq_s8_s32(match J % 4 {
+            0 => vdupq_laneq_s32::<0>(half),
+            1 => vdupq_laneq_s32::<1>(half),
+            2 => vdupq_laneq_s32::<2>(half),
+            _ => vdupq_laneq_s32::<3>(half),
+        })
+    })
 }
 
-/// Products of the lower eight bytes: two rows.
+/// The products of 16 bytes: the lower eight, the upper eight. Not by intrinsics, because the compiler would move the
+/// upper halves down first.
 #[inline(always)]
-fn multiply_low(a: int8x16_t, b: int8x16_t) -> int16x8_t {
-    neon!(vmull_s8(vget_low_s8(a), vget_low_s8(b)))
+fn multiply(w: int8x16_t, x: int8x16_t) -> [int16x8_t; 2] {
+    let (low, high);
+    // SAFETY: arithmetic on registers, part of NEON on every Armv8.
+    unsafe {
+        asm!(
+            "smull {low:v}.8h, {w:v}.8b, {x:v}.8b",
+            "smull2 {high:v}.8h, {w:v}.16b, {x:v}.16b",
+            low = out(vreg) low,
+            high = lateout(vreg) high,
+            w = in(vreg) w,
+            x = in(vreg) x,
+            options(pure, nomem, nostack, preserves_flags)
+        );
+    }
+    [low, high]
 }
 
-/// `sum` and the products of the lower eight bytes.
+/// `sums` and the products of 16 bytes.
 #[inline(always)]
-fn multiply_add_low(sum: int16x8_t, a: int8x16_t, b: int8x16_t) -> int16x8_t {
-    neon!(vmlal_s8(sum, vget_low_s8(a), vget_low_s8(b)))
+fn multiply_add([mut low, mut high]: [int16x8_t; 2], w: int8x16_t, x: int8x16_t) -> [int16x8_t; 2] {
+    // SAFETY: arithmetic on registers, part of NEON on every Armv8.
+    unsafe {
+        asm!(
+            "smlal {low:v}.8h, {w:v}.8b, {x:v}.8b",
+            "smlal2 {high:v}.8h, {w:v}.16b, {x:v}.16b",
+            low = inout(vreg) low,
+            high = inout(vreg) high,
+            w = in(vreg) w,
+            x = in(vreg) x,
+            options(pure, nomem, nostack, preserves_flags)
+        );
+    }
+    [low, high]
 }
 
-impl Decode<CodesQ8> for Product {
-    type Block = DecodedQ8;
+/// Eight rows, two a register, and two pairs of columns a row.
+type Pairs = [int32x4_t; 4];
 
+/// Where pairs start: each row's sum at [`START`].
+#[inline(always)]
+fn start_pairs() -> Pairs {
+    load_start(&[START, 0.0, START, 0.0, START, 0.0, START, 0.0])
+}
+
+/// The dot products: the sums of neighbours.
+#[inline(always)]
+fn add_pairs([low, high]: [Pairs; 2]) -> [int32x4_t; 4] {
+    neon!([
+        vpaddq_s32(low[0], low[1]),
+        vpaddq_s32(low[2], low[3]),
+        vpaddq_s32(high[0], high[1]),
+        vpaddq_s32(high[2], high[3]),
+    ])
+}
+
+/// Adds neighbouring columns of two registers' rows, `q` of four, to the rows' pairs.
+#[inline(always)]
+fn widen(pairs: &mut [Pairs; 2], q: usize, [low, high]: [int16x8_t; 2]) {
+    let (half, r) = (q / 2, q % 2 * 2);
+    neon!({
+        pairs[half][r] = vpadalq_s16(pairs[half][r], low);
+        pairs[half][r + 1] = vpadalq_s16(pairs[half][r + 1], high);
+    })
+}
+
+impl BlockQ8 {
+    /// Adds the products of groups `j` and `j + 1`.
     #[inline(always)]
-    fn decode(codes: &CodesQ8, scales: &Scales) -> DecodedQ8 {
-        DecodedQ8 {
-            levels: levels_q8(codes),
-            scales: load_scales(scales),
+    fn add_groups(&self, pairs: &mut [Pairs; 2], x: [int8x16_t; 2], j: usize) {
+        for q in 0..4 {
+            let (w0, w1) = (self.levels[j][q], self.levels[j + 1][q]);
+            widen(pairs, q, multiply_add(multiply(w0, x[0]), w1, x[1]));
         }
     }
 }
 
-impl Block for DecodedQ8 {
+impl arm::Block for BlockQ8 {
+    // The pairs of columns of two tokens, with their sums and the operands, are more than 32 registers.
+    const PAIRS: bool = false;
+
     #[inline(always)]
-    fn accumulate<const N: usize>(&self, acts: [&ActivationBlock; N], out: &mut [Lanes; N]) {
-        let mut dots = neon!([[vdupq_n_s32(0); 4]; N]);
-        for half in 0..2 {
-            // Two rows a register, two pairs of columns a row.
-            let mut pairs = neon!([[vdupq_n_s32(0); 4]; N]);
-            for j in (0..GROUPS).step_by(2) {
-                for n in 0..N {
-                    let (x0, x1) = (broadcast(acts[n], j), broadcast(acts[n], j + 1));
-                    for q in 0..2 {
-                        let (w0, w1) = (
-                            self.levels[j][2 * half + q],
-                            self.levels[j + 1][2 * half + q],
-                        );
-                        let low = multiply_add_low(multiply_low(w0, x0), w1, x1);
-                        neon!({
-                            let high = vmlal_high_s8(vmull_high_s8(w0, x0), w1, x1);
-                            pairs[n][2 * q] = vpadalq_s16(pairs[n][2 * q], low);
-                            pairs[n][2 * q + 1] = vpadalq_s16(pairs[n][2 * q + 1], high);
-                        })
-                    }
-                }
-            }
-            for n in 0..N {
-                for q in 0..2 {
-                    dots[n][2 * half + q] = neon!(vpaddq_s32(pairs[n][2 * q], pairs[n][2 * q + 1]));
-                }
-            }
+    fn zero() -> Self {
+        Self {
+            levels: zero_levels(),
+            scales: F32x16::splat(0.0),
         }
+    }
+
+    #[inline(always)]
+    fn add<const N: usize>(&self, acts: [&ActivationBlock; N], sums: &mut [F32x16; N]) {
+        const { assert!(GROUPS == 8) }
         for n in 0..N {
-            finish(dots[n], self.scales, acts[n].scale, &mut out[n]);
+            let act = acts[n];
+            let mut pairs = [start_pairs(), start_pairs()];
+            self.add_groups(&mut pairs, [broadcast::<0>(act), broadcast::<1>(act)], 0);
+            self.add_groups(&mut pairs, [broadcast::<2>(act), broadcast::<3>(act)], 2);
+            self.add_groups(&mut pairs, [broadcast::<4>(act), broadcast::<5>(act)], 4);
+            self.add_groups(&mut pairs, [broadcast::<6>(act), broadcast::<7>(act)], 6);
+            sums[n] = add_scaled(sums[n], add_pairs(pairs), scale_by(self.scales, act));
         }
     }
 }
 
-impl Decode<CodesQ4> for Product {
-    type Block = DecodedQ4;
+impl BlockQ4 {
+    /// The products of the first group: two rows a register, one column a lane.
+    #[inline(always)]
+    fn first_group(&self, act: &ActivationBlock) -> [[int16x8_t; 2]; 4] {
+        let x = broadcast::<0>(act);
+        self.levels[0].map(|w| multiply(w, x))
+    }
+
+    /// Adds the products of group `J`.
+    #[inline(always)]
+    fn add_group<const J: i32, const N: usize>(
+        &self,
+        columns: &mut [[[int16x8_t; 2]; 4]; N],
+        acts: &[&ActivationBlock; N],
+    ) {
+        let x = acts.map(broadcast::<J>);
+        for q in 0..4 {
+            for n in 0..N {
+                columns[n][q] = multiply_add(columns[n][q], self.levels[J as usize][q], x[n]);
+            }
+        }
+    }
+}
+
+impl arm::Block for BlockQ4 {
+    const PAIRS: bool = true;
 
     #[inline(always)]
-    fn decode(codes: &CodesQ4, scales: &Scales) -> DecodedQ4 {
+    fn zero() -> Self {
+        Self {
+            levels: zero_levels(),
+            scales: F32x16::splat(0.0),
+        }
+    }
+
+    #[inline(always)]
+    fn add<const N: usize>(&self, acts: [&ActivationBlock; N], sums: &mut [F32x16; N]) {
         const {
             let mut i = 0;
             while i < q4::LEVELS.len() {
@@ -358,42 +368,22 @@ impl Decode<CodesQ4> for Product {
                 i += 1;
             }
             assert!(GROUP == 4, "a row is one lane of 32 bits");
+            assert!(GROUPS == 8);
         }
-        DecodedQ4 {
-            levels: levels_q4(codes),
-            scales: load_scales(scales),
-        }
-    }
-}
-
-impl Block for DecodedQ4 {
-    #[inline(always)]
-    fn accumulate<const N: usize>(&self, acts: [&ActivationBlock; N], out: &mut [Lanes; N]) {
-        let mut dots = neon!([[vdupq_n_s32(0); 4]; N]);
-        for half in 0..2 {
-            // Two rows a register, one column a lane.
-            let mut columns = neon!([[vdupq_n_s16(0); 4]; N]);
-            for j in 0..GROUPS {
-                for n in 0..N {
-                    let x = broadcast(acts[n], j);
-                    for q in 0..2 {
-                        let w = self.levels[j][2 * half + q];
-                        columns[n][2 * q] = multiply_add_low(columns[n][2 * q], w, x);
-                        columns[n][2 * q + 1] = neon!(vmlal_high_s8(columns[n][2 * q + 1], w, x));
-                    }
-                }
-            }
-            for n in 0..N {
-                for q in 0..2 {
-                    dots[n][2 * half + q] = neon!(vpaddq_s32(
-                        vpaddlq_s16(columns[n][2 * q]),
-                        vpaddlq_s16(columns[n][2 * q + 1])
-                    ));
-                }
-            }
-        }
+        let mut columns = acts.map(|act| self.first_group(act));
+        self.add_group::<1, N>(&mut columns, &acts);
+        self.add_group::<2, N>(&mut columns, &acts);
+        self.add_group::<3, N>(&mut columns, &acts);
+        self.add_group::<4, N>(&mut columns, &acts);
+        self.add_group::<5, N>(&mut columns, &acts);
+        self.add_group::<6, N>(&mut columns, &acts);
+        self.add_group::<7, N>(&mut columns, &acts);
         for n in 0..N {
-            finish(dots[n], self.scales, acts[n].scale, &mut out[n]);
+            let mut pairs = [start_pairs(), start_pairs()];
+            for q in 0..4 {
+                widen(&mut pairs, q, columns[n][q]);
+            }
+            sums[n] = add_scaled(sums[n], add_pairs(pairs), scale_by(self.scales, acts[n]));
         }
     }
 }
