@@ -20,6 +20,24 @@ pub struct SessionOptions {
     pub isa: Option<Isa>,
 }
 
+impl SessionOptions {
+    /// The instruction set that a session would compute with.
+    ///
+    /// # Errors
+    /// When the one that is asked for isn't available.
+    pub fn chosen_isa(&self) -> Result<Isa, Error> {
+        Ok(self.kernels()?.isa())
+    }
+
+    fn kernels(&self) -> Result<&'static dyn Kernels, Error> {
+        Ok(match (self.isa, std::env::var(ISA_VARIABLE)) {
+            (Some(isa), _) => kernels::kernels(isa)?,
+            (None, Ok(name)) if !name.is_empty() => kernels::kernels(name.parse()?)?,
+            _ => kernels::best(),
+        })
+    }
+}
+
 /// Computes with a model, one call at a time.
 pub struct Session<'m> {
     model: &'m Model,
@@ -36,11 +54,7 @@ impl<'m> Session<'m> {
     /// # Errors
     /// When the instruction set isn't available, or the threads can't be started.
     pub fn new(model: &'m Model, options: &SessionOptions) -> Result<Self, Error> {
-        let kernels = match (options.isa, std::env::var(ISA_VARIABLE)) {
-            (Some(isa), _) => kernels::kernels(isa)?,
-            (None, Ok(name)) if !name.is_empty() => kernels::kernels(name.parse()?)?,
-            _ => kernels::best(),
-        };
+        let kernels = options.kernels()?;
         let count = options
             .threads
             .unwrap_or_else(|| {

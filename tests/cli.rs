@@ -458,6 +458,45 @@ fn info_tells_what_a_file_holds() {
 }
 
 #[test]
+fn info_tells_which_kernels_this_processor_gets() {
+    let user = User::new();
+    let ran = user.rq(&["info", "--cpu", "--json"]);
+    let cpu: Value = serde_json::from_str(ran.succeeds()).unwrap();
+    let sets = cpu["instruction_sets"].as_array().unwrap();
+    let names: Vec<&str> = sets.iter().map(|s| s["name"].as_str().unwrap()).collect();
+    assert_eq!(names, Isa::ALL.map(Isa::name));
+    let text = user.rq(&["info", "--cpu"]);
+    for (isa, set) in Isa::ALL.into_iter().zip(sets) {
+        let (compiled, detected, words) = match kernels(isa) {
+            Ok(_) => (true, true, "compiled in; "),
+            Err(UnavailableIsa::NotDetected(_)) => (true, false, "compiled in; not detected: "),
+            Err(UnavailableIsa::NotCompiled(_)) => (false, false, "not in this build"),
+        };
+        assert_eq!(
+            (&set["compiled"], &set["detected"]),
+            (&compiled.into(), &detected.into())
+        );
+        let line = format!("\n{:<14} {words}", isa.name());
+        assert!(text.succeeds().contains(&line), "no {line:?} in {text:?}");
+    }
+    let best = Isa::ALL
+        .into_iter()
+        .rfind(|&isa| kernels(isa).is_ok())
+        .unwrap();
+    assert_eq!(cpu["chosen"], best.name());
+
+    let forced = User::new().set("RQ_ISA", "scalar").rq(&["info", "--cpu"]);
+    assert!(
+        forced.succeeds().contains("\nchosen         scalar\n"),
+        "{forced:?}"
+    );
+    let wrong = User::new().set("RQ_ISA", "sse9").rq(&["info", "--cpu"]);
+    wrong.fails(&["RQ_ISA=sse9", "scalar, avx2"]);
+    user.rq(&["info", "--cpu", "model.rq"])
+        .fails(&["--cpu", "cannot be used with"]);
+}
+
+#[test]
 fn texts_that_cannot_be_filled() {
     let user = User::with_model().set("RQ_MODEL", "sapiens-vh");
     let long = "E".repeat(200);

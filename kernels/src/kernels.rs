@@ -1,6 +1,6 @@
 //! The kernels of each instruction set behind one interface, and the choice between them.
 //!
-//! A tier is a value that can be had only where its instruction set was detected; one row of `tiers!` gives its name,
+//! A tier is a value that can be had only where its instruction set was detected; one row of `tier!` gives its name,
 //! the features that are enabled, the same features to be detected, and its vector and product. Every tier gives the
 //! same bits.
 
@@ -82,12 +82,11 @@ macro_rules! tier {
         struct $name(());
 
         impl $name {
-            /// The proof that this machine has the features, if it has.
-            fn detect() -> Option<&'static dyn Kernels> {
-                const PROOF: $name = $name(());
-                let detected = true $(&& is_detected!($feature))*;
-                detected.then_some(&PROOF as &dyn Kernels)
-            }
+            const TIER: Tier = Tier {
+                isa: $isa,
+                kernels: &$name(()),
+                features: || vec![$(($feature, is_detected!($feature))),*],
+            };
         }
 
         #[allow(unused_unsafe, reason = "a row without features has no gap to cross")]
@@ -267,31 +266,55 @@ fn detected_names() -> String {
         .join(", ")
 }
 
+/// The kernels of one instruction set, compiled in.
+struct Tier {
+    isa: Isa,
+    /// Not to be handed out before every feature was detected.
+    kernels: &'static dyn Kernels,
+    features: fn() -> Vec<(&'static str, bool)>,
+}
+
+/// What is compiled in.
+const TIERS: &[Tier] = &[
+    Scalar::TIER,
+    #[cfg(target_arch = "x86_64")]
+    Avx2::TIER,
+    #[cfg(target_arch = "x86_64")]
+    AvxVnni::TIER,
+    #[cfg(target_arch = "x86_64")]
+    Avx512Vnni::TIER,
+    #[cfg(target_arch = "aarch64")]
+    Neon::TIER,
+    #[cfg(target_arch = "aarch64")]
+    Dotprod::TIER,
+    #[cfg(target_arch = "aarch64")]
+    I8mm::TIER,
+];
+
+fn tier(isa: Isa) -> Result<&'static Tier, UnavailableIsa> {
+    let tier = TIERS.iter().find(|tier| tier.isa == isa);
+    tier.ok_or(UnavailableIsa::NotCompiled(isa))
+}
+
+/// The features of the processor that the kernels of `isa` need, and whether this machine has them.
+///
+/// # Errors
+/// When the kernels aren't in this build.
+pub fn features(isa: Isa) -> Result<Vec<(&'static str, bool)>, UnavailableIsa> {
+    Ok((tier(isa)?.features)())
+}
+
 /// The kernels of `isa`.
 ///
 /// # Errors
 /// When they aren't in this build, or the machine can't run them.
 pub fn kernels(isa: Isa) -> Result<&'static dyn Kernels, UnavailableIsa> {
-    let detected = match isa {
-        Isa::Scalar => Scalar::detect(),
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => Avx2::detect(),
-        #[cfg(target_arch = "x86_64")]
-        Isa::AvxVnni => AvxVnni::detect(),
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Vnni => Avx512Vnni::detect(),
-        #[cfg(not(target_arch = "x86_64"))]
-        Isa::Avx2 | Isa::AvxVnni | Isa::Avx512Vnni => return Err(UnavailableIsa::NotCompiled(isa)),
-        #[cfg(target_arch = "aarch64")]
-        Isa::Neon => Neon::detect(),
-        #[cfg(target_arch = "aarch64")]
-        Isa::Dotprod => Dotprod::detect(),
-        #[cfg(target_arch = "aarch64")]
-        Isa::I8mm => I8mm::detect(),
-        #[cfg(not(target_arch = "aarch64"))]
-        Isa::Neon | Isa::Dotprod | Isa::I8mm => return Err(UnavailableIsa::NotCompiled(isa)),
-    };
-    detected.ok_or(UnavailableIsa::NotDetected(isa))
+    let tier = tier(isa)?;
+    if (tier.features)().into_iter().all(|(_, detected)| detected) {
+        Ok(tier.kernels)
+    } else {
+        Err(UnavailableIsa::NotDetected(isa))
+    }
 }
 
 /// The kernels that this machine can run, the most capable last.

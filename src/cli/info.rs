@@ -1,6 +1,6 @@
 //! `rq info`
 
-use super::{human_size, locate};
+use super::{cpu, human_size, locate};
 use anyhow::Result;
 use clap::Args;
 use rq::format::{Config, ModelFile, Provenance, TensorFormat, TensorInfo, TensorKind};
@@ -12,6 +12,10 @@ pub(super) struct InfoArgs {
     /// Model file, or name of a converted model [default: the model that `rq fill` would use]
     #[arg(value_name = "FILE|NAME")]
     file: Option<String>,
+
+    /// Show what this processor offers, and the kernels that are chosen for it
+    #[arg(long, conflicts_with = "file")]
+    cpu: bool,
 
     /// Print one JSON object
     #[arg(long)]
@@ -52,6 +56,9 @@ struct TensorRecord<'a> {
 }
 
 pub(super) fn run(args: &InfoArgs) -> Result<()> {
+    if args.cpu {
+        return cpu::run(args.json);
+    }
     let located = locate::open(args.file.as_deref())?;
     located.announce();
     let file = located.model.file();

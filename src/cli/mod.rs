@@ -1,6 +1,7 @@
 //! The command line: its arguments, and one module a command.
 
 mod convert;
+mod cpu;
 mod fill;
 mod info;
 mod locate;
@@ -36,7 +37,7 @@ enum Command {
     Convert(convert::ConvertArgs),
     /// Fill the masks of a text with the most probable tokens
     Fill(fill::FillArgs),
-    /// Show what a model file holds
+    /// Show what a model file holds, or what this processor offers
     Info(info::InfoArgs),
     /// Check every byte of a model file
     Verify(verify::VerifyArgs),
@@ -66,13 +67,17 @@ impl ComputeArgs {
             threads: self.threads.map(usize::from),
             isa: self.isa,
         };
-        let session = Session::new(model, &options);
-        match std::env::var(ISA_VARIABLE) {
-            Ok(name) if self.isa.is_none() && !name.is_empty() => {
-                session.with_context(|| format!("{ISA_VARIABLE}={name}"))
-            }
-            _ => Ok(session?),
+        blame_variable(self.isa, Session::new(model, &options))
+    }
+}
+
+/// Says so of an error that may come from the environment's choice of an instruction set.
+fn blame_variable<T>(flag: Option<Isa>, result: Result<T, rq::Error>) -> Result<T> {
+    match std::env::var(ISA_VARIABLE) {
+        Ok(name) if flag.is_none() && !name.is_empty() => {
+            result.with_context(|| format!("{ISA_VARIABLE}={name}"))
         }
+        _ => Ok(result?),
     }
 }
 
