@@ -6,7 +6,7 @@
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use rq_kernels::BLOCK;
 use rq_kernels::activation::{ActivationBlock, Activations};
-use rq_kernels::kernels::{Kernels, detected};
+use rq_kernels::kernels::detected;
 use rq_kernels::lanes::{Lanes, panels_for};
 use rq_kernels::packed::{self, BlockFormat, PackedMatrix};
 use std::hint::black_box;
@@ -27,18 +27,6 @@ fn values(n: usize, mut seed: u64) -> Vec<f32> {
     (0..n)
         .map(|_| uniform() + uniform() + uniform() + uniform())
         .collect()
-}
-
-fn product(
-    kernels: &dyn Kernels,
-    weights: &PackedMatrix<'_>,
-    bias: &[Lanes],
-    acts: &Activations<'_>,
-    out: &mut [Lanes],
-) {
-    for (panel, out) in out.chunks_mut(acts.tokens()).enumerate() {
-        kernels.panel_product(weights, panel, &bias[panel], acts, out);
-    }
 }
 
 fn matmul(criterion: &mut Criterion) {
@@ -64,7 +52,15 @@ fn matmul(criterion: &mut Criterion) {
                     let mut out = vec![Lanes::ZERO; panels_for(rows) * tokens];
                     group.throughput(Throughput::Elements((2 * rows * columns * tokens) as u64));
                     group.bench_function(BenchmarkId::from_parameter(tokens), |b| {
-                        b.iter(|| product(kernels, &weights, &bias, &acts, black_box(&mut out)));
+                        b.iter(|| {
+                            kernels.matmul(
+                                &weights,
+                                0..bias.len(),
+                                &bias,
+                                &acts,
+                                black_box(&mut out),
+                            )
+                        });
                     });
                 }
                 group.finish();

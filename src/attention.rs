@@ -1,17 +1,19 @@
-//! Self-attention over a ragged batch, in f32, a head at a time.
+//! Self-attention over a ragged batch, a head at a time.
 //!
-//! Scores and contexts are products over panels: the keys of a head are transposed to panels of 16 keys, the values are
-//! panels as they are. A query's softmax, and the order of its sums, depend on its own sequence only.
+//! Scores are the same quantized product as a linear layer: a head's keys are quantized and packed as panels of 16, its
+//! queries are activations. Contexts are an f32 product of the softmax's numerators with the values, which are panels as
+//! they are. A query's softmax, and the order of its sums, depend on its own sequence only.
 
 use crate::workspace::{Slot, take};
-use rq_kernels::BLOCK;
-use rq_kernels::activation::ActivationBlock;
+use rq_kernels::activation::{ActivationBlock, Activations, PackedRows};
 use rq_kernels::kernels::Kernels;
 use rq_kernels::lanes::{LANES, Lanes, panels_for};
+use rq_kernels::packed::CodesQ8;
+use rq_kernels::{BLOCK, Panels, PanelsMut};
 use std::ops::Range;
 
-/// Queries that go through scores, softmax and context together: their scores stay in the cache.
-const QUERIES_AT_ONCE: usize = 32;
+/// Queries that go through scores, softmax and context together: their scores stay in the cache. A multiple of the tiles.
+const QUERIES_AT_ONCE: usize = 48;
 
 /// The operands of one layer's attention.
 pub(crate) struct Attention<'a> {
@@ -45,7 +47,7 @@ impl Attention<'_> {
         let heads_per_task = 1 + self.head_panels % 2;
         let first = task * heads_per_task;
         let heads = first..(first + heads_per_task).min(self.heads);
-        let dimensions = self.head_panels * LANES;
+        let blocks = self.head_panels.div_ceil(2);
         let longest = self
             .sequences
             .iter()
@@ -54,105 +56,121 @@ impl Attention<'_> {
             .unwrap_or(0);
 
         let context_len = heads.len() * self.head_panels * self.rows;
-        let lanes = take(
-            &mut slot.lanes,
-            context_len + longest * (dimensions + QUERIES_AT_ONCE),
-        );
-        let (context, lanes) = lanes.split_at_mut(context_len);
-        let (keys, scores) = lanes.split_at_mut(longest * dimensions);
-        let inverse_sums = take(&mut slot.inverse_sums, QUERIES_AT_ONCE);
-
+        let lanes_len = context_len + longest * (blocks + QUERIES_AT_ONCE);
+        let (context, lanes) = take(&mut slot.lanes, lanes_len).split_at_mut(context_len);
+        let (scales, scores) = lanes.split_at_mut(longest * blocks);
+        let mut scratch = Scratch {
+            codes: take(&mut slot.codes, longest * blocks),
+            scales,
+            queries: take(&mut slot.queries, QUERIES_AT_ONCE * blocks),
+            scores,
+            inverse_sums: take(&mut slot.inverse_sums, QUERIES_AT_ONCE),
+        };
         for (head, context) in heads.zip(context.chunks_mut(self.head_panels * self.rows)) {
             for (tokens, rows) in self.sequences {
                 if !rows.is_empty() {
-                    self.head(head, tokens, rows, keys, scores, inverse_sums, context);
+                    self.head(head, tokens, rows, &mut scratch, context);
                 }
             }
         }
         for (panels, out) in context.chunks(2 * self.rows).zip(out.chunks_mut(self.rows)) {
-            self.kernels.quantize_panels(panels, out);
+            let (low, high) = panels.split_at(self.rows);
+            self.kernels.quantize_panels(low, high, out);
         }
     }
 
     /// One head of one sequence.
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "the scratch memory of one task, carved up once"
-    )]
     fn head(
         &self,
         head: usize,
         tokens: &Range<usize>,
         rows: &Range<usize>,
-        keys: &mut [Lanes],
-        scores: &mut [Lanes],
-        inverse_sums: &mut [f32],
+        scratch: &mut Scratch<'_>,
         context: &mut [Lanes],
     ) {
         let panels = head * self.head_panels..(head + 1) * self.head_panels;
         let all_panels = self.heads * self.head_panels;
-        let dimensions = self.head_panels * LANES;
+        let blocks = self.head_panels.div_ceil(2);
         let key_panels = panels_for(tokens.len());
-        let keys = &mut keys[..key_panels * dimensions];
-        for (d, panel) in panels.clone().enumerate() {
-            let from = &self.keys_values[panel * self.tokens..][tokens.clone()];
-            transpose(from, &mut keys[d * LANES..], dimensions);
+        let codes = &mut scratch.codes[..key_panels * blocks];
+        let scales = &mut scratch.scales[..key_panels * blocks];
+        for block in 0..blocks {
+            let [low, high] = pair(&panels, block, |panel| {
+                &self.keys_values[panel * self.tokens..][tokens.clone()]
+            });
+            self.kernels
+                .pack_rows(low, high, (block, blocks), codes, scales);
         }
+        let keys = PackedRows {
+            codes,
+            scales,
+            blocks,
+        };
+        let values = Panels {
+            data: &self.keys_values[(all_panels + panels.start) * self.tokens + tokens.start..],
+            stride: self.tokens,
+        };
         for start in rows.clone().step_by(QUERIES_AT_ONCE) {
             let count = QUERIES_AT_ONCE.min(rows.end - start);
-            let scores = &mut scores[..key_panels * count];
-            let queries = &self.queries[panels.start * self.rows + start..];
-            for (keys, scores) in keys.chunks(dimensions).zip(scores.chunks_mut(count)) {
-                self.kernels.product(queries, self.rows, keys, scores);
+            let queries = &mut scratch.queries[..count * blocks];
+            for (block, out) in queries.chunks_mut(count).enumerate() {
+                let [low, high] = pair(&panels, block, |panel| {
+                    &self.queries[panel * self.rows + start..][..count]
+                });
+                self.kernels.quantize_panels(low, high, out);
             }
-            let inverse_sums = &mut inverse_sums[..count];
+            let queries = Activations::block_major(queries, count);
+            let scores = &mut scratch.scores[..key_panels * count];
+            self.kernels.product_of_rows(keys, &queries, scores);
+            let inverse_sums = &mut scratch.inverse_sums[..count];
             self.kernels
                 .softmax(scores, tokens.len(), self.scale, inverse_sums);
-            for (panel, context) in panels.clone().zip(context.chunks_mut(self.rows)) {
-                let values =
-                    &self.keys_values[(all_panels + panel) * self.tokens..][tokens.clone()];
-                let context = &mut context[start..start + count];
-                self.kernels.product(scores, count, values, context);
-                for (lanes, inverse) in context.iter_mut().zip(inverse_sums.iter()) {
-                    lanes.0.iter_mut().for_each(|x| *x *= inverse);
-                }
-            }
+            let context = PanelsMut {
+                data: &mut context[start..],
+                stride: self.rows,
+            };
+            self.kernels.product(
+                scores,
+                values,
+                tokens.len(),
+                inverse_sums,
+                self.head_panels,
+                context,
+            );
         }
     }
 }
 
-/// Writes 16 columns of up to 16 rows a time as 16 rows: `to[p * stride + c]` holds column c of rows 16 p .. 16 p + 16,
-/// zero where there are no more rows.
-fn transpose(from: &[Lanes], to: &mut [Lanes], stride: usize) {
-    for (p, rows) in from.chunks(LANES).enumerate() {
-        let to: &mut [Lanes; LANES] = (&mut to[p * stride..][..LANES])
-            .try_into()
-            .expect("16 columns");
-        for (column, lanes) in to.iter_mut().enumerate() {
-            *lanes = Lanes::ZERO;
-            for (x, row) in lanes.0.iter_mut().zip(rows) {
-                *x = row.0[column];
-            }
-        }
-    }
+/// The memory of one task, carved up.
+struct Scratch<'a> {
+    /// The packed keys of a head.
+    codes: &'a mut [CodesQ8],
+    scales: &'a mut [Lanes],
+    /// Some queries.
+    queries: &'a mut [ActivationBlock],
+    /// Their scores, panel-major, and one over the sums of their softmax.
+    scores: &'a mut [Lanes],
+    inverse_sums: &'a mut [f32],
+}
+
+/// The two panels of a block, the second empty where there is none.
+fn pair<'a>(
+    panels: &Range<usize>,
+    block: usize,
+    panel: impl Fn(usize) -> &'a [Lanes],
+) -> [&'a [Lanes]; 2] {
+    let low = panels.start + 2 * block;
+    let high = if low + 1 < panels.end {
+        panel(low + 1)
+    } else {
+        &[]
+    };
+    [panel(low), high]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn transposed_keys() {
-        let rows: Vec<Lanes> = (0..19)
-            .map(|r| Lanes(std::array::from_fn(|c| (r * 100 + c) as f32)))
-            .collect();
-        let mut to = vec![Lanes([-1.0; LANES]); 64];
-        transpose(&rows, &mut to, 32);
-        assert_eq!(to[3].0[5], 503.0);
-        assert_eq!(to[32 + 3].0[2], 1803.0);
-        assert_eq!(to[32 + 3].0[3], 0.0);
-        assert_eq!(to[16].0[0], -1.0);
-    }
 
     #[test]
     fn tasks_cover_whole_blocks() {

@@ -50,15 +50,9 @@ impl Compute<'_> {
         self.threads
             .chunks(out, PANELS_PER_TASK * tokens, |task, out| {
                 let first = panels.start + task * PANELS_PER_TASK;
-                for (panel, out) in (first..panels.end).zip(out.chunks_mut(tokens)) {
-                    self.kernels.panel_product(
-                        &linear.weight,
-                        panel,
-                        &linear.bias[panel],
-                        acts,
-                        out,
-                    );
-                }
+                let panels = first..(first + PANELS_PER_TASK).min(panels.end);
+                self.kernels
+                    .matmul(&linear.weight, panels, linear.bias, acts, out);
             });
     }
 
@@ -79,12 +73,11 @@ impl Compute<'_> {
                 .unwrap_or_else(|e| e.into_inner());
             let range = 2 * block..(2 * block + 2).min(panels);
             let tile = take(&mut slot.lanes, range.len() * tokens);
-            for (panel, tile) in range.zip(tile.chunks_mut(tokens)) {
-                self.kernels
-                    .panel_product(&linear.weight, panel, &linear.bias[panel], acts, tile);
-            }
+            self.kernels
+                .matmul(&linear.weight, range, linear.bias, acts, tile);
             self.kernels.gelu(gelu, tile);
-            self.kernels.quantize_panels(tile, out);
+            let (low, high) = tile.split_at(tokens);
+            self.kernels.quantize_panels(low, high, out);
         });
     }
 

@@ -1,7 +1,9 @@
 //! All scratch memory of a session: sized by the model and the batch, kept, and reused.
 
+use bytemuck::Zeroable;
 use rq_kernels::activation::ActivationBlock;
 use rq_kernels::lanes::Lanes;
+use rq_kernels::packed::CodesQ8;
 use std::sync::Mutex;
 
 /// The buffers that a forward pass goes through. Between passes they hold nothing of meaning, and only grow.
@@ -30,6 +32,10 @@ pub(crate) struct Workspace {
 pub(crate) struct Slot {
     /// Carved up by each user.
     pub(crate) lanes: Vec<Lanes>,
+    /// The packed keys of a head.
+    pub(crate) codes: Vec<CodesQ8>,
+    /// Some quantized queries.
+    pub(crate) queries: Vec<ActivationBlock>,
     /// One over the softmax sums of some queries.
     pub(crate) inverse_sums: Vec<f32>,
 }
@@ -44,9 +50,9 @@ impl Workspace {
 }
 
 /// The first `len` entries of a buffer, which grows when it must.
-pub(crate) fn take<T: Copy + Default>(buffer: &mut Vec<T>, len: usize) -> &mut [T] {
+pub(crate) fn take<T: Zeroable + Copy>(buffer: &mut Vec<T>, len: usize) -> &mut [T] {
     if buffer.len() < len {
-        buffer.resize(len, T::default());
+        buffer.resize(len, T::zeroed());
     }
     &mut buffer[..len]
 }

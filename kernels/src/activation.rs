@@ -5,20 +5,74 @@
 //! stream from drowning the rest.
 
 use crate::BLOCK;
+use crate::lanes::Lanes;
+use crate::packed::CodesQ8;
+use bytemuck::Zeroable;
+use std::ops::Range;
 
 /// Below this, a block is quantized to zeros: the reciprocal of its absmax would leave the normal numbers.
 pub const SMALLEST_ABSMAX: f32 = f32::from_bits((127 - 100) << 23);
 
+/// Where the accumulator of a dot product starts, in 32 bits: as an f32, 1.5 * 2^23. An integer below 2^22 in size that is
+/// added to the bits is added to the number, so the conversion to f32 costs nothing: see [`crate::tier::RowScales`].
+pub(crate) const START: i32 = f32::to_bits(1.5 * 8_388_608.0) as i32;
+const _: () = assert!(BLOCK as i32 * 128 * 127 < 1 << 22);
+
 /// A quantized block of 32 activations of one token.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Zeroable)]
 #[repr(C)]
 pub struct ActivationBlock {
     /// Codes in [-127, 127].
     pub codes: [i8; BLOCK],
     /// The value of one step.
     pub scale: f32,
-    /// -128 times the sum of the codes: where an accumulator starts when the weights are stored as code + 128.
-    pub offset: i32,
+    /// [`START`] - 128 times the sum of the codes: where an accumulator starts when the weights are stored as code + 128.
+    start: i32,
+}
+
+impl ActivationBlock {
+    /// 32 zeros.
+    pub const ZERO: Self = Self::new([0; BLOCK], 0.0);
+
+    /// The values `codes * scale`.
+    #[inline(always)]
+    pub const fn new(codes: [i8; BLOCK], scale: f32) -> Self {
+        let mut sum = 0;
+        let mut k = 0;
+        while k < BLOCK {
+            sum += codes[k] as i32;
+            k += 1;
+        }
+        Self {
+            codes,
+            scale,
+            start: START - 128 * sum,
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    pub(crate) fn start(&self) -> i32 {
+        self.start
+    }
+}
+
+impl Default for ActivationBlock {
+    fn default() -> Self {
+        Self::ZERO
+    }
+}
+
+/// Activations as the other operand of a product: rows that are quantized and packed on the fly, as q8 panels whose scales
+/// are f32 of 22 significant bits (attention's keys).
+#[derive(Clone, Copy, Debug)]
+pub struct PackedRows<'a> {
+    /// `[panel][block]`
+    pub codes: &'a [CodesQ8],
+    /// `[panel][block]`
+    pub scales: &'a [Lanes],
+    /// Blocks of a panel.
+    pub blocks: usize,
 }
 
 /// A matrix of quantized activations in one of two orders.
@@ -80,12 +134,54 @@ impl<'a> Activations<'a> {
         self.blocks
     }
 
-    /// Block `block` of token `token`.
+    /// Some blocks of N tokens, from `token` on.
     ///
     /// # Panics
-    /// When there is no such block.
+    /// When there are no such blocks or tokens.
     #[inline(always)]
-    pub fn get(&self, block: usize, token: usize) -> &'a ActivationBlock {
-        &self.data[block * self.block_stride + token * self.token_stride]
+    pub(crate) fn tile<const N: usize>(
+        &self,
+        blocks: Range<usize>,
+        token: usize,
+    ) -> ActivationTile<'a, N> {
+        assert!(blocks.end <= self.blocks && token + N <= self.tokens);
+        let data = &self.data[blocks.start * self.block_stride + token * self.token_stride..];
+        let last = blocks.len().saturating_sub(1) * self.block_stride + (N - 1) * self.token_stride;
+        assert!(last < data.len());
+        ActivationTile {
+            data,
+            blocks: blocks.len(),
+            block_stride: self.block_stride,
+            token_stride: self.token_stride,
+        }
+    }
+}
+
+/// Some blocks of N tokens, all of which are there.
+#[derive(Clone, Copy)]
+pub(crate) struct ActivationTile<'a, const N: usize> {
+    data: &'a [ActivationBlock],
+    blocks: usize,
+    block_stride: usize,
+    token_stride: usize,
+}
+
+impl<'a, const N: usize> ActivationTile<'a, N> {
+    #[inline(always)]
+    pub(crate) fn blocks(&self) -> usize {
+        self.blocks
+    }
+
+    /// Block `block`, counted from the tile's first, of each token.
+    #[inline(always)]
+    pub(crate) fn get(&self, block: usize) -> [&'a ActivationBlock; N] {
+        debug_assert!(block < self.blocks);
+        let start = block * self.block_stride;
+        let mut blocks = [&self.data[0]; N];
+        for (n, block) in blocks.iter_mut().enumerate() {
+            // SAFETY: `Activations::tile` found the last token's last block within the data.
+            *block = unsafe { self.data.get_unchecked(start + n * self.token_stride) };
+        }
+        blocks
     }
 }

@@ -4,28 +4,31 @@
 //! the features that are enabled, the same features to be detected, and its vector and product. Every tier gives the
 //! same bits.
 
-use crate::activation::{ActivationBlock, Activations};
+use crate::activation::{ActivationBlock, Activations, PackedRows};
 use crate::float;
 use crate::float::gelu::Gelu;
+use crate::float::product::{Panels, PanelsMut};
 use crate::isa::Isa;
-use crate::lanes::{LANES, Lanes};
-use crate::packed::{Codes, PackedMatrix};
-use crate::tier::{self, Panel, PanelProduct};
+use crate::lanes::{LANES, Lanes, panels_for};
+use crate::packed::{Codes, CodesQ8, PackedMatrix};
+use crate::tier::{self, Matrix, matmul};
+use std::ops::Range;
 
 /// What the encoder computes with, on one instruction set.
 pub trait Kernels: Send + Sync {
     /// The instruction set of these kernels.
     fn isa(&self) -> Isa;
 
-    /// One panel of a matrix product: `out[t]` = bias + rows of the panel times the activations of token t.
+    /// Some panels of a matrix product, panel-major: `out[p * tokens + t]` = bias + rows of the panel times the
+    /// activations of token t, where p counts from the first of `panels`. `bias` is that of the whole matrix.
     ///
     /// # Panics
-    /// When the panel doesn't exist, or `acts` or `out` don't have the sizes that the matrix implies.
-    fn panel_product(
+    /// When the panels don't exist, or `bias`, `acts` or `out` don't have the sizes that the matrix implies.
+    fn matmul(
         &self,
         weights: &PackedMatrix<'_>,
-        panel: usize,
-        bias: &Lanes,
+        panels: Range<usize>,
+        bias: &[Lanes],
         acts: &Activations<'_>,
         out: &mut [Lanes],
     );
@@ -36,11 +39,31 @@ pub trait Kernels: Send + Sync {
     /// When `out` doesn't have a block for every two vectors.
     fn quantize_row(&self, row: &[Lanes], out: &mut [ActivationBlock]);
 
-    /// Quantizes two panels (or the last one alone) of `out.len()` tokens.
+    /// Quantizes two panels of `out.len()` tokens; `high` may be empty, and counts as zeros.
     ///
     /// # Panics
-    /// When `panels` isn't one or two times as long as `out`.
-    fn quantize_panels(&self, panels: &[Lanes], out: &mut [ActivationBlock]);
+    /// When a panel doesn't have `out.len()` vectors.
+    fn quantize_panels(&self, low: &[Lanes], high: &[Lanes], out: &mut [ActivationBlock]);
+
+    /// Quantizes 32 columns of some rows, which are two panels, to block number `block.0` of the `block.1` that each panel
+    /// of [`PackedRows`] has. `high` may be empty, and counts as zeros; so do rows that the last panel lacks.
+    ///
+    /// # Panics
+    /// When there is no such block, or `codes` or `scales` don't have the panels for the rows.
+    fn pack_rows(
+        &self,
+        low: &[Lanes],
+        high: &[Lanes],
+        block: (usize, usize),
+        codes: &mut [CodesQ8],
+        scales: &mut [Lanes],
+    );
+
+    /// The products of packed rows with activations, panel-major: `[panel][token]`.
+    ///
+    /// # Panics
+    /// When `acts` or `out` don't have the sizes that the rows imply.
+    fn product_of_rows(&self, rows: PackedRows<'_>, acts: &Activations<'_>, out: &mut [Lanes]);
 
     /// The activation function, in place.
     fn gelu(&self, kind: Gelu, values: &mut [Lanes]);
@@ -64,11 +87,20 @@ pub trait Kernels: Send + Sync {
     /// When `columns` is zero, or `scores` doesn't hold the panels for it.
     fn softmax(&self, scores: &mut [Lanes], columns: usize, scale: f32, inverse_sums: &mut [f32]);
 
-    /// `out[i] = sum over k of a[i, k] * b[k]`; `a` is panel-major with `stride` rows a panel.
+    /// `out[p][i] = scale[i] * sum over k of a[i, k] * b[p][k]`, for `panels` panels and k below `columns`; `a` is
+    /// panel-major, with a vector for each row in a panel, and `scale` has one value for each row.
     ///
     /// # Panics
-    /// When `a` is too short for `b.len()` columns of `out.len()` rows.
-    fn product(&self, a: &[Lanes], stride: usize, b: &[Lanes], out: &mut [Lanes]);
+    /// When `a`, `b` or `out` are too short.
+    fn product(
+        &self,
+        a: &[Lanes],
+        b: Panels<'_>,
+        columns: usize,
+        scale: &[f32],
+        panels: usize,
+        out: PanelsMut<'_>,
+    );
 }
 
 /// Makes [`Kernels`] of a vector and a product, compiled for the features of one row.
@@ -95,33 +127,44 @@ macro_rules! tier {
                 $isa
             }
 
-            fn panel_product(
+            fn matmul(
                 &self,
                 weights: &PackedMatrix<'_>,
-                panel: usize,
-                bias: &Lanes,
+                panels: Range<usize>,
+                bias: &[Lanes],
                 acts: &Activations<'_>,
                 out: &mut [Lanes],
             ) {
                 $(#[target_feature(enable = $feature)])*
                 fn run(
-                    codes: Codes<'_>,
-                    scales: &[crate::packed::Scales],
-                    bias: &Lanes,
+                    weights: &PackedMatrix<'_>,
+                    panels: Range<usize>,
+                    bias: &[Lanes],
                     acts: &Activations<'_>,
                     out: &mut [Lanes],
                 ) {
                     use tier::$module::Product;
-                    match codes {
-                        Codes::Q8(codes) => Product::panel_product(Panel { codes, scales }, bias, acts, out),
-                        Codes::Q4(codes) => Product::panel_product(Panel { codes, scales }, bias, acts, out),
+                    let (scales, blocks) = (weights.scales(), weights.blocks());
+                    match weights.codes() {
+                        Codes::Q8(codes) => {
+                            let matrix = Matrix { codes, scales, blocks };
+                            matmul::<_, _, Product>(matrix, panels, bias, acts, out);
+                        }
+                        Codes::Q4(codes) => {
+                            let matrix = Matrix { codes, scales, blocks };
+                            matmul::<_, _, Product>(matrix, panels, bias, acts, out);
+                        }
                     }
                 }
+                assert!(panels.end <= weights.panels(), "panels {panels:?} of {}", weights.panels());
+                assert_eq!(weights.panels(), bias.len(), "vectors of the bias");
                 assert_eq!(weights.blocks(), acts.blocks(), "inputs of the matrix and of the activations");
-                assert_eq!(acts.tokens(), out.len(), "tokens of the activations and of the output");
-                let (codes, scales) = weights.panel(panel);
+                assert_eq!(panels.len() * acts.tokens(), out.len(), "panels and tokens of the output");
+                if out.is_empty() {
+                    return;
+                }
                 // SAFETY: `self` proves that the features were detected.
-                unsafe { run(codes, scales, bias, acts, out) }
+                unsafe { run(weights, panels, bias, acts, out) }
             }
 
             fn quantize_row(&self, row: &[Lanes], out: &mut [ActivationBlock]) {
@@ -134,19 +177,61 @@ macro_rules! tier {
                 unsafe { run(row, out) }
             }
 
-            fn quantize_panels(&self, panels: &[Lanes], out: &mut [ActivationBlock]) {
+            fn quantize_panels(&self, low: &[Lanes], high: &[Lanes], out: &mut [ActivationBlock]) {
                 $(#[target_feature(enable = $feature)])*
-                fn run(panels: &[Lanes], out: &mut [ActivationBlock]) {
-                    float::activation::quantize_panels::<tier::$module::F32x16>(panels, out);
+                fn run(low: &[Lanes], high: &[Lanes], out: &mut [ActivationBlock]) {
+                    float::activation::quantize_panels::<tier::$module::F32x16>(low, high, out);
                 }
-                assert!(
-                    panels.len() == out.len() || panels.len() == 2 * out.len(),
-                    "{} vectors for {} tokens",
-                    panels.len(),
-                    out.len()
-                );
+                assert_eq!(low.len(), out.len(), "a vector for every token");
+                assert!(high.is_empty() || high.len() == out.len(), "a vector for every token");
                 // SAFETY: `self` proves that the features were detected.
-                unsafe { run(panels, out) }
+                unsafe { run(low, high, out) }
+            }
+
+            fn pack_rows(
+                &self,
+                low: &[Lanes],
+                high: &[Lanes],
+                block: (usize, usize),
+                codes: &mut [CodesQ8],
+                scales: &mut [Lanes],
+            ) {
+                $(#[target_feature(enable = $feature)])*
+                fn run(
+                    low: &[Lanes],
+                    high: &[Lanes],
+                    block: (usize, usize),
+                    codes: &mut [CodesQ8],
+                    scales: &mut [Lanes],
+                ) {
+                    float::activation::pack::<tier::$module::F32x16>(low, high, block, codes, scales);
+                }
+                let blocks = panels_for(low.len()) * block.1;
+                assert!(block.0 < block.1, "block {} of {}", block.0, block.1);
+                assert!([codes.len(), scales.len()] == [blocks; 2], "{blocks} blocks for {} rows", low.len());
+                assert!(high.is_empty() || high.len() == low.len(), "a vector for every row");
+                // SAFETY: `self` proves that the features were detected.
+                unsafe { run(low, high, block, codes, scales) }
+            }
+
+            fn product_of_rows(&self, rows: PackedRows<'_>, acts: &Activations<'_>, out: &mut [Lanes]) {
+                $(#[target_feature(enable = $feature)])*
+                fn run(rows: PackedRows<'_>, panels: usize, acts: &Activations<'_>, out: &mut [Lanes]) {
+                    let PackedRows { codes, scales, blocks } = rows;
+                    let matrix = Matrix { codes, scales, blocks };
+                    matmul::<_, _, tier::$module::Product>(matrix, 0..panels, &[], acts, out);
+                }
+                assert!(rows.blocks > 0, "blocks in a panel");
+                let panels = rows.codes.len() / rows.blocks;
+                assert_eq!(rows.codes.len(), panels * rows.blocks, "whole panels");
+                assert_eq!(rows.codes.len(), rows.scales.len(), "scales of the blocks");
+                assert_eq!(rows.blocks, acts.blocks(), "columns of the rows and of the activations");
+                assert_eq!(panels * acts.tokens(), out.len(), "panels and tokens of the output");
+                if out.is_empty() {
+                    return;
+                }
+                // SAFETY: `self` proves that the features were detected.
+                unsafe { run(rows, panels, acts, out) }
             }
 
             fn gelu(&self, kind: Gelu, values: &mut [Lanes]) {
@@ -180,13 +265,28 @@ macro_rules! tier {
                 unsafe { run(scores, columns, scale, inverse_sums) }
             }
 
-            fn product(&self, a: &[Lanes], stride: usize, b: &[Lanes], out: &mut [Lanes]) {
+            fn product(
+                &self,
+                a: &[Lanes],
+                b: Panels<'_>,
+                columns: usize,
+                scale: &[f32],
+                panels: usize,
+                out: PanelsMut<'_>,
+            ) {
                 $(#[target_feature(enable = $feature)])*
-                fn run(a: &[Lanes], stride: usize, b: &[Lanes], out: &mut [Lanes]) {
-                    float::product::product::<tier::$module::F32x16>(a, stride, b, out);
+                fn run(
+                    a: &[Lanes],
+                    b: Panels<'_>,
+                    columns: usize,
+                    scale: &[f32],
+                    panels: usize,
+                    out: PanelsMut<'_>,
+                ) {
+                    float::product::product::<tier::$module::F32x16>(a, b, columns, scale, panels, out);
                 }
                 // SAFETY: `self` proves that the features were detected.
-                unsafe { run(a, stride, b, out) }
+                unsafe { run(a, b, columns, scale, panels, out) }
             }
         }
     };

@@ -28,6 +28,7 @@ pub mod threads;
 mod tier;
 
 pub use float::gelu::Gelu;
+pub use float::product::{Panels, PanelsMut};
 
 /// Values in a block along K: of weights and of activations.
 pub const BLOCK: usize = 32;

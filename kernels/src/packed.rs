@@ -187,17 +187,14 @@ impl<'a> PackedMatrix<'a> {
         }
     }
 
-    /// The codes and scales of one panel, block after block.
-    ///
-    /// # Panics
-    /// When there is no such panel.
-    pub fn panel(&self, panel: usize) -> (Codes<'a>, &'a [Scales]) {
-        let range = panel * self.blocks()..(panel + 1) * self.blocks();
-        let codes = match self.codes {
-            Codes::Q8(codes) => Codes::Q8(&codes[range.clone()]),
-            Codes::Q4(codes) => Codes::Q4(&codes[range.clone()]),
-        };
-        (codes, &self.scales[range])
+    /// The plane of codes, `[panel][block]`.
+    pub fn codes(&self) -> Codes<'a> {
+        self.codes
+    }
+
+    /// The plane of scales, `[panel][block]`.
+    pub fn scales(&self) -> &'a [Scales] {
+        self.scales
     }
 
     /// Writes the weights of one row to `out`; what lies beyond the true columns is zero.
@@ -206,12 +203,11 @@ impl<'a> PackedMatrix<'a> {
     /// When the row doesn't exist or `out` is longer than the padded row.
     pub fn dequantize_row(&self, row: usize, out: &mut [f32]) {
         assert!(row < self.rows, "row {row} of {}", self.rows);
-        let (codes, scales) = self.panel(row / LANES);
-        let lane = row % LANES;
-        for (block, out) in out.chunks_mut(BLOCK).enumerate() {
-            let scale = scales[block][lane].to_f32();
+        let (panel, lane) = (row / LANES, row % LANES);
+        for (block, out) in (panel * self.blocks()..).zip(out.chunks_mut(BLOCK)) {
+            let scale = self.scales[block][lane].to_f32();
             for (k, w) in out.iter_mut().enumerate() {
-                let level = match codes {
+                let level = match self.codes {
                     Codes::Q8(codes) => (codes[block][offset_q8(lane, k)] ^ 0x80) as i8,
                     Codes::Q4(codes) => {
                         let (byte, shift) = offset_q4(lane, k);

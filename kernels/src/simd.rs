@@ -5,16 +5,21 @@
 //! There are no estimates and no library functions here.
 
 use crate::lanes::{LANES, Lanes};
+use half::f16;
 
 /// Sixteen f32 lanes.
 ///
 /// A tier's vector type is used only inside functions compiled for its instruction set: see
 /// [`crate::kernels`]. All methods are inlined into them.
 pub(crate) trait Simd16: Copy {
+    /// Registers that it takes.
+    const REGISTERS: usize;
     /// All lanes `x`.
     fn splat(x: f32) -> Self;
     /// From memory.
     fn load(lanes: &Lanes) -> Self;
+    /// From memory, widened; every f16 is an f32.
+    fn load_f16(lanes: &[f16; LANES]) -> Self;
     /// To memory.
     fn store(self, lanes: &mut Lanes);
     /// self + b
@@ -39,30 +44,20 @@ pub(crate) trait Simd16: Copy {
     fn exp2_integer(self) -> Self;
     /// self > b ? yes : no, lane by lane; no where either is NaN.
     fn select_gt(self, b: Self, yes: Self, no: Self) -> Self;
-    /// The lanes, each an integer in [-127, 127], as bytes.
-    fn to_i8(self) -> [i8; LANES];
+    /// The lanes, each an integer in [-127, 127], as bytes; then those of `high`.
+    fn to_i8(self, high: Self) -> [i8; 2 * LANES];
 
     /// The sum of the lanes, halves folded onto each other: 16 to 8 to 4 to 2 to 1.
-    #[inline(always)]
-    fn sum(self) -> f32 {
-        let mut lanes = Lanes::ZERO;
-        self.store(&mut lanes);
-        fold(lanes.0, |a, b| a + b)
-    }
+    fn sum(self) -> f32;
 
-    /// The largest lane; NaN lanes may be passed over.
-    #[inline(always)]
-    fn largest(self) -> f32 {
-        let mut lanes = Lanes::ZERO;
-        self.store(&mut lanes);
-        fold(lanes.0, |a, b| if a > b { a } else { b })
-    }
+    /// The largest lane, by the same tree; NaN lanes may be passed over.
+    fn largest(self) -> f32;
 }
 
-/// The one tree down which every reduction runs.
+/// The one tree down which every reduction runs, from 16 lanes: what a tier's own must be equal to.
 #[inline(always)]
-fn fold(mut x: [f32; LANES], op: impl Fn(f32, f32) -> f32) -> f32 {
-    let mut width = LANES / 2;
+pub(crate) fn fold<const N: usize>(mut x: [f32; N], op: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut width = N / 2;
     while width > 0 {
         for i in 0..width {
             x[i] = op(x[i], x[i + width]);

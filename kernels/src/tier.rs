@@ -21,96 +21,269 @@ pub(crate) mod i8mm;
 pub(crate) mod neon;
 pub(crate) mod scalar;
 
-use crate::activation::{ActivationBlock, Activations};
+use crate::activation::{ActivationBlock, Activations, START};
 use crate::lanes::{LANES, Lanes};
 use crate::packed::{GROUP, GROUPS, Scales};
+use crate::simd::Simd16;
+use bytemuck::Pod;
+use std::mem::MaybeUninit;
+use std::ops::Range;
 
-/// Tokens whose accumulators are kept close while a panel goes by: 4 KiB of the first-level cache.
-const TOKENS_AT_ONCE: usize = 64;
+/// Blocks of a panel that are decoded at a time, and then meet all tokens. Two panels of them are 18 KiB at most: they
+/// stay in the first-level cache, and beside them the activations of a tile.
+const DEPTH: usize = 16;
 
-/// One panel of a packed matrix, block after block.
+/// What the processor fetches at a time.
+pub(crate) type CacheLine = [u8; 64];
+
+/// A packed matrix of one format, `[panel][block]`.
 #[derive(Clone, Copy)]
-pub(crate) struct Panel<'a, C> {
+pub(crate) struct Matrix<'a, C, S> {
     pub(crate) codes: &'a [C],
-    pub(crate) scales: &'a [Scales],
+    pub(crate) scales: &'a [S],
+    /// Blocks of a panel.
+    pub(crate) blocks: usize,
 }
 
-/// The matrix product of a tier, one panel at a time.
-pub(crate) trait PanelProduct<C> {
-    /// out[t] = bias + panel * activations of token t, for every t.
-    fn panel_product(panel: Panel<'_, C>, bias: &Lanes, acts: &Activations<'_>, out: &mut [Lanes]);
+/// How a tier makes a block of a panel (512 codes and 16 scales) ready for many tokens.
+pub(crate) trait Decode<C> {
+    /// The block in the form that this tier multiplies.
+    type Block<'a>: Block
+    where
+        C: 'a;
+
+    /// Makes one block ready.
+    fn decode<'a>(
+        codes: &'a C,
+        scales: RowScales<<Self::Block<'a> as Block>::Sums>,
+    ) -> Self::Block<'a>;
 }
 
-impl<C, D: Decode<C>> PanelProduct<C> for D {
+/// The scales of a block's 16 rows, as a matrix holds them.
+pub(crate) trait PanelScales: Copy {
+    /// As f32.
+    fn load<V: Simd16>(&self) -> V;
+}
+
+impl PanelScales for Scales {
     #[inline(always)]
-    fn panel_product(panel: Panel<'_, C>, bias: &Lanes, acts: &Activations<'_>, out: &mut [Lanes]) {
-        panel_product::<C, D>(panel, bias, acts, out);
+    fn load<V: Simd16>(&self) -> V {
+        V::load_f16(self)
     }
 }
 
-/// The part of a matrix product that differs between instruction sets: how a block of a panel (512 codes and 16 scales)
-/// is made ready for any number of tokens. [`panel_product`] drives it; Arm's tiers have loops of their own. The order
-/// along K is the order of blocks, on every tier.
-pub(crate) trait Decode<C> {
-    /// The block in the form that this tier multiplies.
-    type Block: Block;
-
-    /// Makes one block ready.
-    fn decode(codes: &C, scales: &Scales) -> Self::Block;
+impl PanelScales for Lanes {
+    #[inline(always)]
+    fn load<V: Simd16>(&self) -> V {
+        V::load(self)
+    }
 }
 
-/// A block of a panel, made ready for many tokens.
-pub(crate) trait Block {
-    /// For N tokens: out[n] = fma(dot(block, token n), scale of the row * scale of the token, out[n]).
-    fn accumulate<const N: usize>(&self, acts: [&ActivationBlock; N], out: &mut [Lanes; N]);
+/// A block of a panel, made ready: the part of a matrix product that differs between instruction sets. [`matmul`] drives
+/// it; the order along K is the order of blocks, on every tier.
+pub(crate) trait Block: Copy {
+    /// 16 sums, in registers.
+    type Sums: Simd16;
+    /// Panels of a tile, 1 or 2.
+    const PANELS: usize;
+    /// The most tokens of a tile.
+    const TOKENS: usize;
+
+    /// For N tokens and P panels:
+    /// sums[n][p] = fma(dot(block of panel p, token n) * scale of the row, scale of the token, sums[n][p]).
+    fn add<const N: usize, const P: usize>(
+        blocks: [&Self; P],
+        acts: [&ActivationBlock; N],
+        sums: &mut [[Self::Sums; P]; N],
+    );
+
+    /// Calls [`add_tile`] with the number of tokens that the tile has: see [`tiles`].
+    fn add_tile<const P: usize>(tokens: usize, tile: Tile<'_, Self, P>);
+
+    /// The sums of a tile, in the order that [`Block::add`] takes.
+    #[inline(always)]
+    fn arrange<const N: usize, const P: usize>(_: &mut [[Self::Sums; P]; N]) {}
+
+    /// The inverse of [`Block::arrange`].
+    #[inline(always)]
+    fn restore<const N: usize, const P: usize>(_: &mut [[Self::Sums; P]; N]) {}
+
+    /// Asks for memory that will be read soon.
+    #[inline(always)]
+    fn prefetch(_: &CacheLine) {}
 }
 
-/// out[t] = bias + panel * activations of token t.
+/// Writes the [`Block::TOKENS`] and [`Block::add_tile`] of an instruction set, given the numbers of tokens, from 1 to the
+/// most, and the function that adds so many: [`add_tile`], or one that calls it.
+macro_rules! tiles {
+    ($add_tile:ident: $($tokens:literal)+) => {
+        const TOKENS: usize = [$($tokens),+].len();
+
+        #[inline(always)]
+        fn add_tile<const P: usize>(tokens: usize, tile: super::Tile<'_, Self, P>) {
+            match tokens {
+                $($tokens => $add_tile::<Self, $tokens, P>(tile),)+
+                _ => unreachable!("at most TOKENS"),
+            }
+        }
+    };
+}
+use tiles;
+
+/// What is added up at a time: the products of a run of blocks with some tokens.
+pub(crate) struct Tile<'a, B, const P: usize> {
+    run: [&'a [B]; P],
+    acts: &'a Activations<'a>,
+    blocks: Range<usize>,
+    /// The first token.
+    token: usize,
+    /// The whole output of the panels.
+    out: &'a mut [Lanes],
+    /// What will be read soon.
+    next: [&'a [CacheLine]; P],
+}
+
+/// Some panels of a product, panel-major: out[p * tokens + t] = bias[p] + panel p * activations of token t, where p
+/// counts from the first of `panels`, and the bias is that of the whole matrix, or empty.
 #[inline(always)]
-fn panel_product<C, D: Decode<C>>(
-    panel: Panel<'_, C>,
-    bias: &Lanes,
+pub(crate) fn matmul<C: Pod, S: PanelScales, D: Decode<C>>(
+    matrix: Matrix<'_, C, S>,
+    panels: Range<usize>,
+    bias: &[Lanes],
     acts: &Activations<'_>,
     out: &mut [Lanes],
 ) {
-    out.fill(*bias);
-    for (chunk, out) in out.chunks_mut(TOKENS_AT_ONCE).enumerate() {
-        let first = chunk * TOKENS_AT_ONCE;
-        for (block, (codes, scales)) in panel.codes.iter().zip(panel.scales).enumerate() {
-            let decoded = D::decode(codes, scales);
-            let (tiles, rest) = out.as_chunks_mut::<4>();
-            let mut token = first;
-            for tile in tiles {
-                let acts = [
-                    acts.get(block, token),
-                    acts.get(block, token + 1),
-                    acts.get(block, token + 2),
-                    acts.get(block, token + 3),
-                ];
-                decoded.accumulate(acts, tile);
-                token += 4;
-            }
-            match rest {
-                [a, b, c] => {
-                    let acts = [
-                        acts.get(block, token),
-                        acts.get(block, token + 1),
-                        acts.get(block, token + 2),
-                    ];
-                    let mut tile = [*a, *b, *c];
-                    decoded.accumulate(acts, &mut tile);
-                    [*a, *b, *c] = tile;
-                }
-                [a, b] => {
-                    let acts = [acts.get(block, token), acts.get(block, token + 1)];
-                    let mut tile = [*a, *b];
-                    decoded.accumulate(acts, &mut tile);
-                    [*a, *b] = tile;
-                }
-                [a] => decoded.accumulate([acts.get(block, token)], std::array::from_mut(a)),
-                _ => {}
+    let at_once = <D::Block<'_> as Block>::PANELS;
+    let mut panel = panels.start;
+    for out in out.chunks_mut(at_once * acts.tokens()) {
+        if const { <D::Block<'_> as Block>::PANELS == 2 } && out.len() == 2 * acts.tokens() {
+            strip::<C, S, D, 2>(matrix, panel, bias, acts, out);
+        } else {
+            strip::<C, S, D, 1>(matrix, panel, bias, acts, out);
+        }
+        panel += at_once;
+    }
+}
+
+/// P panels of a product.
+#[inline(always)]
+fn strip<C: Pod, S: PanelScales, D: Decode<C>, const P: usize>(
+    matrix: Matrix<'_, C, S>,
+    panel: usize,
+    bias: &[Lanes],
+    acts: &Activations<'_>,
+    out: &mut [Lanes],
+) {
+    let (tokens, blocks) = (acts.tokens(), matrix.blocks);
+    for (p, out) in out.chunks_mut(tokens).enumerate() {
+        out.fill(bias.get(panel + p).copied().unwrap_or(Lanes::ZERO));
+    }
+    let tiles = tokens.div_ceil(<D::Block<'_> as Block>::TOKENS);
+    let mut decoded: [[MaybeUninit<D::Block<'_>>; DEPTH]; P] =
+        [const { [const { MaybeUninit::uninit() }; DEPTH] }; P];
+    for first in (0..blocks).step_by(DEPTH) {
+        let depth = DEPTH.min(blocks - first);
+        for (p, decoded) in decoded.iter_mut().enumerate() {
+            let start = (panel + p) * blocks + first;
+            let codes = &matrix.codes[start..][..depth];
+            for ((block, codes), scales) in
+                decoded.iter_mut().zip(codes).zip(&matrix.scales[start..])
+            {
+                block.write(D::decode(codes, RowScales::new(scales.load())));
             }
         }
+        // SAFETY: the first `depth` blocks of each panel were just written.
+        let run = decoded
+            .each_ref()
+            .map(|decoded| unsafe { decoded[..depth].assume_init_ref() });
+        // What is read next, a part with every tile.
+        let next: [&[CacheLine]; P] = std::array::from_fn(|p| {
+            let (panel, first) = if first + DEPTH < blocks {
+                (panel + p, first + DEPTH)
+            } else {
+                (panel + P + p, 0)
+            };
+            let start = panel * blocks + first;
+            let end = (start + DEPTH).min((panel + 1) * blocks);
+            bytemuck::cast_slice(matrix.codes.get(start..end).unwrap_or_default())
+        });
+        for tile in 0..tiles {
+            let tokens = tile * tokens / tiles..(tile + 1) * tokens / tiles;
+            let next =
+                next.map(|next| &next[tile * next.len() / tiles..(tile + 1) * next.len() / tiles]);
+            let tile = Tile {
+                run,
+                acts,
+                blocks: first..first + depth,
+                token: tokens.start,
+                out: &mut *out,
+                next,
+            };
+            D::Block::add_tile(tokens.len(), tile);
+        }
+    }
+}
+
+/// Adds the products of a run of blocks with N tokens.
+#[inline(always)]
+fn add_tile<B: Block, const N: usize, const P: usize>(tile: Tile<'_, B, P>) {
+    let acts = tile.acts.tile::<N>(tile.blocks, tile.token);
+    let depth = acts.blocks();
+    let run = tile.run.map(|run| &run[..depth]);
+    let mut panels = tile.out.chunks_exact_mut(tile.acts.tokens());
+    let out: [&mut [Lanes; N]; P] = std::array::from_fn(|_| {
+        let panel = panels.next().expect("P panels");
+        panel[tile.token..].first_chunk_mut().expect("N tokens")
+    });
+    let mut sums = [[B::Sums::splat(0.0); P]; N];
+    for p in 0..P {
+        for n in 0..N {
+            sums[n][p] = B::Sums::load(&out[p][n]);
+        }
+    }
+    B::arrange(&mut sums);
+    let mut next = tile
+        .next
+        .map(|next| next.chunks(next.len().div_ceil(depth).max(1)));
+    for b in 0..depth {
+        for next in &mut next {
+            for line in next.next().unwrap_or_default() {
+                B::prefetch(line);
+            }
+        }
+        B::add(run.map(|run| &run[b]), acts.get(b), &mut sums);
+    }
+    B::restore(&mut sums);
+    for p in 0..P {
+        for n in 0..N {
+            sums[n][p].store(&mut out[p][n]);
+        }
+    }
+}
+
+/// The scales of a block's 16 rows.
+#[derive(Clone, Copy)]
+pub(crate) struct RowScales<V> {
+    scales: V,
+    /// What [`START`] makes of them, negated; exact, because START has two significant bits, and a scale 11 (as f16) or 22
+    /// ([`crate::activation::PackedRows`]).
+    start: V,
+}
+
+impl<V: Simd16> RowScales<V> {
+    #[inline(always)]
+    fn new(scales: V) -> Self {
+        let start = V::splat(-f32::from_bits(START as u32)).mul(scales);
+        Self { scales, start }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    /// fma(dots * scales, scale, sums), each operation rounded once. `dots` are the bits of accumulators that began at
+    /// [`START`]; zero times a negative scale is +0.
+    #[inline(always)]
+    fn add(&self, sums: V, dots: V, scale: f32) -> V {
+        let scaled = dots.mul_add(self.scales, self.start);
+        scaled.mul_add(V::splat(scale), sums)
     }
 }
 

@@ -3,12 +3,12 @@
 mod common;
 
 use common::{Random, bits, tiers};
-use rq_kernels::activation::{ActivationBlock, Activations};
+use rq_kernels::activation::{ActivationBlock, Activations, PackedRows};
 use rq_kernels::isa::Isa;
 use rq_kernels::kernels::{Kernels, kernels};
 use rq_kernels::lanes::{LANES, Lanes, panels_for};
 use rq_kernels::packed::{self, BlockFormat, PackedMatrix};
-use rq_kernels::{BLOCK, Gelu};
+use rq_kernels::{BLOCK, Gelu, Panels, PanelsMut};
 
 fn scalar() -> &'static dyn Kernels {
     kernels(Isa::Scalar).unwrap()
@@ -31,22 +31,24 @@ impl Bytes {
 
 const CANARY: f32 = -12345.678;
 
-/// All panels of the product, panel-major, with canaries around each panel's output.
+/// All panels of the product, panel-major, `at_once` of them a call, with canaries around each output.
 fn product(
     kernels: &dyn Kernels,
     weights: &PackedMatrix<'_>,
     bias: &[Lanes],
     acts: &Activations<'_>,
+    at_once: usize,
 ) -> Vec<Lanes> {
-    let tokens = acts.tokens();
     let mut all = Vec::new();
-    for (panel, bias) in bias.iter().enumerate() {
-        let mut out = vec![Lanes([CANARY; LANES]); tokens + 2];
-        kernels.panel_product(weights, panel, bias, acts, &mut out[1..=tokens]);
-        for edge in [0, tokens + 1] {
+    for first in (0..weights.panels()).step_by(at_once) {
+        let panels = first..(first + at_once).min(weights.panels());
+        let len = panels.len() * acts.tokens();
+        let mut out = vec![Lanes([CANARY; LANES]); len + 2];
+        kernels.matmul(weights, panels, bias, acts, &mut out[1..=len]);
+        for edge in [0, len + 1] {
             assert_eq!(out[edge], Lanes([CANARY; LANES]), "wrote outside the tile");
         }
-        all.extend_from_slice(&out[1..=tokens]);
+        all.extend_from_slice(&out[1..=len]);
     }
     all
 }
@@ -82,6 +84,7 @@ fn check_product(
         &matrix,
         &bias,
         &Activations::row_major(&row_major, blocks),
+        1,
     );
 
     // The oracle itself, against dequantized weights and activations in f64.
@@ -110,12 +113,14 @@ fn check_product(
             Activations::row_major(&row_major, blocks),
             Activations::block_major(&block_major, tokens),
         ] {
-            let got = product(tier, &matrix, &bias, &acts);
-            if bits(&got) != bits(&expected) {
-                failures.push(format!(
-                    "{} {format} {name}: {rows}x{columns}, {tokens} tokens",
-                    tier.isa()
-                ));
+            for at_once in 1..=3 {
+                let got = product(tier, &matrix, &bias, &acts, at_once);
+                if bits(&got) != bits(&expected) {
+                    failures.push(format!(
+                        "{} {format} {name}: {rows}x{columns}, {tokens} tokens, {at_once} panels a call",
+                        tier.isa()
+                    ));
+                }
             }
         }
     }
@@ -126,19 +131,19 @@ fn products_at_all_edges() {
     let mut random = Random(1);
     let mut failures = Vec::new();
     for format in BlockFormat::ALL {
-        // Every number of tokens around the tiles of 2 and 4 and the chunk of 64.
-        for tokens in (1..=9).chain([63, 64, 65, 68, 131]) {
-            let (rows, columns) = (16, 64);
+        // Every number of tokens around the tiles of 1 to 6, with two panels and one.
+        for tokens in (1..=13).chain([63, 64, 65, 131]) {
+            let (rows, columns) = (48, 64);
             let (w, x) = (
                 random.floats(rows * columns, 0.1),
                 random.floats(tokens * columns, 3.0),
             );
             check_product("tokens", format, &w, columns, &x, &mut failures);
         }
-        // Blocks around the run of 8.
-        for blocks in [7, 8, 9, 16, 17] {
-            for tokens in [1, 2, 3] {
-                let (rows, columns) = (16, blocks * BLOCK);
+        // Blocks around the run of 16.
+        for blocks in [15, 16, 17, 32, 33] {
+            for tokens in [1, 2, 7] {
+                let (rows, columns) = (32, blocks * BLOCK);
                 let (w, x) = (
                     random.floats(rows * columns, 0.1),
                     random.floats(tokens * columns, 3.0),
@@ -223,18 +228,13 @@ fn products_of_any_codes() {
         let acts: Vec<ActivationBlock> = (0..tokens * columns / BLOCK)
             .map(|_| {
                 let codes: [i8; BLOCK] = std::array::from_fn(|_| (random.next() as i8).max(-127));
-                let sum: i32 = codes.iter().map(|&c| i32::from(c)).sum();
-                ActivationBlock {
-                    codes,
-                    scale: random.unit().abs(),
-                    offset: -128 * sum,
-                }
+                ActivationBlock::new(codes, random.unit().abs())
             })
             .collect();
         let acts = Activations::row_major(&acts, columns / BLOCK);
-        let expected = product(scalar(), &matrix, &[Lanes::ZERO], &acts);
+        let expected = product(scalar(), &matrix, &[Lanes::ZERO], &acts, 1);
         for tier in tiers() {
-            if bits(&product(tier, &matrix, &[Lanes::ZERO], &acts)) != bits(&expected) {
+            if bits(&product(tier, &matrix, &[Lanes::ZERO], &acts, 1)) != bits(&expected) {
                 failures.push(format!("{} {format}", tier.isa()));
             }
         }
@@ -358,38 +358,110 @@ fn softmax() {
 #[test]
 fn float_products() {
     let mut random = Random(14);
-    for k in [1, 15, 16, 17, 64, 100] {
-        for rows in [1, 2, 3, 4, 5, 9] {
-            let stride = rows + 2;
-            let a = random.lanes(panels_for(k) * stride, 1.0);
-            let b = random.lanes(k, 1.0);
-            let mut expected = vec![Lanes::ZERO; rows];
-            scalar().product(&a, stride, &b, &mut expected);
-            for (i, got) in expected.iter().enumerate() {
-                for lane in 0..LANES {
-                    let exact: f64 = (0..k)
-                        .map(|k| {
-                            f64::from(a[k / LANES * stride + i].0[k % LANES])
-                                * f64::from(b[k].0[lane])
-                        })
-                        .sum();
-                    assert!((f64::from(got.0[lane]) - exact).abs() < 1e-5);
+    for columns in [1, 15, 16, 17, 64, 100] {
+        for rows in [1, 2, 5, 6, 7, 12, 13] {
+            for panels in [1, 3, 4, 5] {
+                let (b_stride, stride) = (columns + 3, rows + 2);
+                let a = random.lanes(panels_for(columns) * rows, 1.0);
+                let b = random.lanes(panels * b_stride, 1.0);
+                let b = Panels {
+                    data: &b,
+                    stride: b_stride,
+                };
+                let scale = random.floats(rows, 2.0);
+                let product = |kernels: &dyn Kernels| {
+                    let mut data = vec![Lanes([CANARY; LANES]); panels * stride];
+                    let out = PanelsMut {
+                        data: &mut data,
+                        stride,
+                    };
+                    kernels.product(&a, b, columns, &scale, panels, out);
+                    data
+                };
+                let expected = product(scalar());
+                for (p, out) in expected.chunks(stride).enumerate() {
+                    for (i, got) in out[..rows].iter().enumerate() {
+                        for lane in 0..LANES {
+                            let term = |k: usize| {
+                                f64::from(a[k / LANES * rows + i].0[k % LANES])
+                                    * f64::from(b.data[p * b_stride + k].0[lane])
+                            };
+                            let exact: f64 = (0..columns).map(term).sum();
+                            let exact = exact * f64::from(scale[i]);
+                            assert!((f64::from(got.0[lane]) - exact).abs() < 2e-5);
+                        }
+                    }
+                    assert_eq!(out[rows..], [Lanes([CANARY; LANES]); 2], "wrote outside");
+                }
+                for tier in tiers() {
+                    assert_eq!(
+                        bits(&product(tier)),
+                        bits(&expected),
+                        "{} {rows} rows, {columns} columns, {panels} panels",
+                        tier.isa()
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Rows packed on the fly are as good as their activations, and their products the same on every tier.
+#[test]
+fn packed_rows() {
+    let mut random = Random(16);
+    for (rows, panels) in [(1, 1), (15, 2), (16, 4), (17, 3), (40, 4)] {
+        for tokens in [1, 5, 12, 13] {
+            let blocks = usize::div_ceil(panels, 2);
+            let x = awkward(&mut random, panels * rows);
+            let queries = awkward(&mut random, panels * tokens);
+            let halves = |x: &[Lanes], count: usize, block: usize| {
+                let mut panels = x.chunks(count).skip(2 * block);
+                let low = panels.next().unwrap().to_vec();
+                (low, panels.next().map_or(vec![], <[Lanes]>::to_vec))
+            };
+            let run = |kernels: &dyn Kernels| {
+                let mut codes = vec![[7; 512]; panels_for(rows) * blocks];
+                let mut scales = vec![Lanes([CANARY; LANES]); panels_for(rows) * blocks];
+                let mut acts = vec![ActivationBlock::ZERO; tokens * blocks];
+                for (block, acts) in acts.chunks_mut(tokens).enumerate() {
+                    let (low, high) = halves(&x, rows, block);
+                    kernels.pack_rows(&low, &high, (block, blocks), &mut codes, &mut scales);
+                    let (low, high) = halves(&queries, tokens, block);
+                    kernels.quantize_panels(&low, &high, acts);
+                }
+                let mut out = vec![Lanes::ZERO; panels_for(rows) * tokens];
+                let rows = PackedRows {
+                    codes: &codes,
+                    scales: &scales,
+                    blocks,
+                };
+                let acts = Activations::block_major(&acts, tokens);
+                kernels.product_of_rows(rows, &acts, &mut out);
+                (codes, bits(&scales), bits(&out))
+            };
+            let expected = run(scalar());
+            for block in 0..blocks {
+                let (low, high) = halves(&x, rows, block);
+                let mut acts = vec![ActivationBlock::ZERO; rows];
+                scalar().quantize_panels(&low, &high, &mut acts);
+                for (r, act) in acts.iter().enumerate() {
+                    let at = r / LANES * blocks + block;
+                    assert_eq!(expected.1[at][r % LANES], act.scale.to_bits() & !3);
+                    for (k, code) in act.codes.iter().enumerate() {
+                        let byte = expected.0[at][k / 4 * 64 + r % LANES * 4 + k % 4];
+                        assert_eq!((byte ^ 0x80) as i8, *code, "row {r}, column {k}");
+                    }
+                }
+            }
+            for token in 0..tokens {
+                for r in rows..panels_for(rows) * LANES {
+                    let at = r / LANES * tokens + token;
+                    assert_eq!(expected.2[at][r % LANES], 0, "padding");
                 }
             }
             for tier in tiers() {
-                let mut got = vec![Lanes([CANARY; LANES]); rows + 2];
-                tier.product(&a, stride, &b, &mut got[1..=rows]);
-                assert_eq!(
-                    [got[0], got[rows + 1]],
-                    [Lanes([CANARY; LANES]); 2],
-                    "wrote outside"
-                );
-                assert_eq!(
-                    bits(&got[1..=rows]),
-                    bits(&expected),
-                    "{} {rows} rows, k {k}",
-                    tier.isa()
-                );
+                assert!(run(tier) == expected, "{} {rows} rows", tier.isa());
             }
         }
     }
@@ -410,19 +482,10 @@ fn activations() {
             for (code, x) in block.codes.iter().zip(x) {
                 assert!((f32::from(*code) * block.scale - x).abs() <= 0.5001 * block.scale);
             }
-            assert_eq!(
-                block.offset,
-                -128 * block.codes.iter().map(|&c| i32::from(c)).sum::<i32>()
-            );
+            assert_eq!(*block, ActivationBlock::new(block.codes, block.scale));
         }
         for tier in tiers() {
-            let mut got = vec![
-                ActivationBlock {
-                    offset: 1,
-                    ..Default::default()
-                };
-                expected.len()
-            ];
+            let mut got = vec![ActivationBlock::new([1; BLOCK], 1.0); expected.len()];
             tier.quantize_row(&row, &mut got);
             assert_eq!(got, expected, "{} {panels} panels", tier.isa());
         }
@@ -432,7 +495,8 @@ fn activations() {
         for panels in [1, 2] {
             let x = awkward(&mut random, panels * tokens);
             let mut expected = vec![ActivationBlock::default(); tokens];
-            scalar().quantize_panels(&x, &mut expected);
+            let (low, high) = x.split_at(tokens);
+            scalar().quantize_panels(low, high, &mut expected);
             for (token, block) in expected.iter().enumerate() {
                 let row: Vec<Lanes> = (0..panels).map(|p| x[p * tokens + token]).collect();
                 let mut alone = [ActivationBlock::default()];
@@ -441,7 +505,7 @@ fn activations() {
             }
             for tier in tiers() {
                 let mut got = vec![ActivationBlock::default(); tokens];
-                tier.quantize_panels(&x, &mut got);
+                tier.quantize_panels(low, high, &mut got);
                 assert_eq!(got, expected, "{}", tier.isa());
             }
         }

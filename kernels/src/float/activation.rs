@@ -2,6 +2,7 @@
 
 use crate::activation::{ActivationBlock, SMALLEST_ABSMAX};
 use crate::lanes::{LANES, Lanes};
+use crate::packed::{CodesQ8, GROUP, GROUP_BYTES};
 use crate::simd::Simd16;
 
 /// Quantizes 32 values given as two vectors.
@@ -9,19 +10,11 @@ use crate::simd::Simd16;
 fn quantize<V: Simd16>(low: V, high: V) -> ActivationBlock {
     let absmax = low.abs().max(high.abs()).largest();
     if absmax < SMALLEST_ABSMAX {
-        return ActivationBlock::default();
+        return ActivationBlock::ZERO;
     }
     let inverse = V::splat(127.0 / absmax);
-    let mut block = ActivationBlock {
-        scale: absmax / 127.0,
-        ..ActivationBlock::default()
-    };
-    let (first, second) = block.codes.split_at_mut(LANES);
-    first.copy_from_slice(&low.mul(inverse).round().to_i8());
-    second.copy_from_slice(&high.mul(inverse).round().to_i8());
-    let sum: i32 = block.codes.iter().map(|&c| i32::from(c)).sum();
-    block.offset = -128 * sum;
-    block
+    let codes = low.mul(inverse).round().to_i8(high.mul(inverse).round());
+    ActivationBlock::new(codes, absmax / 127.0)
 }
 
 /// Quantizes a row, two vectors a block; a missing last vector counts as zeros.
@@ -33,12 +26,48 @@ pub(crate) fn quantize_row<V: Simd16>(row: &[Lanes], out: &mut [ActivationBlock]
     }
 }
 
-/// Quantizes two neighbouring panels of as many tokens as `out` has blocks; a missing second panel counts as zeros.
+/// Quantizes two neighbouring panels of as many tokens as `out` has blocks; `high` may be empty, and counts as zeros.
 #[inline(always)]
-pub(crate) fn quantize_panels<V: Simd16>(panels: &[Lanes], out: &mut [ActivationBlock]) {
-    let (low, high) = panels.split_at(out.len());
+pub(crate) fn quantize_panels<V: Simd16>(
+    low: &[Lanes],
+    high: &[Lanes],
+    out: &mut [ActivationBlock],
+) {
     for (token, out) in out.iter_mut().enumerate() {
         let high = high.get(token).unwrap_or(&Lanes::ZERO);
         *out = quantize(V::load(&low[token]), V::load(high));
+    }
+}
+
+/// Quantizes 32 columns of some rows to the blocks `block` of a packed matrix that has `blocks` in a panel; `high` may be
+/// empty, and counts as zeros, as do the rows that the last panel lacks.
+#[inline(always)]
+pub(crate) fn pack<V: Simd16>(
+    low: &[Lanes],
+    high: &[Lanes],
+    (block, blocks): (usize, usize),
+    codes: &mut [CodesQ8],
+    scales: &mut [Lanes],
+) {
+    for (panel, rows) in low.chunks(LANES).enumerate() {
+        let at = panel * blocks + block;
+        let (codes, scales) = (&mut codes[at], &mut scales[at]);
+        if rows.len() < LANES {
+            codes.fill(0x80);
+            scales.0.fill(0.0);
+        }
+        for (lane, row) in rows.iter().enumerate() {
+            let high = high.get(panel * LANES + lane).unwrap_or(&Lanes::ZERO);
+            let quantized = quantize(V::load(row), V::load(high));
+            // 22 significant bits, so that a tier's conversions are exact.
+            scales.0[lane] = f32::from_bits(quantized.scale.to_bits() & !3);
+            let (words, _) = quantized.codes.as_chunks::<GROUP>();
+            for (group, word) in words.iter().enumerate() {
+                let bytes: &mut [u8; GROUP] = codes[group * GROUP_BYTES + lane * GROUP..]
+                    .first_chunk_mut()
+                    .expect("a group of the lane");
+                *bytes = word.map(|code| code as u8 ^ 0x80);
+            }
+        }
     }
 }

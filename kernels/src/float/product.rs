@@ -1,45 +1,109 @@
-//! The f32 matrix product over panels: attention's scores and contexts.
+//! The f32 matrix product over panels: what attention makes of its values.
 //!
-//! out[i] = sum over k of a[i, k] * b[k], where `a` is panel-major (`a[(k / 16) * stride + i]`, lane k % 16) and each
-//! b[k] is one vector of 16 lanes. Each output is one chain of fused multiply-adds in the order of k, whatever the tile.
+//! out[p][i] = scale[i] * sum over k of a[i, k] * b[p][k], where `a` is panel-major (`a[(k / 16) * rows + i]`, lane k % 16)
+//! and each b[p][k] is one vector of 16 lanes. Each output is one chain of fused multiply-adds in the order of k, whatever
+//! the tile.
 
 use crate::lanes::{LANES, Lanes};
 use crate::simd::Simd16;
 
 /// Rows that share the loads of `b`.
-const TILE: usize = 4;
+const TILE: usize = 6;
+
+/// Some panels, `stride` vectors apart.
+#[derive(Clone, Copy, Debug)]
+pub struct Panels<'a> {
+    /// From the first vector of the first panel on.
+    pub data: &'a [Lanes],
+    /// Vectors from one panel to the next.
+    pub stride: usize,
+}
+
+/// As [`Panels`], to be written.
+#[derive(Debug)]
+pub struct PanelsMut<'a> {
+    /// From the first vector of the first panel on.
+    pub data: &'a mut [Lanes],
+    /// Vectors from one panel to the next.
+    pub stride: usize,
+}
+
+/// `columns` is the length of the sums, `panels` how many of `b` and `out` there are, and `scale` has one for each row.
+#[inline(always)]
+pub(crate) fn product<V: Simd16>(
+    a: &[Lanes],
+    b: Panels<'_>,
+    columns: usize,
+    scale: &[f32],
+    panels: usize,
+    out: PanelsMut<'_>,
+) {
+    let mut panel = 0;
+    while panel < panels {
+        let from = &b.data[panel * b.stride..];
+        let to = &mut out.data[panel * out.stride..];
+        // Where a vector is one register, there are registers for four panels.
+        if V::REGISTERS == 1 && panels - panel >= 4 {
+            let b = [0, 1, 2, 3].map(|p| &from[p * b.stride..][..columns]);
+            strip::<V, 4>(a, b, scale, to, out.stride);
+            panel += 4;
+        } else {
+            strip::<V, 1>(a, [&from[..columns]], scale, to, out.stride);
+            panel += 1;
+        }
+    }
+}
 
 #[inline(always)]
-pub(crate) fn product<V: Simd16>(a: &[Lanes], stride: usize, b: &[Lanes], out: &mut [Lanes]) {
+fn strip<V: Simd16, const P: usize>(
+    a: &[Lanes],
+    b: [&[Lanes]; P],
+    scale: &[f32],
+    out: &mut [Lanes],
+    stride: usize,
+) {
+    let rows = scale.len();
     let mut row = 0;
-    let mut tiles = out.chunks_exact_mut(TILE);
-    for out in &mut tiles {
-        let mut acc = [V::splat(0.0); TILE];
-        for (panel, b) in b.chunks(LANES).enumerate() {
-            let a: &[Lanes; TILE] = a[panel * stride + row..][..TILE]
-                .try_into()
-                .expect("TILE rows");
-            for (k, b) in b.iter().enumerate() {
-                let b = V::load(b);
-                for i in 0..TILE {
-                    acc[i] = V::splat(a[i].0[k]).mul_add(b, acc[i]);
+    while row + TILE <= rows {
+        tile::<V, TILE, P>(a, b, row, scale, out, stride);
+        row += TILE;
+    }
+    while row < rows {
+        tile::<V, 1, P>(a, b, row, scale, out, stride);
+        row += 1;
+    }
+}
+
+#[inline(always)]
+fn tile<V: Simd16, const N: usize, const P: usize>(
+    a: &[Lanes],
+    b: [&[Lanes]; P],
+    row: usize,
+    scale: &[f32],
+    out: &mut [Lanes],
+    stride: usize,
+) {
+    let mut sums = [[V::splat(0.0); P]; N];
+    for (panel, first) in (0..b[0].len()).step_by(LANES).enumerate() {
+        let a: &[Lanes; N] = a[panel * scale.len() + row..]
+            .first_chunk()
+            .expect("N rows");
+        let count = LANES.min(b[0].len() - first);
+        let b = b.map(|b| &b[first..first + count]);
+        for k in 0..count {
+            for p in 0..P {
+                let b = V::load(&b[p][k]);
+                for n in 0..N {
+                    sums[n][p] = V::splat(a[n].0[k]).mul_add(b, sums[n][p]);
                 }
             }
         }
-        for (acc, out) in acc.into_iter().zip(out) {
-            acc.store(out);
-        }
-        row += TILE;
     }
-    for out in tiles.into_remainder() {
-        let mut acc = V::splat(0.0);
-        for (panel, b) in b.chunks(LANES).enumerate() {
-            let a = &a[panel * stride + row];
-            for (k, b) in b.iter().enumerate() {
-                acc = V::splat(a.0[k]).mul_add(V::load(b), acc);
-            }
+    let scale: &[f32; N] = scale[row..].first_chunk().expect("N rows");
+    for p in 0..P {
+        let out: &mut [Lanes; N] = out[p * stride + row..].first_chunk_mut().expect("N rows");
+        for n in 0..N {
+            sums[n][p].mul(V::splat(scale[n])).store(&mut out[n]);
         }
-        acc.store(out);
-        row += 1;
     }
 }

@@ -7,11 +7,12 @@
 //! - q4: (level + 32), at most 63, times the activation: two products are at most 16,002, so two pairs are added
 //!   before they are widened. The 32 comes off by starting at -32 * (sum of the activation's codes).
 
-use super::{Block, Decode, group_word, unsigned_levels};
-use crate::activation::ActivationBlock;
+use super::{Block, CacheLine, Decode, RowScales, add_tile, group_word, tiles, unsigned_levels};
+use crate::activation::{ActivationBlock, START};
 use crate::lanes::{LANES, Lanes};
-use crate::packed::{CodesQ4, CodesQ8, GROUP_BYTES, GROUPS, Scales};
+use crate::packed::{CodesQ4, CodesQ8, GROUP_BYTES, GROUPS};
 use crate::simd::Simd16;
+use half::f16;
 use std::arch::x86_64::*;
 
 /// Evaluates intrinsics of this tier.
@@ -38,6 +39,8 @@ macro_rules! lanewise {
 }
 
 impl Simd16 for F32x16 {
+    const REGISTERS: usize = 2;
+
     lanewise! {
         add => _mm256_add_ps,
         sub => _mm256_sub_ps,
@@ -120,19 +123,37 @@ impl Simd16 for F32x16 {
     }
 
     #[inline(always)]
-    fn to_i8(self) -> [i8; LANES] {
-        let mut bytes = [0i8; LANES];
+    fn load_f16(lanes: &[f16; LANES]) -> Self {
+        let (halves, _) = lanes.as_chunks::<8>();
+        avx2!(Self(
+            _mm256_cvtph_ps(_mm_loadu_si128(halves[0].as_ptr().cast())),
+            _mm256_cvtph_ps(_mm_loadu_si128(halves[1].as_ptr().cast()))
+        ))
+    }
+
+    #[inline(always)]
+    fn to_i8(self, high: Self) -> [i8; 2 * LANES] {
+        let mut bytes = [0i8; 2 * LANES];
         avx2!({
-            let words = _mm256_packs_epi32(_mm256_cvtps_epi32(self.0), _mm256_cvtps_epi32(self.1));
-            // The pack worked within 128-bit halves: 0 2 1 3.
-            let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(words);
-            let packed = _mm_packs_epi16(
-                _mm256_castsi256_si128(words),
-                _mm256_extracti128_si256::<1>(words),
-            );
-            _mm_storeu_si128(bytes.as_mut_ptr().cast(), packed);
+            let words =
+                |x: Self| _mm256_packs_epi32(_mm256_cvtps_epi32(x.0), _mm256_cvtps_epi32(x.1));
+            let packed = _mm256_packs_epi16(words(self), words(high));
+            // The packs worked within 128-bit halves.
+            let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+            let packed = _mm256_permutevar8x32_epi32(packed, order);
+            _mm256_storeu_si256(bytes.as_mut_ptr().cast(), packed);
         });
         bytes
+    }
+
+    #[inline(always)]
+    fn sum(self) -> f32 {
+        sum_of_8(avx2!(_mm256_add_ps(self.0, self.1)))
+    }
+
+    #[inline(always)]
+    fn largest(self) -> f32 {
+        largest_of_8(avx2!(_mm256_max_ps(self.0, self.1)))
     }
 }
 
@@ -140,19 +161,21 @@ impl Simd16 for F32x16 {
 pub(crate) struct Product;
 
 /// A q8 block: codes and their absolute values, two registers a group; and the scales.
+#[derive(Clone, Copy)]
 pub(crate) struct DecodedQ8 {
     codes: [[__m256i; 2]; GROUPS],
     absolute: [[__m256i; 2]; GROUPS],
-    scales: F32x16,
+    scales: RowScales<F32x16>,
 }
 
 /// A q4 block: level + 32, two registers a group; and the scales.
+#[derive(Clone, Copy)]
 pub(crate) struct DecodedQ4 {
     levels: [[__m256i; 2]; GROUPS],
-    scales: F32x16,
+    scales: RowScales<F32x16>,
 }
 
-/// The q4 levels + 32: a quarter of what the activation's offset takes off. Below 64, four products of one with an
+/// The q4 levels + 32: a quarter of what the activation's start takes off. Below 64, four products of one with an
 /// activation fit 16 bits.
 const Q4_TABLE: [u8; 16] = {
     let table = unsigned_levels(32);
@@ -171,32 +194,44 @@ pub(super) fn halves(bytes: &[u8; GROUP_BYTES]) -> [__m256i; 2] {
     [load32(&halves[0]), load32(&halves[1])]
 }
 
+/// The last eight lanes of the tree of additions.
 #[inline(always)]
-pub(super) fn load_scales(scales: &Scales) -> F32x16 {
-    let (halves, _) = scales.as_chunks::<8>();
+pub(super) fn sum_of_8(x: __m256) -> f32 {
     avx2!({
-        let low = _mm_loadu_si128(halves[0].as_ptr().cast());
-        let high = _mm_loadu_si128(halves[1].as_ptr().cast());
-        F32x16(_mm256_cvtph_ps(low), _mm256_cvtph_ps(high))
+        let x = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
+        let x = _mm_add_ps(x, _mm_movehl_ps(x, x));
+        _mm_cvtss_f32(_mm_add_ss(x, _mm_movehdup_ps(x)))
     })
 }
 
-/// out = fma(dots, scales * scale of the activation, out)
+/// The last eight lanes of the tree of comparisons.
 #[inline(always)]
-pub(super) fn finish(dots: [__m256i; 2], scales: F32x16, scale: f32, out: &mut Lanes) {
-    let dots = avx2!(F32x16(
-        _mm256_cvtepi32_ps(dots[0]),
-        _mm256_cvtepi32_ps(dots[1])
-    ));
-    dots.mul_add(scales.mul(F32x16::splat(scale)), F32x16::load(out))
-        .store(out);
+pub(super) fn largest_of_8(x: __m256) -> f32 {
+    avx2!({
+        let x = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
+        let x = _mm_max_ps(x, _mm_movehl_ps(x, x));
+        _mm_cvtss_f32(_mm_max_ss(x, _mm_movehdup_ps(x)))
+    })
+}
+
+/// The same bits.
+#[inline(always)]
+pub(super) fn as_floats(dots: [__m256i; 2]) -> F32x16 {
+    let [low, high] = dots.map(|half| avx2!(_mm256_castsi256_ps(half)));
+    F32x16(low, high)
+}
+
+/// Asks for a cache line.
+#[inline(always)]
+pub(super) fn prefetch(line: &CacheLine) {
+    avx2!(_mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()));
 }
 
 impl Decode<CodesQ8> for Product {
-    type Block = DecodedQ8;
+    type Block<'a> = DecodedQ8;
 
     #[inline(always)]
-    fn decode(codes: &CodesQ8, scales: &Scales) -> DecodedQ8 {
+    fn decode(codes: &CodesQ8, scales: RowScales<F32x16>) -> DecodedQ8 {
         let mut signed = avx2!([[_mm256_setzero_si256(); 2]; GROUPS]);
         let mut absolute = signed;
         let (groups, _) = codes.as_chunks::<GROUP_BYTES>();
@@ -213,31 +248,50 @@ impl Decode<CodesQ8> for Product {
         DecodedQ8 {
             codes: signed,
             absolute,
-            scales: load_scales(scales),
+            scales,
         }
     }
 }
 
 impl Block for DecodedQ8 {
+    type Sums = F32x16;
+    const PANELS: usize = 1;
+    tiles!(add_tile: 1 2 3 4);
+
     #[inline(always)]
-    fn accumulate<const N: usize>(&self, acts: [&ActivationBlock; N], out: &mut [Lanes; N]) {
-        let mut dots = avx2!([[_mm256_setzero_si256(); 2]; N]);
+    fn add<const N: usize, const P: usize>(
+        blocks: [&Self; P],
+        acts: [&ActivationBlock; N],
+        sums: &mut [[F32x16; P]; N],
+    ) {
         let ones = avx2!(_mm256_set1_epi16(1));
+        let mut dots = avx2!([[[_mm256_set1_epi32(START); 2]; P]; N]);
         for j in 0..GROUPS {
             for n in 0..N {
                 let x = avx2!(_mm256_set1_epi32(group_word(&acts[n].codes, j)));
-                for h in 0..2 {
-                    dots[n][h] = avx2!({
-                        let signed = _mm256_sign_epi8(x, self.codes[j][h]);
-                        let pairs = _mm256_maddubs_epi16(self.absolute[j][h], signed);
-                        _mm256_add_epi32(dots[n][h], _mm256_madd_epi16(pairs, ones))
-                    });
+                for p in 0..P {
+                    for h in 0..2 {
+                        dots[n][p][h] = avx2!({
+                            let signed = _mm256_sign_epi8(x, blocks[p].codes[j][h]);
+                            let pairs = _mm256_maddubs_epi16(blocks[p].absolute[j][h], signed);
+                            _mm256_add_epi32(dots[n][p][h], _mm256_madd_epi16(pairs, ones))
+                        });
+                    }
                 }
             }
         }
         for n in 0..N {
-            finish(dots[n], self.scales, acts[n].scale, &mut out[n]);
+            for p in 0..P {
+                sums[n][p] = blocks[p]
+                    .scales
+                    .add(sums[n][p], as_floats(dots[n][p]), acts[n].scale);
+            }
         }
+    }
+
+    #[inline(always)]
+    fn prefetch(line: &CacheLine) {
+        prefetch(line);
     }
 }
 
@@ -265,45 +319,62 @@ pub(super) fn levels(codes: &CodesQ4, table: &[u8; 16]) -> [[__m256i; 2]; GROUPS
 }
 
 impl Decode<CodesQ4> for Product {
-    type Block = DecodedQ4;
+    type Block<'a> = DecodedQ4;
 
     #[inline(always)]
-    fn decode(codes: &CodesQ4, scales: &Scales) -> DecodedQ4 {
+    fn decode(codes: &CodesQ4, scales: RowScales<F32x16>) -> DecodedQ4 {
         DecodedQ4 {
             levels: levels(codes, &Q4_TABLE),
-            scales: load_scales(scales),
+            scales,
         }
     }
 }
 
 impl Block for DecodedQ4 {
+    type Sums = F32x16;
+    const PANELS: usize = 1;
+    tiles!(add_tile: 1 2 3 4);
+
     #[inline(always)]
-    fn accumulate<const N: usize>(&self, acts: [&ActivationBlock; N], out: &mut [Lanes; N]) {
+    fn add<const N: usize, const P: usize>(
+        blocks: [&Self; P],
+        acts: [&ActivationBlock; N],
+        sums: &mut [[F32x16; P]; N],
+    ) {
         let ones = avx2!(_mm256_set1_epi16(1));
-        // The offset is -128 * sum; a level carries 32 too much, a quarter of that.
-        let mut dots = avx2!([[_mm256_setzero_si256(); 2]; N]);
-        for n in 0..N {
-            let start = avx2!(_mm256_srai_epi32::<2>(_mm256_set1_epi32(acts[n].offset)));
-            dots[n] = [start, start];
-        }
+        // An activation starts at START - 128 * sum; a level carries 32 too much, a quarter of the 128.
+        const { assert!(START % 4 == 0) }
+        let mut dots =
+            avx2!(acts.map(|act| {
+                [[_mm256_set1_epi32(START - START / 4 + (act.start() >> 2)); 2]; P]
+            }));
         for j in (0..GROUPS).step_by(2) {
             for n in 0..N {
                 let x0 = avx2!(_mm256_set1_epi32(group_word(&acts[n].codes, j)));
                 let x1 = avx2!(_mm256_set1_epi32(group_word(&acts[n].codes, j + 1)));
-                for h in 0..2 {
-                    dots[n][h] = avx2!({
-                        let a = _mm256_maddubs_epi16(self.levels[j][h], x0);
-                        let b = _mm256_maddubs_epi16(self.levels[j + 1][h], x1);
-                        _mm256_add_epi32(
-                            dots[n][h],
-                            _mm256_madd_epi16(_mm256_add_epi16(a, b), ones),
-                        )
-                    });
+                for p in 0..P {
+                    for h in 0..2 {
+                        dots[n][p][h] = avx2!({
+                            let a = _mm256_maddubs_epi16(blocks[p].levels[j][h], x0);
+                            let b = _mm256_maddubs_epi16(blocks[p].levels[j + 1][h], x1);
+                            let pairs = _mm256_add_epi16(a, b);
+                            _mm256_add_epi32(dots[n][p][h], _mm256_madd_epi16(pairs, ones))
+                        });
+                    }
                 }
             }
         }
         for n in 0..N {
-            finish(dots[n], self.scales, acts[n].scale, &mut out[n]);
+            for p in 0..P {
+                sums[n][p] = blocks[p]
+                    .scales
+                    .add(sums[n][p], as_floats(dots[n][p]), acts[n].scale);
+            }
         }
+    }
+
+    #[inline(always)]
+    fn prefetch(line: &CacheLine) {
+        prefetch(line);
     }
 }

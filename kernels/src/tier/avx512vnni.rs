@@ -1,14 +1,17 @@
 //! AVX-512 with VNNI: 1 x 16 lanes.
 //!
 //! `vpdpbusd` adds four products of unsigned with signed bytes to 32 bits, exactly. q8's bytes are code + 128 as they
-//! are; q4's levels get the same 128 from their table; it comes off by starting at -128 * (sum of the activation's
-//! codes), which the activation carries.
+//! are; q4's levels get the same 128 from their table; it comes off by where the activation lets accumulators start.
 
-use super::{Block, Decode, group_word, unsigned_levels};
+use super::avx2::prefetch;
+use super::{
+    Block, CacheLine, Decode, RowScales, Tile, add_tile, group_word, tiles, unsigned_levels,
+};
 use crate::activation::ActivationBlock;
 use crate::lanes::{LANES, Lanes};
-use crate::packed::{CodesQ4, CodesQ8, GROUP_BYTES, GROUPS, Scales};
+use crate::packed::{CodesQ4, CodesQ8, GROUP_BYTES, GROUPS};
 use crate::simd::Simd16;
+use half::f16;
 use std::arch::x86_64::*;
 
 /// Evaluates intrinsics of this tier.
@@ -35,7 +38,19 @@ macro_rules! lanewise {
     )+};
 }
 
+impl F32x16 {
+    #[inline(always)]
+    fn halves(self) -> [__m256; 2] {
+        avx512!([
+            _mm512_castps512_ps256(self.0),
+            _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(self.0))),
+        ])
+    }
+}
+
 impl Simd16 for F32x16 {
+    const REGISTERS: usize = 1;
+
     lanewise! {
         add => _mm512_add_ps,
         sub => _mm512_sub_ps,
@@ -94,86 +109,145 @@ impl Simd16 for F32x16 {
     }
 
     #[inline(always)]
-    fn to_i8(self) -> [i8; LANES] {
-        let mut bytes = [0i8; LANES];
-        avx512!(_mm_storeu_si128(
-            bytes.as_mut_ptr().cast(),
-            _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(self.0))
-        ));
+    fn load_f16(lanes: &[f16; LANES]) -> Self {
+        avx512!(Self(_mm512_cvtph_ps(_mm256_loadu_si256(
+            lanes.as_ptr().cast()
+        ))))
+    }
+
+    #[inline(always)]
+    fn to_i8(self, high: Self) -> [i8; 2 * LANES] {
+        let mut bytes = [0i8; 2 * LANES];
+        avx512!({
+            let low = _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(self.0));
+            let high = _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(high.0));
+            _mm256_storeu_si256(bytes.as_mut_ptr().cast(), _mm256_set_m128i(high, low));
+        });
         bytes
+    }
+
+    #[inline(always)]
+    fn sum(self) -> f32 {
+        let [low, high] = self.halves();
+        super::avx2::sum_of_8(avx512!(_mm256_add_ps(low, high)))
+    }
+
+    #[inline(always)]
+    fn largest(self) -> f32 {
+        let [low, high] = self.halves();
+        super::avx2::largest_of_8(avx512!(_mm256_max_ps(low, high)))
     }
 }
 
 /// The integer product over `vpdpbusd`.
 pub(crate) struct Product;
 
-/// A block: code + 128 or level + 128, a register a group; and the scales.
-pub(crate) struct Decoded {
-    groups: [__m512i; GROUPS],
-    scales: F32x16,
+/// A block: code + 128 or level + 128, and the scales.
+#[derive(Clone, Copy)]
+pub(crate) struct Decoded<G> {
+    groups: G,
+    scales: RowScales<F32x16>,
+}
+
+/// The unsigned bytes of a block, a register a group.
+pub(crate) trait Groups: Copy {
+    /// Those of one group.
+    fn get(&self, group: usize) -> __m512i;
+}
+
+/// q8's bytes are used where they are.
+impl Groups for &CodesQ8 {
+    #[inline(always)]
+    fn get(&self, group: usize) -> __m512i {
+        let (groups, _) = self.as_chunks::<GROUP_BYTES>();
+        load64(&groups[group])
+    }
+}
+
+impl Groups for [__m512i; GROUPS] {
+    #[inline(always)]
+    fn get(&self, group: usize) -> __m512i {
+        self[group]
+    }
+}
+
+/// [`add_tile`], as a function of its own, lest the compiler share the registers out over all of them.
+#[inline(always)]
+fn add_tile_in_registers<B: Block, const N: usize, const P: usize>(tile: Tile<'_, B, P>) {
+    #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
+    #[inline(never)]
+    fn separate<B: Block, const N: usize, const P: usize>(tile: Tile<'_, B, P>) {
+        add_tile::<B, N, P>(tile);
+    }
+    avx512!(separate::<B, N, P>(tile))
+}
+
+impl<G: Groups> Block for Decoded<G> {
+    type Sums = F32x16;
+    const PANELS: usize = 2;
+    tiles!(add_tile_in_registers: 1 2 3 4 5 6);
+
+    #[inline(always)]
+    fn add<const N: usize, const P: usize>(
+        blocks: [&Self; P],
+        acts: [&ActivationBlock; N],
+        sums: &mut [[F32x16; P]; N],
+    ) {
+        let mut dots = avx512!([[_mm512_setzero_si512(); P]; N]);
+        for n in 0..N {
+            dots[n] = avx512!([_mm512_set1_epi32(acts[n].start()); P]);
+        }
+        for j in 0..GROUPS {
+            let mut groups = [blocks[0].groups.get(j); P];
+            for p in 1..P {
+                groups[p] = blocks[p].groups.get(j);
+            }
+            for n in 0..N {
+                let x = avx512!(_mm512_set1_epi32(group_word(&acts[n].codes, j)));
+                for p in 0..P {
+                    dots[n][p] = avx512!(_mm512_dpbusd_epi32(dots[n][p], groups[p], x));
+                }
+            }
+        }
+        for n in 0..N {
+            for p in 0..P {
+                let dot = avx512!(F32x16(_mm512_castsi512_ps(dots[n][p])));
+                sums[n][p] = blocks[p].scales.add(sums[n][p], dot, acts[n].scale);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn prefetch(line: &CacheLine) {
+        prefetch(line);
+    }
 }
 
 /// The q4 levels + 128, as `vpdpbusd` takes them.
 const Q4_TABLE: [u8; 16] = unsigned_levels(128);
 
 #[inline(always)]
-fn load_scales(scales: &Scales) -> F32x16 {
-    avx512!(F32x16(_mm512_cvtph_ps(_mm256_loadu_si256(
-        scales.as_ptr().cast()
-    ))))
-}
-
-#[inline(always)]
 fn load64(bytes: &[u8; GROUP_BYTES]) -> __m512i {
     avx512!(_mm512_loadu_si512(bytes.as_ptr().cast()))
 }
 
-impl Block for Decoded {
-    #[inline(always)]
-    fn accumulate<const N: usize>(&self, acts: [&ActivationBlock; N], out: &mut [Lanes; N]) {
-        let mut dots = avx512!([_mm512_setzero_si512(); N]);
-        for n in 0..N {
-            dots[n] = avx512!(_mm512_set1_epi32(acts[n].offset));
-        }
-        for j in 0..GROUPS {
-            for n in 0..N {
-                dots[n] = avx512!({
-                    let x = _mm512_set1_epi32(group_word(&acts[n].codes, j));
-                    _mm512_dpbusd_epi32(dots[n], self.groups[j], x)
-                });
-            }
-        }
-        for n in 0..N {
-            let dot = avx512!(F32x16(_mm512_cvtepi32_ps(dots[n])));
-            let scales = self.scales.mul(F32x16::splat(acts[n].scale));
-            dot.mul_add(scales, F32x16::load(&out[n]))
-                .store(&mut out[n]);
-        }
-    }
-}
-
 impl Decode<CodesQ8> for Product {
-    type Block = Decoded;
+    type Block<'a> = Decoded<&'a CodesQ8>;
 
     #[inline(always)]
-    fn decode(codes: &CodesQ8, scales: &Scales) -> Decoded {
-        let (codes, _) = codes.as_chunks::<GROUP_BYTES>();
-        let mut groups = avx512!([_mm512_setzero_si512(); GROUPS]);
-        for j in 0..GROUPS {
-            groups[j] = load64(&codes[j]);
-        }
+    fn decode(codes: &CodesQ8, scales: RowScales<F32x16>) -> Decoded<&CodesQ8> {
         Decoded {
-            groups,
-            scales: load_scales(scales),
+            groups: codes,
+            scales,
         }
     }
 }
 
 impl Decode<CodesQ4> for Product {
-    type Block = Decoded;
+    type Block<'a> = Decoded<[__m512i; GROUPS]>;
 
     #[inline(always)]
-    fn decode(codes: &CodesQ4, scales: &Scales) -> Decoded {
+    fn decode(codes: &CodesQ4, scales: RowScales<F32x16>) -> Decoded<[__m512i; GROUPS]> {
         let (table, mask) = avx512!({
             let table = _mm_loadu_si128(Q4_TABLE.as_ptr().cast());
             (_mm512_broadcast_i32x4(table), _mm512_set1_epi8(15))
@@ -188,9 +262,6 @@ impl Decode<CodesQ4> for Product {
                 groups[j + GROUPS / 2] = _mm512_shuffle_epi8(table, high);
             })
         }
-        Decoded {
-            groups,
-            scales: load_scales(scales),
-        }
+        Decoded { groups, scales }
     }
 }

@@ -1,14 +1,13 @@
 //! AVX-VNNI: `vpdpbusd` on 256 bits, without AVX-512 (Alder Lake and later, Zen 5). Floats are AVX2's 2 x 8 lanes.
 //!
 //! As on AVX-512, q8's bytes are code + 128 as they are, q4's levels get the same 128 from their table, and the
-//! accumulator starts at the activation's offset, -128 * (sum of its codes).
+//! accumulator starts where the activation says.
 
 pub(crate) use super::avx2::F32x16;
-use super::avx2::{finish, halves, levels, load_scales};
-use super::{Block, Decode, group_word, unsigned_levels};
+use super::avx2::{as_floats, halves, levels, prefetch};
+use super::{Block, CacheLine, Decode, RowScales, add_tile, group_word, tiles, unsigned_levels};
 use crate::activation::ActivationBlock;
-use crate::lanes::Lanes;
-use crate::packed::{CodesQ4, CodesQ8, GROUP_BYTES, GROUPS, Scales};
+use crate::packed::{CodesQ4, CodesQ8, GROUP_BYTES, GROUPS};
 use std::arch::x86_64::*;
 
 /// Evaluates intrinsics of this tier.
@@ -28,59 +27,72 @@ const Q4_TABLE: [u8; 16] = unsigned_levels(128);
 pub(crate) struct Product;
 
 /// A block: code + 128 or level + 128, two registers a group; and the scales.
+#[derive(Clone, Copy)]
 pub(crate) struct Decoded {
     groups: [[__m256i; 2]; GROUPS],
-    scales: F32x16,
+    scales: RowScales<F32x16>,
 }
 
 impl Block for Decoded {
+    type Sums = F32x16;
+    const PANELS: usize = 1;
+    tiles!(add_tile: 1 2 3 4);
+
     #[inline(always)]
-    fn accumulate<const N: usize>(&self, acts: [&ActivationBlock; N], out: &mut [Lanes; N]) {
-        let mut dots = avxvnni!([[_mm256_setzero_si256(); 2]; N]);
-        for n in 0..N {
-            let start = avxvnni!(_mm256_set1_epi32(acts[n].offset));
-            dots[n] = [start, start];
-        }
+    fn add<const N: usize, const P: usize>(
+        blocks: [&Self; P],
+        acts: [&ActivationBlock; N],
+        sums: &mut [[F32x16; P]; N],
+    ) {
+        let mut dots = avxvnni!(acts.map(|act| [[_mm256_set1_epi32(act.start()); 2]; P]));
         for j in 0..GROUPS {
             for n in 0..N {
                 let x = avxvnni!(_mm256_set1_epi32(group_word(&acts[n].codes, j)));
-                for h in 0..2 {
-                    dots[n][h] =
-                        avxvnni!(_mm256_dpbusd_avx_epi32(dots[n][h], self.groups[j][h], x));
+                for p in 0..P {
+                    for h in 0..2 {
+                        let group = blocks[p].groups[j][h];
+                        dots[n][p][h] = avxvnni!(_mm256_dpbusd_avx_epi32(dots[n][p][h], group, x));
+                    }
                 }
             }
         }
         for n in 0..N {
-            finish(dots[n], self.scales, acts[n].scale, &mut out[n]);
+            for p in 0..P {
+                sums[n][p] = blocks[p]
+                    .scales
+                    .add(sums[n][p], as_floats(dots[n][p]), acts[n].scale);
+            }
         }
+    }
+
+    #[inline(always)]
+    fn prefetch(line: &CacheLine) {
+        prefetch(line);
     }
 }
 
 impl Decode<CodesQ8> for Product {
-    type Block = Decoded;
+    type Block<'a> = Decoded;
 
     #[inline(always)]
-    fn decode(codes: &CodesQ8, scales: &Scales) -> Decoded {
+    fn decode(codes: &CodesQ8, scales: RowScales<F32x16>) -> Decoded {
         let (codes, _) = codes.as_chunks::<GROUP_BYTES>();
         let mut groups = avxvnni!([[_mm256_setzero_si256(); 2]; GROUPS]);
         for j in 0..GROUPS {
             groups[j] = halves(&codes[j]);
         }
-        Decoded {
-            groups,
-            scales: load_scales(scales),
-        }
+        Decoded { groups, scales }
     }
 }
 
 impl Decode<CodesQ4> for Product {
-    type Block = Decoded;
+    type Block<'a> = Decoded;
 
     #[inline(always)]
-    fn decode(codes: &CodesQ4, scales: &Scales) -> Decoded {
+    fn decode(codes: &CodesQ4, scales: RowScales<F32x16>) -> Decoded {
         Decoded {
             groups: levels(codes, &Q4_TABLE),
-            scales: load_scales(scales),
+            scales,
         }
     }
 }

@@ -5,14 +5,11 @@
 //! is 64 `sdot`, and for each of its 8 accumulators a subtraction, a scale and a fused multiply-add: these 88 are all
 //! that the loop gives the vector pipes to do.
 
-use super::arm::{
-    self, Levels, START, add_scaled, levels_q4, levels_q8, load_scales, load_start, scale_by,
-    zero_levels,
-};
+use super::arm::{Levels, START, Scales16, levels_q4, levels_q8, load_start};
 pub(crate) use super::neon::F32x16;
+use super::{Block, Decode, RowScales, add_tile, tiles};
 use crate::activation::ActivationBlock;
-use crate::packed::{CodesQ4, CodesQ8, GROUPS, Scales};
-use crate::simd::Simd16;
+use crate::packed::{CodesQ4, CodesQ8, GROUPS};
 use std::arch::aarch64::*;
 use std::arch::asm;
 
@@ -48,24 +45,37 @@ fn dot<const LANE: usize>(mut sum: int32x4_t, a: int8x16_t, b: int8x16_t) -> int
 /// The integer product over `sdot`.
 pub(crate) struct Product;
 
-arm::products! {
-    CodesQ8 => |codes, scales| Block::new(levels_q8(codes), scales),
-    CodesQ4 => |codes, scales| Block::new(levels_q4(codes), scales),
+impl Decode<CodesQ8> for Product {
+    type Block<'a> = Decoded;
+
+    #[inline(always)]
+    fn decode(codes: &CodesQ8, scales: RowScales<F32x16>) -> Decoded {
+        Decoded::new(levels_q8(codes), scales)
+    }
+}
+
+impl Decode<CodesQ4> for Product {
+    type Block<'a> = Decoded;
+
+    #[inline(always)]
+    fn decode(codes: &CodesQ4, scales: RowScales<F32x16>) -> Decoded {
+        Decoded::new(levels_q4(codes), scales)
+    }
 }
 
 /// A block: signed levels, and the scales.
 #[derive(Clone, Copy)]
-struct Block {
+pub(crate) struct Decoded {
     levels: Levels,
-    scales: F32x16,
+    scales: Scales16,
 }
 
-impl Block {
+impl Decoded {
     #[inline(always)]
-    fn new(levels: Levels, scales: &Scales) -> Self {
+    fn new(levels: Levels, scales: RowScales<F32x16>) -> Self {
         Self {
             levels,
-            scales: load_scales(scales),
+            scales: Scales16::new(scales),
         }
     }
 }
@@ -84,37 +94,38 @@ fn add_group<const LANE: usize, const N: usize>(
     }
 }
 
-impl arm::Block for Block {
-    const PAIRS: bool = true;
+impl Block for Decoded {
+    type Sums = F32x16;
+    const PANELS: usize = 1;
+    tiles!(add_tile: 1 2);
 
     #[inline(always)]
-    fn zero() -> Self {
-        Self {
-            levels: zero_levels(),
-            scales: F32x16::splat(0.0),
-        }
-    }
-
-    #[inline(always)]
-    fn add<const N: usize>(&self, acts: [&ActivationBlock; N], sums: &mut [F32x16; N]) {
+    fn add<const N: usize, const P: usize>(
+        blocks: [&Self; P],
+        acts: [&ActivationBlock; N],
+        sums: &mut [[F32x16; P]; N],
+    ) {
         const { assert!(GROUPS == 8, "two registers of four groups") }
-        let mut dots = acts.map(|_| load_start(&[START; 8]));
         let [low, high] = [0, 1].map(|half| {
             acts.map(|act| {
                 let (halves, _) = act.codes.as_chunks::<16>();
                 neon!(vld1q_s8(halves[half].as_ptr()))
             })
         });
-        add_group::<0, N>(&mut dots, &self.levels[0], &low);
-        add_group::<1, N>(&mut dots, &self.levels[1], &low);
-        add_group::<2, N>(&mut dots, &self.levels[2], &low);
-        add_group::<3, N>(&mut dots, &self.levels[3], &low);
-        add_group::<0, N>(&mut dots, &self.levels[4], &high);
-        add_group::<1, N>(&mut dots, &self.levels[5], &high);
-        add_group::<2, N>(&mut dots, &self.levels[6], &high);
-        add_group::<3, N>(&mut dots, &self.levels[7], &high);
-        for n in 0..N {
-            sums[n] = add_scaled(sums[n], dots[n], scale_by(self.scales, acts[n]));
+        for p in 0..P {
+            let levels = &blocks[p].levels;
+            let mut dots = acts.map(|_| load_start(&[START; 8]));
+            add_group::<0, N>(&mut dots, &levels[0], &low);
+            add_group::<1, N>(&mut dots, &levels[1], &low);
+            add_group::<2, N>(&mut dots, &levels[2], &low);
+            add_group::<3, N>(&mut dots, &levels[3], &low);
+            add_group::<0, N>(&mut dots, &levels[4], &high);
+            add_group::<1, N>(&mut dots, &levels[5], &high);
+            add_group::<2, N>(&mut dots, &levels[6], &high);
+            add_group::<3, N>(&mut dots, &levels[7], &high);
+            for n in 0..N {
+                sums[n][p] = blocks[p].scales.add(sums[n][p], dots[n], acts[n]);
+            }
         }
     }
 }

@@ -5,10 +5,11 @@
 //! are the other operand. So tokens go in pairs, and an odd last one is its own partner, which costs what `sdot` would.
 //! The sums keep the order of these dot products, 2 rows x 2 tokens a register, while blocks go by.
 
-use super::arm::{self, Levels, START, add_scaled, levels_q4, levels_q8, load_scales, load_start};
+use super::arm::{Levels, START, Scales16, levels_q4, levels_q8, load_start};
 pub(crate) use super::neon::F32x16;
+use super::{Block, Decode, RowScales, add_tile, tiles};
 use crate::activation::ActivationBlock;
-use crate::packed::{CodesQ4, CodesQ8, GROUPS, Scales};
+use crate::packed::{CodesQ4, CodesQ8, GROUPS};
 use crate::simd::Simd16;
 use std::arch::aarch64::*;
 use std::arch::asm;
@@ -73,21 +74,34 @@ fn unzip([a, b]: [F32x16; 2]) -> [F32x16; 2] {
 /// The integer product over `smmla`.
 pub(crate) struct Product;
 
-arm::products! {
-    CodesQ8 => |codes, scales| Block::new(levels_q8(codes), scales),
-    CodesQ4 => |codes, scales| Block::new(levels_q4(codes), scales),
+impl Decode<CodesQ8> for Product {
+    type Block<'a> = Decoded;
+
+    #[inline(always)]
+    fn decode(codes: &CodesQ8, scales: RowScales<F32x16>) -> Decoded {
+        Decoded::new(levels_q8(codes), scales)
+    }
+}
+
+impl Decode<CodesQ4> for Product {
+    type Block<'a> = Decoded;
+
+    #[inline(always)]
+    fn decode(codes: &CodesQ4, scales: RowScales<F32x16>) -> Decoded {
+        Decoded::new(levels_q4(codes), scales)
+    }
 }
 
 /// A block: signed levels, two rows of eight columns a register; and the scales, each twice.
 #[derive(Clone, Copy)]
-struct Block {
+pub(crate) struct Decoded {
     rows: [[int8x16_t; 8]; PAIRS],
-    scales: [F32x16; 2],
+    scales: [Scales16; 2],
 }
 
-impl Block {
+impl Decoded {
     #[inline(always)]
-    fn new(levels: Levels, scales: &Scales) -> Self {
+    fn new(levels: Levels, scales: RowScales<F32x16>) -> Self {
         let mut rows = neon!([[vdupq_n_s8(0); 8]; PAIRS]);
         for j in 0..PAIRS {
             for q in 0..4 {
@@ -99,10 +113,10 @@ impl Block {
                 })
             }
         }
-        let scales = load_scales(scales);
+        let scales = scales.scales;
         Self {
             rows,
-            scales: zip([scales; 2]),
+            scales: zip([scales; 2]).map(|scales| Scales16::new(RowScales::new(scales))),
         }
     }
 
@@ -130,46 +144,49 @@ impl Block {
             let scales = vset_lane_f32::<1>(acts[1].scale, vdup_n_f32(acts[0].scale));
             F32x16([vcombine_f32(scales, scales); 4])
         });
-        [0, 1].map(|h| add_scaled(sums[h], dots[h], self.scales[h].mul(scales)))
+        [0, 1].map(|h| self.scales[h].scaled(dots[h]).mul_add(scales, sums[h]))
     }
 }
 
-impl arm::Block for Block {
-    const PAIRS: bool = true;
+impl Block for Decoded {
+    type Sums = F32x16;
+    const PANELS: usize = 1;
+    tiles!(add_tile: 1 2);
 
     #[inline(always)]
-    fn zero() -> Self {
-        Self {
-            rows: neon!([[vdupq_n_s8(0); 8]; PAIRS]),
-            scales: [F32x16::splat(0.0); 2],
-        }
-    }
-
-    #[inline(always)]
-    fn add<const N: usize>(&self, acts: [&ActivationBlock; N], sums: &mut [F32x16; N]) {
+    fn add<const N: usize, const P: usize>(
+        blocks: [&Self; P],
+        acts: [&ActivationBlock; N],
+        sums: &mut [[F32x16; P]; N],
+    ) {
         const { assert!(N == 1 || N == 2) }
-        if N == 2 {
-            [sums[0], sums[1]] = self.add_pair([acts[0], acts[1]], [sums[0], sums[1]]);
-        } else {
-            // Its own partner.
-            let pair = self.add_pair([acts[0]; 2], zip([sums[0]; 2]));
-            [sums[0], _] = unzip(pair);
+        for p in 0..P {
+            if N == 2 {
+                let pair = [sums[0][p], sums[1][p]];
+                [sums[0][p], sums[1][p]] = blocks[p].add_pair([acts[0], acts[1]], pair);
+            } else {
+                // Its own partner.
+                let pair = blocks[p].add_pair([acts[0]; 2], zip([sums[0][p]; 2]));
+                [sums[0][p], _] = unzip(pair);
+            }
         }
     }
 
     #[inline(always)]
-    fn arrange<const N: usize>(mut sums: [F32x16; N]) -> [F32x16; N] {
+    fn arrange<const N: usize, const P: usize>(sums: &mut [[F32x16; P]; N]) {
         if N == 2 {
-            [sums[0], sums[1]] = zip([sums[0], sums[1]]);
+            for p in 0..P {
+                [sums[0][p], sums[1][p]] = zip([sums[0][p], sums[1][p]]);
+            }
         }
-        sums
     }
 
     #[inline(always)]
-    fn restore<const N: usize>(mut sums: [F32x16; N]) -> [F32x16; N] {
+    fn restore<const N: usize, const P: usize>(sums: &mut [[F32x16; P]; N]) {
         if N == 2 {
-            [sums[0], sums[1]] = unzip([sums[0], sums[1]]);
+            for p in 0..P {
+                [sums[0][p], sums[1][p]] = unzip([sums[0][p], sums[1][p]]);
+            }
         }
-        sums
     }
 }

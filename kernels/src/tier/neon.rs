@@ -12,15 +12,14 @@
 //! addition is between neighbours. A panel's accumulators are 8 registers a token. Cortex-A72 multiplies on one of its
 //! two vector pipes only, 8 products a cycle; `sadalp` has the other, so that q8 and q4 differ little but in memory.
 
-use super::arm::{
-    self, Levels, START, add_scaled, levels_q4, levels_q8, load_scales, load_start, scale_by,
-    zero_levels,
-};
+use super::arm::{Levels, START, Scales16, levels_q4, levels_q8, load_start};
+use super::{Block, Decode, RowScales, add_tile, tiles};
 use crate::activation::ActivationBlock;
 use crate::lanes::{LANES, Lanes};
 use crate::packed::{CodesQ4, CodesQ8, GROUP, GROUPS};
 use crate::q4;
-use crate::simd::Simd16;
+use crate::simd::{Simd16, fold};
+use half::f16;
 use std::arch::aarch64::*;
 use std::arch::asm;
 
@@ -65,6 +64,8 @@ macro_rules! lanewise {
 }
 
 impl Simd16 for F32x16 {
+    const REGISTERS: usize = 4;
+
     lanewise! {
         add => vaddq_f32,
         sub => vsubq_f32,
@@ -157,49 +158,115 @@ impl Simd16 for F32x16 {
     }
 
     #[inline(always)]
-    fn to_i8(self) -> [i8; LANES] {
-        let mut bytes = [0i8; LANES];
+    fn load_f16(lanes: &[f16; LANES]) -> Self {
+        /// `fcvtl`, whose intrinsic isn't stable; the instruction is as old as Armv8.
+        #[inline(always)]
+        fn convert(halves: uint16x4_t) -> float32x4_t {
+            let floats: float32x4_t;
+            // SAFETY: a conversion between registers, part of NEON on every Armv8.
+            unsafe {
+                asm!(
+                    "fcvtl {floats:v}.4s, {halves:v}.4h",
+                    floats = lateout(vreg) floats,
+                    halves = in(vreg) halves,
+                    options(pure, nomem, nostack)
+                );
+            }
+            floats
+        }
+        let (eights, _) = lanes.as_chunks::<8>();
         neon!({
-            let words = |a, b| {
-                let (a, b) = (vcvtnq_s32_f32(a), vcvtnq_s32_f32(b));
-                vcombine_s16(vmovn_s32(a), vmovn_s32(b))
-            };
-            let (low, high) = (words(self.0[0], self.0[1]), words(self.0[2], self.0[3]));
-            vst1q_s8(
-                bytes.as_mut_ptr(),
-                vcombine_s8(vmovn_s16(low), vmovn_s16(high)),
-            );
-        });
+            let low = vld1q_u16(eights[0].as_ptr().cast());
+            let high = vld1q_u16(eights[1].as_ptr().cast());
+            Self([
+                convert(vget_low_u16(low)),
+                convert(vget_high_u16(low)),
+                convert(vget_low_u16(high)),
+                convert(vget_high_u16(high)),
+            ])
+        })
+    }
+
+    #[inline(always)]
+    fn to_i8(self, high: Self) -> [i8; 2 * LANES] {
+        let mut bytes = [0i8; 2 * LANES];
+        let (halves, _) = bytes.as_chunks_mut::<LANES>();
+        for (x, half) in [self, high].into_iter().zip(halves) {
+            neon!({
+                let words = |a, b| {
+                    let (a, b) = (vcvtnq_s32_f32(a), vcvtnq_s32_f32(b));
+                    vcombine_s16(vmovn_s32(a), vmovn_s32(b))
+                };
+                let (low, high) = (words(x.0[0], x.0[1]), words(x.0[2], x.0[3]));
+                let packed = vcombine_s8(vmovn_s16(low), vmovn_s16(high));
+                vst1q_s8(half.as_mut_ptr(), packed);
+            });
+        }
         bytes
+    }
+
+    #[inline(always)]
+    fn sum(self) -> f32 {
+        let [a, b, c, d] = self.0;
+        neon!({
+            let x = vaddq_f32(vaddq_f32(a, c), vaddq_f32(b, d));
+            let x = vadd_f32(vget_low_f32(x), vget_high_f32(x));
+            vget_lane_f32::<0>(x) + vget_lane_f32::<1>(x)
+        })
+    }
+
+    #[inline(always)]
+    fn largest(self) -> f32 {
+        let [a, b, c, d] = self.0;
+        let larger = |a, b| neon!(vbslq_f32(vcgtq_f32(a, b), a, b));
+        let mut x = [0.0; 4];
+        neon!(vst1q_f32(
+            x.as_mut_ptr(),
+            larger(larger(a, c), larger(b, d))
+        ));
+        fold(x, |a, b| if a > b { a } else { b })
     }
 }
 
 /// The integer product over `smlal`.
 pub(crate) struct Product;
 
-arm::products! {
-    CodesQ8 => |codes, scales| BlockQ8 {
-        levels: levels_q8(codes),
-        scales: load_scales(scales),
-    },
-    CodesQ4 => |codes, scales| BlockQ4 {
-        levels: levels_q4(codes),
-        scales: load_scales(scales),
-    },
+impl Decode<CodesQ8> for Product {
+    type Block<'a> = BlockQ8;
+
+    #[inline(always)]
+    fn decode(codes: &CodesQ8, scales: RowScales<F32x16>) -> BlockQ8 {
+        BlockQ8 {
+            levels: levels_q8(codes),
+            scales: Scales16::new(scales),
+        }
+    }
+}
+
+impl Decode<CodesQ4> for Product {
+    type Block<'a> = BlockQ4;
+
+    #[inline(always)]
+    fn decode(codes: &CodesQ4, scales: RowScales<F32x16>) -> BlockQ4 {
+        BlockQ4 {
+            levels: levels_q4(codes),
+            scales: Scales16::new(scales),
+        }
+    }
 }
 
 /// A q8 block, widened every two groups.
 #[derive(Clone, Copy)]
-struct BlockQ8 {
+pub(crate) struct BlockQ8 {
     levels: Levels,
-    scales: F32x16,
+    scales: Scales16,
 }
 
 /// A q4 block, widened once.
 #[derive(Clone, Copy)]
-struct BlockQ4 {
+pub(crate) struct BlockQ4 {
     levels: Levels,
-    scales: F32x16,
+    scales: Scales16,
 }
 
 /// Group `J` of an activation, four times over.
@@ -296,29 +363,29 @@ impl BlockQ8 {
     }
 }
 
-impl arm::Block for BlockQ8 {
+impl Block for BlockQ8 {
+    type Sums = F32x16;
+    const PANELS: usize = 1;
     // The pairs of columns of two tokens, with their sums and the operands, are more than 32 registers.
-    const PAIRS: bool = false;
+    tiles!(add_tile: 1);
 
     #[inline(always)]
-    fn zero() -> Self {
-        Self {
-            levels: zero_levels(),
-            scales: F32x16::splat(0.0),
-        }
-    }
-
-    #[inline(always)]
-    fn add<const N: usize>(&self, acts: [&ActivationBlock; N], sums: &mut [F32x16; N]) {
+    fn add<const N: usize, const P: usize>(
+        blocks: [&Self; P],
+        acts: [&ActivationBlock; N],
+        sums: &mut [[F32x16; P]; N],
+    ) {
         const { assert!(GROUPS == 8) }
         for n in 0..N {
-            let act = acts[n];
-            let mut pairs = [start_pairs(), start_pairs()];
-            self.add_groups(&mut pairs, [broadcast::<0>(act), broadcast::<1>(act)], 0);
-            self.add_groups(&mut pairs, [broadcast::<2>(act), broadcast::<3>(act)], 2);
-            self.add_groups(&mut pairs, [broadcast::<4>(act), broadcast::<5>(act)], 4);
-            self.add_groups(&mut pairs, [broadcast::<6>(act), broadcast::<7>(act)], 6);
-            sums[n] = add_scaled(sums[n], add_pairs(pairs), scale_by(self.scales, act));
+            for p in 0..P {
+                let (act, block) = (acts[n], blocks[p]);
+                let mut pairs = [start_pairs(), start_pairs()];
+                block.add_groups(&mut pairs, [broadcast::<0>(act), broadcast::<1>(act)], 0);
+                block.add_groups(&mut pairs, [broadcast::<2>(act), broadcast::<3>(act)], 2);
+                block.add_groups(&mut pairs, [broadcast::<4>(act), broadcast::<5>(act)], 4);
+                block.add_groups(&mut pairs, [broadcast::<6>(act), broadcast::<7>(act)], 6);
+                sums[n][p] = block.scales.add(sums[n][p], add_pairs(pairs), act);
+            }
         }
     }
 }
@@ -347,19 +414,17 @@ impl BlockQ4 {
     }
 }
 
-impl arm::Block for BlockQ4 {
-    const PAIRS: bool = true;
+impl Block for BlockQ4 {
+    type Sums = F32x16;
+    const PANELS: usize = 1;
+    tiles!(add_tile: 1 2);
 
     #[inline(always)]
-    fn zero() -> Self {
-        Self {
-            levels: zero_levels(),
-            scales: F32x16::splat(0.0),
-        }
-    }
-
-    #[inline(always)]
-    fn add<const N: usize>(&self, acts: [&ActivationBlock; N], sums: &mut [F32x16; N]) {
+    fn add<const N: usize, const P: usize>(
+        blocks: [&Self; P],
+        acts: [&ActivationBlock; N],
+        sums: &mut [[F32x16; P]; N],
+    ) {
         const {
             let mut i = 0;
             while i < q4::LEVELS.len() {
@@ -370,20 +435,23 @@ impl arm::Block for BlockQ4 {
             assert!(GROUP == 4, "a row is one lane of 32 bits");
             assert!(GROUPS == 8);
         }
-        let mut columns = acts.map(|act| self.first_group(act));
-        self.add_group::<1, N>(&mut columns, &acts);
-        self.add_group::<2, N>(&mut columns, &acts);
-        self.add_group::<3, N>(&mut columns, &acts);
-        self.add_group::<4, N>(&mut columns, &acts);
-        self.add_group::<5, N>(&mut columns, &acts);
-        self.add_group::<6, N>(&mut columns, &acts);
-        self.add_group::<7, N>(&mut columns, &acts);
-        for n in 0..N {
-            let mut pairs = [start_pairs(), start_pairs()];
-            for q in 0..4 {
-                widen(&mut pairs, q, columns[n][q]);
+        for p in 0..P {
+            let block = blocks[p];
+            let mut columns = acts.map(|act| block.first_group(act));
+            block.add_group::<1, N>(&mut columns, &acts);
+            block.add_group::<2, N>(&mut columns, &acts);
+            block.add_group::<3, N>(&mut columns, &acts);
+            block.add_group::<4, N>(&mut columns, &acts);
+            block.add_group::<5, N>(&mut columns, &acts);
+            block.add_group::<6, N>(&mut columns, &acts);
+            block.add_group::<7, N>(&mut columns, &acts);
+            for n in 0..N {
+                let mut pairs = [start_pairs(), start_pairs()];
+                for q in 0..4 {
+                    widen(&mut pairs, q, columns[n][q]);
+                }
+                sums[n][p] = block.scales.add(sums[n][p], add_pairs(pairs), acts[n]);
             }
-            sums[n] = add_scaled(sums[n], add_pairs(pairs), scale_by(self.scales, acts[n]));
         }
     }
 }

@@ -1,11 +1,12 @@
 //! Plain Rust: the oracle that every other tier is compared with, bit for bit.
 
-use super::{Block, Decode, group_word};
-use crate::activation::ActivationBlock;
+use super::{Block, Decode, RowScales, add_tile, group_word, tiles};
+use crate::activation::{ActivationBlock, START};
 use crate::lanes::{LANES, Lanes};
-use crate::packed::{CodesQ4, CodesQ8, GROUP, GROUP_BYTES, GROUPS, Scales};
+use crate::packed::{CodesQ4, CodesQ8, GROUP, GROUP_BYTES, GROUPS};
 use crate::q4;
-use crate::simd::Simd16;
+use crate::simd::{Simd16, fold};
+use half::f16;
 
 /// Sixteen floats in an array.
 #[derive(Clone, Copy)]
@@ -22,6 +23,8 @@ impl F32x16 {
 }
 
 impl Simd16 for F32x16 {
+    const REGISTERS: usize = 16;
+
     fn splat(x: f32) -> Self {
         Self([x; LANES])
     }
@@ -70,8 +73,22 @@ impl Simd16 for F32x16 {
             }
         }))
     }
-    fn to_i8(self) -> [i8; LANES] {
-        self.0.map(|x| x as i8)
+    fn to_i8(self, high: Self) -> [i8; 2 * LANES] {
+        std::array::from_fn(|i| {
+            self.0
+                .get(i)
+                .unwrap_or_else(|| &high.0[i - LANES])
+                .to_owned() as i8
+        })
+    }
+    fn load_f16(lanes: &[f16; LANES]) -> Self {
+        Self(lanes.map(f16::to_f32))
+    }
+    fn sum(self) -> f32 {
+        fold(self.0, |a, b| a + b)
+    }
+    fn largest(self) -> f32 {
+        fold(self.0, |a, b| if a > b { a } else { b })
     }
 }
 
@@ -79,24 +96,25 @@ impl Simd16 for F32x16 {
 pub(crate) struct Product;
 
 /// Levels by `[group][row][column]`, and the scales.
+#[derive(Clone, Copy)]
 pub(crate) struct Decoded {
     levels: [[[i8; GROUP]; LANES]; GROUPS],
-    scales: [f32; LANES],
+    scales: RowScales<F32x16>,
 }
 
 impl Decode<CodesQ8> for Product {
-    type Block = Decoded;
+    type Block<'a> = Decoded;
 
-    fn decode(codes: &CodesQ8, scales: &Scales) -> Decoded {
+    fn decode(codes: &CodesQ8, scales: RowScales<F32x16>) -> Decoded {
         let level = |byte: usize| (codes[byte] ^ 0x80) as i8;
         decode(level, scales)
     }
 }
 
 impl Decode<CodesQ4> for Product {
-    type Block = Decoded;
+    type Block<'a> = Decoded;
 
-    fn decode(codes: &CodesQ4, scales: &Scales) -> Decoded {
+    fn decode(codes: &CodesQ4, scales: RowScales<F32x16>) -> Decoded {
         let level = |byte: usize| {
             let shift = if byte < codes.len() { 0 } else { 4 };
             q4::LEVELS[usize::from(codes[byte % codes.len()] >> shift & 15)]
@@ -105,32 +123,41 @@ impl Decode<CodesQ4> for Product {
     }
 }
 
-fn decode(level: impl Fn(usize) -> i8, scales: &Scales) -> Decoded {
+fn decode(level: impl Fn(usize) -> i8, scales: RowScales<F32x16>) -> Decoded {
     let levels = std::array::from_fn(|group| {
         std::array::from_fn(|row| {
             std::array::from_fn(|k| level(group * GROUP_BYTES + row * GROUP + k))
         })
     });
-    Decoded {
-        levels,
-        scales: scales.map(|s| s.to_f32()),
-    }
+    Decoded { levels, scales }
 }
 
 impl Block for Decoded {
-    fn accumulate<const N: usize>(&self, acts: [&ActivationBlock; N], out: &mut [Lanes; N]) {
-        for (act, out) in acts.into_iter().zip(out) {
-            let mut dots = [0i32; LANES];
-            for (group, rows) in self.levels.iter().enumerate() {
-                let x = group_word(&act.codes, group).to_le_bytes();
-                for (dot, levels) in dots.iter_mut().zip(rows) {
-                    for k in 0..GROUP {
-                        *dot += i32::from(levels[k]) * i32::from(x[k] as i8);
+    type Sums = F32x16;
+    const PANELS: usize = 1;
+    tiles!(add_tile: 1);
+
+    fn add<const N: usize, const P: usize>(
+        blocks: [&Self; P],
+        acts: [&ActivationBlock; N],
+        sums: &mut [[F32x16; P]; N],
+    ) {
+        for (act, sums) in acts.into_iter().zip(sums) {
+            for (block, sums) in blocks.into_iter().zip(sums) {
+                let mut dots = [0i32; LANES];
+                for (group, rows) in block.levels.iter().enumerate() {
+                    let x = group_word(&act.codes, group).to_le_bytes();
+                    for (dot, levels) in dots.iter_mut().zip(rows) {
+                        for k in 0..GROUP {
+                            *dot += i32::from(levels[k]) * i32::from(x[k] as i8);
+                        }
                     }
                 }
-            }
-            for row in 0..LANES {
-                out.0[row] = (dots[row] as f32).mul_add(self.scales[row] * act.scale, out.0[row]);
+                for (row, sum) in sums.0.iter_mut().enumerate() {
+                    let dot = f32::from_bits((START + dots[row]) as u32);
+                    let scaled = dot.mul_add(block.scales.scales.0[row], block.scales.start.0[row]);
+                    *sum = scaled.mul_add(act.scale, *sum);
+                }
             }
         }
     }
