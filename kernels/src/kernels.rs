@@ -10,6 +10,7 @@ use crate::float::gelu::Gelu;
 use crate::isa::Isa;
 use crate::lanes::{LANES, Lanes};
 use crate::packed::{Codes, PackedMatrix};
+use crate::peak;
 use crate::tier::{self, Panel, PanelProduct};
 
 /// What the encoder computes with, on one instruction set.
@@ -69,6 +70,13 @@ pub trait Kernels: Send + Sync {
     /// # Panics
     /// When `a` is too short for `b.len()` columns of `out.len()` rows.
     fn product(&self, a: &[Lanes], stride: usize, b: &[Lanes], out: &mut [Lanes]);
+
+    /// Multiplies and adds, on registers alone, as fast as this instruction set can; returns how many 8-bit
+    /// multiply-adds that were. A yardstick for [`Kernels::panel_product`].
+    fn multiply_adds(&self, rounds: usize) -> u64;
+
+    /// Reads memory as fast as one thread can; returns about the sum of it. A yardstick too.
+    fn read(&self, data: &[Lanes]) -> f32;
 }
 
 /// Makes [`Kernels`] of a vector and a product, compiled for the features of one row.
@@ -187,6 +195,24 @@ macro_rules! tier {
                 }
                 // SAFETY: `self` proves that the features were detected.
                 unsafe { run(a, stride, b, out) }
+            }
+
+            fn multiply_adds(&self, rounds: usize) -> u64 {
+                $(#[target_feature(enable = $feature)])*
+                fn run(rounds: usize) -> u64 {
+                    peak::$module(rounds)
+                }
+                // SAFETY: `self` proves that the features were detected.
+                unsafe { run(rounds) }
+            }
+
+            fn read(&self, data: &[Lanes]) -> f32 {
+                $(#[target_feature(enable = $feature)])*
+                fn run(data: &[Lanes]) -> f32 {
+                    peak::read::<tier::$module::F32x16>(data)
+                }
+                // SAFETY: `self` proves that the features were detected.
+                unsafe { run(data) }
             }
         }
     };
