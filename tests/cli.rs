@@ -844,7 +844,7 @@ fn nobody_has_to_read_to_the_end() {
 #[test]
 fn help_fits_on_a_screen() {
     let user = User::new();
-    for command in ["", "convert", "fill", "info", "verify"] {
+    for command in ["", "bench", "convert", "fill", "info", "verify"] {
         let arguments: Vec<&str> = [command, "-h"]
             .into_iter()
             .filter(|a| !a.is_empty())
