@@ -63,3 +63,34 @@ impl Profile {
         }
     }
 }
+
+#[cfg(all(test, feature = "demo-model"))]
+mod tests {
+    use crate::{Batch, Model, Rows, Session, SessionOptions};
+
+    #[test]
+    fn parts_are_no_more_than_the_whole() {
+        let model = Model::demo().unwrap();
+        for threads in [1, 2] {
+            let options = SessionOptions {
+                threads: Some(threads),
+                isa: None,
+            };
+            let mut session = Session::new(&model, &options).unwrap();
+            let batch = Batch::from_iter([[5; 20], [6; 20]]);
+            let hidden = session.hidden_states(&batch, Rows::All).unwrap();
+            let profile = session.profile(&batch).unwrap();
+            let parts = [
+                profile.products,
+                profile.attention,
+                profile.element_wise,
+                profile.quantization,
+            ];
+            assert!(parts.iter().all(|part| !part.is_zero()), "{profile:?}");
+            let sum: std::time::Duration = parts.iter().sum();
+            assert!(sum <= profile.encoder * threads as u32, "{profile:?}");
+            assert!(!profile.head.is_zero());
+            assert_eq!(session.hidden_states(&batch, Rows::All).unwrap(), hidden);
+        }
+    }
+}

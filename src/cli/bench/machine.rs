@@ -1,14 +1,14 @@
 //! What the machine is, and what it could do at most: the yardsticks of `rq bench`.
 
 use rq_kernels::kernels::Kernels;
-use rq_kernels::lanes::Lanes;
+use rq_kernels::lanes::{LANES, Lanes};
 use std::hint::black_box;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 /// How often each peak is measured; the best counts.
 const SAMPLES: usize = 25;
-/// How long one measurement of the multiply-adds takes.
+/// How long one measurement takes at least.
 const SAMPLE: Duration = Duration::from_millis(5);
 
 /// The most that some threads reached together.
@@ -22,30 +22,35 @@ pub(super) struct Peaks {
 
 impl Peaks {
     pub(super) fn measure(kernels: &dyn Kernels, threads: usize, bytes: usize) -> Self {
-        let mut rounds = 1 << 10;
-        while fastest(1, 1, |_| black_box(kernels.multiply_adds(rounds))) < SAMPLE / 2 {
-            rounds *= 2;
-        }
-        let seconds = fastest(threads, SAMPLES, |_| {
+        let multiply_adds = threads as u64 * kernels.multiply_adds(1);
+        let multiplied = rounds_a_second(threads, |_, rounds| {
             black_box(kernels.multiply_adds(rounds));
         });
-        let multiply_adds = threads as u64 * kernels.multiply_adds(rounds);
-        let int8_ops = 2.0 * multiply_adds as f64 / seconds.as_secs_f64();
-
-        let data = vec![Lanes([1.0; 16]); bytes.div_ceil(size_of::<Lanes>())];
+        let data = vec![Lanes([1.0; LANES]); bytes.div_ceil(size_of::<Lanes>())];
         let parts: Vec<&[Lanes]> = data.chunks(data.len().div_ceil(threads)).collect();
-        let seconds = fastest(parts.len(), SAMPLES, |thread| {
-            black_box(kernels.read(parts[thread]));
+        let read = rounds_a_second(parts.len(), |thread, rounds| {
+            for _ in 0..rounds {
+                black_box(kernels.read(black_box(parts[thread])));
+            }
         });
         Self {
-            int8_ops,
-            read_bytes: size_of_val(&data[..]) as f64 / seconds.as_secs_f64(),
+            int8_ops: 2.0 * multiply_adds as f64 * multiplied,
+            read_bytes: size_of_val(&data[..]) as f64 * read,
         }
     }
 }
 
+/// How many rounds of `work` each of `threads` threads does in a second, at most.
+fn rounds_a_second(threads: usize, work: impl Fn(usize, usize) + Sync) -> f64 {
+    let mut rounds = 1;
+    while fastest(threads, 1, |thread| work(thread, rounds)) < SAMPLE {
+        rounds *= 2;
+    }
+    rounds as f64 / fastest(threads, SAMPLES, |thread| work(thread, rounds)).as_secs_f64()
+}
+
 /// The shortest time that `threads` threads took, from the first one's start to the last one's end, to do `work` each.
-fn fastest<R>(threads: usize, samples: usize, work: impl Fn(usize) -> R + Sync) -> Duration {
+fn fastest(threads: usize, samples: usize, work: impl Fn(usize) + Sync) -> Duration {
     let barrier = Barrier::new(threads);
     let run = |thread| {
         let mut times = Vec::with_capacity(samples);
@@ -92,6 +97,11 @@ pub(super) fn processor() -> Option<String> {
         let line = info.lines().find(|line| line.starts_with("model name"))?;
         Some(line.split_once(':')?.1.trim().to_owned())
     })
+}
+
+/// What to call the machine.
+pub(super) fn name() -> String {
+    processor().unwrap_or_else(|| "unknown processor".to_owned())
 }
 
 /// Processor, operating system and C library that this program was compiled for.

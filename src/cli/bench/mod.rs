@@ -4,6 +4,7 @@
 //! peaks are measured here too, just before the passes, in the same process.
 
 mod machine;
+mod plot;
 mod report;
 mod shapes;
 
@@ -12,12 +13,13 @@ use anyhow::{Context, Result, bail};
 use clap::builder::PossibleValuesParser;
 use clap::{Args, value_parser};
 use machine::Peaks;
-use report::{Breakdown, Measured, Rate, Record, Report, Spread};
-use rq::format::TensorKind;
+use report::{Breakdown, Measured, Rate, Record, Report, Spread, counted};
+use rq::format::{MAX_POSITIONS, TensorKind};
 use rq::{Batch, Isa, Model, Profile, Rows, Session, SessionOptions};
 use rq_convert::Quant;
 use rq_kernels::kernels::kernels;
 use shapes::{Random, SHAPES, Shape};
+use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -26,8 +28,10 @@ use tempfile::TempDir;
 const LENGTHS: [u32; 7] = [8, 16, 32, 64, 128, 256, 512];
 /// The shape, unless another or a model is asked for.
 const DEFAULT_SHAPE: &str = "roberta-large";
-/// The least number of passes that are timed, and of those that are profiled.
+/// The least number of passes that are timed: of one sequence, and of a batch.
 const RUNS: usize = 5;
+const BATCH_RUNS: usize = 3;
+/// The least number of passes that are profiled.
 const PROFILES: usize = 3;
 /// The most passes that are timed: of tiny models.
 const MAX_RUNS: usize = 1000;
@@ -42,7 +46,7 @@ const TEXT_TOKENS: (usize, usize) = (5, 200);
 
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  rq bench --quant q8 --threads 4\n  rq bench --model my.rq --json"
+    after_help = "Examples:\n  rq bench --quant q8 --threads 4\n  rq bench --model my.rq --json --plot speed.svg"
 )]
 pub(super) struct BenchArgs {
     /// Model file, or name of a converted model
@@ -68,7 +72,7 @@ pub(super) struct BenchArgs {
         value_delimiter = ',',
         allow_negative_numbers = true
     )]
-    #[arg(value_parser = value_parser!(u32).range(1..))]
+    #[arg(value_parser = value_parser!(u32).range(1..=MAX_POSITIONS as i64))]
     lengths: Vec<u32>,
 
     /// Threads to compute with, one number after the other [default: 1, and as many as there are processors]
@@ -96,6 +100,10 @@ pub(super) struct BenchArgs {
     /// Each is an object whose "type" is "peaks", "length", "batch" or "load". Times are in milliseconds.
     #[arg(long)]
     json: bool,
+
+    /// Draw time against length in this file
+    #[arg(long, value_name = "FILE.svg")]
+    plot: Option<PathBuf>,
 }
 
 /// What is measured.
@@ -130,6 +138,15 @@ pub(super) fn run(args: &BenchArgs) -> Result<()> {
         isa: args.isa,
     };
     let isa = blame_variable(args.isa, options.chosen_isa())?;
+    if let Some(path) = &args.plot {
+        // Better refused now than after minutes.
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path);
+        file.with_context(|| format!("can't write {}", path.display()))?;
+    }
     let mut report = Report::new(args.json);
     for subject in &subjects {
         report.progress(format!("opening {}", subject.name()));
@@ -151,6 +168,11 @@ pub(super) fn run(args: &BenchArgs) -> Result<()> {
             load_ms: milliseconds(opened.load),
             peak_resident_bytes: resident,
         })?;
+    }
+    if let Some(path) = &args.plot {
+        let title = format!("{}: {}, {isa}", subjects[0].name(), machine::name());
+        std::fs::write(path, plot::svg(&title, &report.lengths))
+            .with_context(|| format!("can't write {}", path.display()))?;
     }
     Ok(())
 }
@@ -285,7 +307,11 @@ fn measure(
     report: &mut Report,
 ) -> Result<Option<u64>> {
     let quant = &model.config().quantization;
-    let name = format!("{}, {quant}, {threads} threads", subject.name());
+    let name = format!(
+        "{}, {quant}, {}",
+        subject.name(),
+        counted(threads, "thread")
+    );
     report.progress(format!("{name}: the machine's peaks"));
     let work = Work::of(model);
     let peaks = Peaks::measure(kernels(isa)?, threads, work.bytes);
@@ -309,7 +335,7 @@ fn measure(
     for &tokens in lengths {
         report.progress(format!("{name}, {tokens} tokens"));
         let batch = Batch::from_iter([sequence(model, tokens, &mut Random::new(1))]);
-        let times = time(&mut session, &batch)?;
+        let times = time(&mut session, &batch, RUNS)?;
         let (breakdown, head) = profile(&mut session, &batch)?;
         let median = times[times.len() / 2];
         let roofline = 1e3 * work.roofline(tokens, &peaks);
@@ -341,12 +367,12 @@ fn sequence(model: &Model, tokens: usize, random: &mut Random) -> Vec<u32> {
 }
 
 /// The milliseconds of passes through the encoder, in ascending order.
-fn time(session: &mut Session<'_>, batch: &Batch) -> Result<Vec<f64>> {
+fn time(session: &mut Session<'_>, batch: &Batch, runs: usize) -> Result<Vec<f64>> {
     let mut times = Vec::new();
     // The first one warms up.
     session.hidden_states(batch, Rows::All)?;
     let start = Instant::now();
-    while times.len() < RUNS || (start.elapsed() < TIMED && times.len() < MAX_RUNS) {
+    while times.len() < runs || (start.elapsed() < TIMED && times.len() < MAX_RUNS) {
         let start = Instant::now();
         session.hidden_states(batch, Rows::All)?;
         times.push(milliseconds(start.elapsed()));
@@ -385,7 +411,10 @@ fn batch(session: &mut Session<'_>) -> Result<Record> {
         .collect();
     let most = texts.iter().map(Vec::len).max().unwrap_or_default();
     let mut rate = |sequences: Batch| -> Result<Rate> {
-        let (times, tokens) = (time(session, &sequences)?, sequences.ids().len());
+        let (times, tokens) = (
+            time(session, &sequences, BATCH_RUNS)?,
+            sequences.ids().len(),
+        );
         Ok(Rate::new(tokens, times[times.len() / 2]))
     };
     let ragged = rate(Batch::from_iter(&texts))?;

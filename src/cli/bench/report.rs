@@ -3,7 +3,7 @@
 use super::milliseconds;
 use crate::cli::human_size;
 use anyhow::Result;
-use indicatif::ProgressBar;
+use indicatif::{ProgressBar, ProgressFinish};
 use rq::Profile;
 use serde::Serialize;
 use std::io::{IsTerminal, Write};
@@ -165,7 +165,7 @@ impl Report {
         Self {
             json,
             progress: match std::io::stderr().is_terminal() {
-                true => ProgressBar::new_spinner(),
+                true => ProgressBar::new_spinner().with_finish(ProgressFinish::AndClear),
                 false => ProgressBar::hidden(),
             },
             begun: false,
@@ -290,7 +290,8 @@ impl Report {
     }
 }
 
-fn counted(n: usize, what: &str) -> String {
+/// A number of things.
+pub(super) fn counted(n: usize, what: &str) -> String {
     match n {
         1 => format!("1 {what}"),
         _ => format!("{n} {what}s"),
