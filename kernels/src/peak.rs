@@ -1,7 +1,8 @@
 //! What the machine can do at most: the yardsticks for the kernels, which compute nothing that is wanted.
 //!
 //! One function an instruction set: a loop of the densest exact multiply-adds that its integer product can be made of,
-//! on registers alone, in so many independent chains that latency hides. And [`read`], over each one's vector.
+//! on registers alone, in so many independent chains that latency doesn't show. Where q8 needs more instructions than q4,
+//! it is q4's. And [`read`], over each one's vector.
 
 use crate::lanes::{Lanes, as_floats};
 use crate::simd::Simd16;

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// Tokens of the passes, unless others are asked for.
-const LENGTHS: [u32; 7] = [8, 16, 32, 64, 128, 256, 512];
+const LENGTHS: [usize; 7] = [8, 16, 32, 64, 128, 256, 512];
 /// The shape, unless another or a model is asked for.
 const DEFAULT_SHAPE: &str = "roberta-large";
 /// The least number of passes that are timed: of one sequence, and of a batch.
@@ -38,7 +38,7 @@ const MAX_RUNS: usize = 1000;
 /// How long passes are timed, and profiled, at least.
 const TIMED: Duration = Duration::from_secs(1);
 const PROFILED: Duration = Duration::from_millis(200);
-/// How often the file is opened.
+/// How often opening the file is timed.
 const OPENINGS: usize = 5;
 /// The batch: so many texts, of the shortest to the longest of these lengths.
 const TEXTS: usize = 64;
@@ -65,7 +65,7 @@ pub(super) struct BenchArgs {
     #[arg(value_parser = PossibleValuesParser::new(Quant::ALL.map(Quant::name)))]
     quant: Option<String>,
 
-    /// Tokens of the sequences [default: 8,16,32,64,128,256,512, as far as the model takes them]
+    /// Tokens of the sequences [default: 8,16,32,64,128,256,512, or as many as the model takes]
     #[arg(
         long,
         value_name = "N,...",
@@ -124,7 +124,7 @@ struct Opened {
 /// What a pass through a model's encoder takes.
 struct Work {
     /// Weights of the products, a multiply-add each for every token.
-    weights: f64,
+    weights: usize,
     /// What they take in memory.
     bytes: usize,
     /// Operations of attention for the square of the tokens: scores and contexts.
@@ -193,15 +193,9 @@ impl BenchArgs {
         let name = self.shape.as_deref().unwrap_or(DEFAULT_SHAPE);
         let shape = SHAPES.iter().find(|shape| shape.name == name);
         let shape = shape.context("a known shape")?;
-        let quants = Quant::ALL.into_iter();
-        Ok(quants
-            .filter(|quant| {
-                self.quant
-                    .as_deref()
-                    .is_none_or(|name| name == quant.name())
-            })
-            .map(|quant| Subject::Random(shape, quant))
-            .collect())
+        let asked = |quant: &Quant| self.quant.as_ref().is_none_or(|name| name == quant.name());
+        let quants = Quant::ALL.into_iter().filter(asked);
+        Ok(quants.map(|quant| Subject::Random(shape, quant)).collect())
     }
 
     fn threads(&self) -> Vec<usize> {
@@ -217,8 +211,9 @@ impl BenchArgs {
     /// The lengths, of those that a model takes.
     fn lengths(&self, longest: usize) -> Result<Vec<usize>> {
         if self.lengths.is_empty() {
-            let lengths = LENGTHS.map(|tokens| tokens as usize).into_iter();
-            return Ok(lengths.filter(|&tokens| tokens <= longest).collect());
+            let mut lengths = LENGTHS.map(|tokens| tokens.min(longest)).to_vec();
+            lengths.dedup();
+            return Ok(lengths);
         }
         let lengths: Vec<usize> = self.lengths.iter().map(|&tokens| tokens as usize).collect();
         match lengths.iter().find(|&&tokens| tokens > longest) {
@@ -256,8 +251,10 @@ impl Opened {
         let mut times = Vec::with_capacity(OPENINGS);
         for _ in 0..OPENINGS {
             let start = Instant::now();
-            model = locate::open_file(path)?;
+            let opened = locate::open_file(path)?;
             times.push(start.elapsed());
+            // Only now is the one before closed.
+            model = opened;
         }
         times.sort();
         Ok(Self {
@@ -278,10 +275,7 @@ impl Work {
             .filter_map(|t| file.tensor(&t.name).ok())
             .collect();
         Self {
-            weights: products
-                .iter()
-                .map(|t| t.rows as f64 * t.columns as f64)
-                .sum(),
+            weights: products.iter().map(|t| t.rows * t.columns).sum(),
             bytes: products.iter().map(|t| t.length as usize).sum(),
             attention: (4 * config.num_hidden_layers * config.hidden_size) as f64,
         }
@@ -292,7 +286,7 @@ impl Work {
     fn roofline(&self, tokens: usize, peaks: &Peaks) -> f64 {
         let tokens = tokens as f64;
         let read = self.bytes as f64 / peaks.read_bytes;
-        let products = 2.0 * self.weights * tokens / peaks.int8_ops;
+        let products = 2.0 * self.weights as f64 * tokens / peaks.int8_ops;
         read.max(products) + self.attention * tokens * tokens / peaks.int8_ops
     }
 }
@@ -411,19 +405,13 @@ fn batch(session: &mut Session<'_>) -> Result<Record> {
         .collect();
     let most = texts.iter().map(Vec::len).max().unwrap_or_default();
     let mut rate = |sequences: Batch| -> Result<Rate> {
-        let (times, tokens) = (
-            time(session, &sequences, BATCH_RUNS)?,
-            sequences.ids().len(),
-        );
-        Ok(Rate::new(tokens, times[times.len() / 2]))
+        let times = time(session, &sequences, BATCH_RUNS)?;
+        Ok(Rate::new(sequences.ids().len(), times[times.len() / 2]))
     };
     let ragged = rate(Batch::from_iter(&texts))?;
     let single = rate(Batch::from_iter([sequence(model, longest, &mut random)]))?;
-    let padded = rate(
-        (0..TEXTS)
-            .map(|_| sequence(model, most, &mut random))
-            .collect(),
-    )?;
+    let padded = std::iter::repeat_with(|| sequence(model, most, &mut random));
+    let padded = rate(padded.take(TEXTS).collect())?;
     Ok(Record::Batch {
         quant: model.config().quantization.clone(),
         isa: session.isa().name(),

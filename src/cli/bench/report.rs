@@ -27,7 +27,7 @@ pub(super) enum Record {
         int8_gops: f64,
         /// Billions of bytes a second.
         read_gbps: f64,
-        encoder_weights: f64,
+        encoder_weights: usize,
         encoder_bytes: usize,
     },
     Length(Measured),
