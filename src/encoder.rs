@@ -6,6 +6,7 @@
 
 use crate::attention::Attention;
 use crate::batch::Batch;
+use crate::profile::{Part, Timers};
 use crate::weights::{Encoder, Layer, Linear, Norm};
 use crate::workspace::{Workspace, take};
 use rq_format::Config;
@@ -35,9 +36,20 @@ pub enum Rows<'a> {
 pub(crate) struct Compute<'a> {
     pub(crate) kernels: &'static dyn Kernels,
     pub(crate) threads: &'a Threads,
+    /// Of a pass that is profiled.
+    pub(crate) timers: Option<&'a Timers>,
 }
 
 impl Compute<'_> {
+    /// Does a part of the work; takes its time if the pass is profiled.
+    #[inline]
+    pub(crate) fn part<R>(&self, part: Part, work: impl FnOnce() -> R) -> R {
+        match self.timers {
+            None => work(),
+            Some(timers) => timers.time(part, work),
+        }
+    }
+
     /// Some panels of a matrix times all activations, panel-major.
     pub(crate) fn linear(
         &self,
@@ -51,9 +63,22 @@ impl Compute<'_> {
             .chunks(out, PANELS_PER_TASK * tokens, |task, out| {
                 let first = panels.start + task * PANELS_PER_TASK;
                 let panels = first..(first + PANELS_PER_TASK).min(panels.end);
-                self.kernels
-                    .matmul(&linear.weight, panels, linear.bias, acts, out);
+                self.products(linear, panels, acts, out);
             });
+    }
+
+    /// The work of one task: as many of the panels as `out` has room for.
+    fn products(
+        &self,
+        linear: &Linear<'_>,
+        panels: Range<usize>,
+        acts: &Activations<'_>,
+        out: &mut [Lanes],
+    ) {
+        self.part(Part::Products, || {
+            self.kernels
+                .matmul(&linear.weight, panels, linear.bias, acts, out);
+        });
     }
 
     /// A matrix times all activations, its activation function, and the result quantized, block-major.
@@ -73,11 +98,12 @@ impl Compute<'_> {
                 .unwrap_or_else(|e| e.into_inner());
             let range = 2 * block..(2 * block + 2).min(panels);
             let tile = take(&mut slot.lanes, range.len() * tokens);
-            self.kernels
-                .matmul(&linear.weight, range, linear.bias, acts, tile);
-            self.kernels.gelu(gelu, tile);
-            let (low, high) = tile.split_at(tokens);
-            self.kernels.quantize_panels(low, high, out);
+            self.products(linear, range, acts, tile);
+            self.part(Part::ElementWise, || self.kernels.gelu(gelu, tile));
+            self.part(Part::Quantization, || {
+                let (low, high) = tile.split_at(tokens);
+                self.kernels.quantize_panels(low, high, out);
+            });
         });
     }
 
@@ -127,8 +153,10 @@ impl Compute<'_> {
         self.threads.chunks2(hidden, acts, |task, hidden, acts| {
             let rows = hidden.chunks_mut(panels).zip(acts.chunks_mut(blocks));
             for (row, (hidden, acts)) in (task * ROWS_PER_TASK..).zip(rows) {
-                f(row, hidden);
-                self.kernels.quantize_row(hidden, acts);
+                self.part(Part::ElementWise, || f(row, hidden));
+                self.part(Part::Quantization, || {
+                    self.kernels.quantize_row(hidden, acts);
+                });
             }
         });
     }
@@ -300,7 +328,7 @@ impl Compute<'_> {
                 let mut slot = slots[self.threads.index()]
                     .lock()
                     .unwrap_or_else(|e| e.into_inner());
-                attention.run(task, out, &mut slot);
+                self.part(Part::Attention, || attention.run(task, out, &mut slot));
             },
         );
 

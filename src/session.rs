@@ -4,12 +4,14 @@ use crate::batch::Batch;
 use crate::encoder::{Compute, Rows};
 use crate::error::Error;
 use crate::model::Model;
+use crate::profile::{Profile, Timers};
 use crate::weights::{Encoder, LmHead};
 use crate::workspace::Workspace;
 use rq_kernels::isa::{ISA_VARIABLE, Isa};
 use rq_kernels::kernels::{self, Kernels};
 use rq_kernels::lanes::{LANES, Lanes, as_floats, panels_for};
 use rq_kernels::threads::Threads;
+use std::time::Instant;
 
 /// How a session computes. None of it changes an answer.
 #[derive(Clone, Copy, Debug, Default)]
@@ -96,7 +98,7 @@ impl<'m> Session<'m> {
     /// When the wanted rows aren't ascending rows of the batch.
     pub fn hidden_states(&mut self, batch: &Batch, rows: Rows<'_>) -> Result<Vec<f32>, Error> {
         let config = self.model.config();
-        let count = self.encode(batch, rows)?;
+        let count = self.encode(batch, rows, None)?;
         let panels = panels_for(config.hidden_size);
         let hidden = &self.workspace.hidden[..count * panels];
         let rows = hidden.chunks(panels);
@@ -153,16 +155,41 @@ impl<'m> Session<'m> {
         })
     }
 
+    /// Computes the hidden states of a batch, and the logits of its first row, and tells where the time went.
+    ///
+    /// # Errors
+    /// As [`Session::hidden_states`].
+    pub fn profile(&mut self, batch: &Batch) -> Result<Profile, Error> {
+        let timers = Timers::default();
+        let start = Instant::now();
+        let count = self.encode(batch, Rows::All, Some(&timers))?;
+        let encoder = start.elapsed();
+        let compute = Compute {
+            kernels: self.kernels,
+            threads: &self.threads,
+            timers: None,
+        };
+        let (config, head, workspace) = (self.model.config(), &self.lm_head, &mut self.workspace);
+        let start = Instant::now();
+        if count > 0 {
+            self.threads.run(|| {
+                compute.lm_head(head, config, 1, workspace);
+            });
+        }
+        Ok(Profile::new(encoder, &timers, start.elapsed()))
+    }
+
     fn with_logits<R: Send>(
         &mut self,
         batch: &Batch,
         rows: Rows<'_>,
         f: impl FnOnce(&dyn Kernels, &[Lanes], usize) -> R + Send,
     ) -> Result<R, Error> {
-        let count = self.encode(batch, rows)?;
+        let count = self.encode(batch, rows, None)?;
         let compute = Compute {
             kernels: self.kernels,
             threads: &self.threads,
+            timers: None,
         };
         let (config, head, workspace) = (self.model.config(), &self.lm_head, &mut self.workspace);
         Ok(self.threads.run(|| {
@@ -174,7 +201,12 @@ impl<'m> Session<'m> {
         }))
     }
 
-    fn encode(&mut self, batch: &Batch, rows: Rows<'_>) -> Result<usize, Error> {
+    fn encode(
+        &mut self,
+        batch: &Batch,
+        rows: Rows<'_>,
+        timers: Option<&Timers>,
+    ) -> Result<usize, Error> {
         let config = self.model.config();
         let vocab_size = config.vocab_size;
         if let Some(&token) = batch.ids().iter().find(|&&id| id as usize >= vocab_size) {
@@ -194,6 +226,7 @@ impl<'m> Session<'m> {
         let compute = Compute {
             kernels: self.kernels,
             threads: &self.threads,
+            timers,
         };
         let (encoder, workspace) = (&self.encoder, &mut self.workspace);
         Ok(self

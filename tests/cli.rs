@@ -6,7 +6,7 @@ mod common;
 
 use common::tests_path;
 use rq::Isa;
-use rq_kernels::kernels::{UnavailableIsa, kernels};
+use rq_kernels::kernels::{self, UnavailableIsa, kernels};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fs;
@@ -372,6 +372,173 @@ fn roberta_large_is_the_default_once_it_is_converted() {
         let named = user.rq(&["fill", "-m", "roberta-large", SEQUENCE]);
         assert_eq!(default.succeeds(), named.succeeds());
         assert!(default.stdout.ends_with("\nEVQLVESGG\n"));
+    }
+}
+
+/// Numbers that went through JSON may differ in their last digits.
+#[track_caller]
+fn assert_close(a: f64, b: f64) {
+    assert!((a / b - 1.0).abs() < 1e-9, "{a}, {b}");
+}
+
+#[test]
+fn bench_measures_a_model() {
+    let user = User::with_model();
+    let plot = user.at("speed.svg");
+    let bench = [
+        "bench",
+        "--model",
+        "sapiens-vh",
+        "--lengths",
+        "8,16",
+        "--threads",
+        "1",
+    ];
+    let ran = user.rq(&[&bench[..], &["--batch", "--json", "--plot", &plot]].concat());
+    let records: Vec<Value> = ran
+        .succeeds()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let types: Vec<&Value> = records.iter().map(|record| &record["type"]).collect();
+    assert_eq!(types, ["peaks", "length", "length", "batch", "load"]);
+    let number = |value: &Value| {
+        let number = value.as_f64().unwrap_or_else(|| panic!("{ran:?}"));
+        assert!(number > 0.0, "{ran:?}");
+        number
+    };
+
+    let peaks = &records[0];
+    assert_eq!(peaks["encoder_weights"], 524_288);
+    assert_eq!(peaks["isa"], kernels::best().isa().name());
+    assert_eq!(peaks["threads"], 1);
+    let attention = (4 * 4 * 128) as f64;
+    for (record, tokens) in records[1..3].iter().zip([8.0, 16.0]) {
+        assert_eq!(
+            (&record["quant"], number(&record["tokens"])),
+            (&"q8".into(), tokens)
+        );
+        let (median, roofline) = (number(&record["median_ms"]), number(&record["roofline_ms"]));
+        assert_close(number(&record["fraction"]), roofline / median);
+        let operations = 2.0 * 524_288.0 * tokens + attention * tokens * tokens;
+        let least = operations / number(&peaks["int8_gops"]) / 1e6;
+        assert!(roofline > 0.999 * least, "{ran:?}");
+        let spread = ["min", "lower_quartile", "upper_quartile", "max"];
+        let spread = spread.map(|name| number(&record["spread_ms"][name]));
+        assert!(
+            spread.is_sorted() && spread[1] <= median && median <= spread[2],
+            "{ran:?}"
+        );
+        for part in ["products", "attention", "element_wise", "quantization"] {
+            number(&record["breakdown_ms"][part]);
+        }
+        assert!(number(&record["runs"]) >= 5.0);
+        number(&record["head_ms"]);
+    }
+    let batch = &records[3];
+    let rate = |of: &str| number(&batch[of]["tokens_per_s"]);
+    assert_close(number(&batch["of_single"]), rate("ragged") / rate("single"));
+    assert_eq!(batch["single"]["tokens"], 144);
+    assert!(number(&batch["padded"]["tokens"]) > number(&batch["ragged"]["tokens"]));
+    number(&records[4]["load_ms"]);
+
+    // Every element on a line of its own, and closed.
+    let svg = fs::read_to_string(plot).unwrap();
+    let mut lines: Vec<&str> = svg.lines().collect();
+    assert!(lines.remove(0).starts_with("<svg xmlns="), "{svg}");
+    assert_eq!(lines.pop(), Some("</svg>"));
+    for line in &lines {
+        let text = line.starts_with("<text ") && line.ends_with("</text>");
+        let brackets = line.matches('<').count();
+        assert!(
+            text && brackets == 2 || line.ends_with("/>") && brackets == 1,
+            "{line}"
+        );
+    }
+    let drawn = lines
+        .iter()
+        .filter(|line| line.starts_with("<polyline"))
+        .count();
+    assert_eq!(
+        drawn, 4,
+        "measured and roofline, in the legend and in the panel"
+    );
+
+    let table = user.rq(&bench);
+    let lines: Vec<&str> = table.succeeds().lines().collect();
+    assert!(
+        lines[0].starts_with("rq ") && lines[2].ends_with(", q8, 1 thread"),
+        "{table:?}"
+    );
+    assert!(lines[3].starts_with("peaks: "), "{table:?}");
+    for (row, tokens) in lines[6..8].iter().zip(["8", "16"]) {
+        assert_eq!(row.split_whitespace().next(), Some(tokens), "{table:?}");
+    }
+}
+
+#[test]
+fn bench_needs_no_model() {
+    let user = User::new();
+    let temporary = user.path("tmp");
+    fs::create_dir(&temporary).unwrap();
+    let user = user.set("TMPDIR", temporary.to_str().unwrap());
+    let bench = [
+        "bench",
+        "--shape",
+        "distilroberta-base",
+        "--lengths",
+        "1",
+        "--threads",
+        "1",
+    ];
+    let ran = user.rq(&bench);
+    for part in [
+        "distilroberta-base with random weights, q8, 1 thread\n",
+        ", q4, 1 thread\n",
+    ] {
+        assert!(ran.succeeds().contains(part), "{ran:?}");
+    }
+    assert_eq!(fs::read_dir(temporary).unwrap().count(), 0);
+}
+
+#[test]
+fn bench_refuses_what_it_cannot_measure() {
+    let user = User::with_model();
+    let model = ["--model", "sapiens-vh"];
+    let cases: &[(&[&str], &[&str])] = &[
+        (&["--lengths", "0"], &["'0' for '--lengths", "1..="]),
+        (&["--lengths", "8,x"], &["'x' for '--lengths"]),
+        (&["--lengths", "8,-1"], &["'-1' for '--lengths"]),
+        (
+            &["--lengths", "513"],
+            &["--lengths 513", "at most 512 tokens"],
+        ),
+        (
+            &["--model", "sapiens-vh", "--lengths", "8,145"],
+            &["--lengths 145", "at most 144"],
+        ),
+        (&["--threads", "0"], &["'0' for '--threads"]),
+        (
+            &["--shape", "bert"],
+            &["'bert'", "roberta-large, roberta-base, distilroberta-base"],
+        ),
+        (&["--quant", "q5"], &["'q5'", "q8, q4"]),
+        (
+            &[model[0], model[1], "--quant", "q8"],
+            &["--model", "--quant"],
+        ),
+        (
+            &[model[0], model[1], "--shape", "roberta-base"],
+            &["--model", "--shape"],
+        ),
+        (&["--model", "nowhere"], &["no model \"nowhere\""]),
+        (
+            &["--plot", "nowhere/plot.svg"],
+            &["can't write nowhere/plot.svg"],
+        ),
+    ];
+    for (arguments, parts) in cases {
+        user.rq(&[&["bench"], *arguments].concat()).fails(parts);
     }
 }
 
@@ -844,7 +1011,7 @@ fn nobody_has_to_read_to_the_end() {
 #[test]
 fn help_fits_on_a_screen() {
     let user = User::new();
-    for command in ["", "convert", "fill", "info", "verify"] {
+    for command in ["", "bench", "convert", "fill", "info", "verify"] {
         let arguments: Vec<&str> = [command, "-h"]
             .into_iter()
             .filter(|a| !a.is_empty())

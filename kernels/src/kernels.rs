@@ -11,6 +11,7 @@ use crate::float::product::{Panels, PanelsMut};
 use crate::isa::Isa;
 use crate::lanes::{LANES, Lanes, panels_for};
 use crate::packed::{Codes, CodesQ8, PackedMatrix};
+use crate::peak;
 use crate::tier::{self, Matrix, matmul};
 use std::ops::Range;
 
@@ -101,6 +102,13 @@ pub trait Kernels: Send + Sync {
         panels: usize,
         out: PanelsMut<'_>,
     );
+
+    /// Multiplies and adds, on registers alone, as fast as this instruction set can; returns how many 8-bit
+    /// multiply-adds that were. A yardstick for [`Kernels::matmul`].
+    fn multiply_adds(&self, rounds: usize) -> u64;
+
+    /// Reads memory as fast as one thread can; returns about the sum of it. A yardstick too.
+    fn read(&self, data: &[Lanes]) -> f32;
 }
 
 /// Makes [`Kernels`] of a vector and a product, compiled for the features of one row.
@@ -287,6 +295,24 @@ macro_rules! tier {
                 }
                 // SAFETY: `self` proves that the features were detected.
                 unsafe { run(a, b, columns, scale, panels, out) }
+            }
+
+            fn multiply_adds(&self, rounds: usize) -> u64 {
+                $(#[target_feature(enable = $feature)])*
+                fn run(rounds: usize) -> u64 {
+                    peak::$module(rounds)
+                }
+                // SAFETY: `self` proves that the features were detected.
+                unsafe { run(rounds) }
+            }
+
+            fn read(&self, data: &[Lanes]) -> f32 {
+                $(#[target_feature(enable = $feature)])*
+                fn run(data: &[Lanes]) -> f32 {
+                    peak::read::<tier::$module::F32x16>(data)
+                }
+                // SAFETY: `self` proves that the features were detected.
+                unsafe { run(data) }
             }
         }
     };

@@ -21,6 +21,7 @@ pub mod isa;
 pub mod kernels;
 pub mod lanes;
 pub mod packed;
+mod peak;
 pub mod q4;
 pub mod q8;
 mod simd;

@@ -1,5 +1,6 @@
 //! The command line: its arguments, and one module a command.
 
+mod bench;
 mod convert;
 mod cpu;
 mod fill;
@@ -33,6 +34,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Measure how fast a model is on this machine, beside the fastest that it could be
+    Bench(bench::BenchArgs),
     /// Convert a checkpoint into one quantized file
     Convert(convert::ConvertArgs),
     /// Fill the masks of a text with the most probable tokens
@@ -56,8 +59,7 @@ struct ComputeArgs {
     /// Instruction set to compute with [default: the best that this machine has]
     ///
     /// The answer doesn't depend on it. The environment variable RQ_ISA does the same.
-    #[arg(long, value_name = "NAME")]
-    #[arg(value_parser = PossibleValuesParser::new(Isa::ALL.map(Isa::name)).try_map(|name| name.parse::<Isa>()))]
+    #[arg(long, value_name = "NAME", value_parser = isa_parser())]
     isa: Option<Isa>,
 }
 
@@ -69,6 +71,11 @@ impl ComputeArgs {
         };
         blame_variable(self.isa, Session::new(model, &options))
     }
+}
+
+/// Takes the names of instruction sets.
+fn isa_parser() -> impl TypedValueParser<Value = Isa> {
+    PossibleValuesParser::new(Isa::ALL.map(Isa::name)).try_map(|name| name.parse::<Isa>())
 }
 
 /// Says so of an error that may come from the environment's choice of an instruction set.
@@ -95,6 +102,7 @@ pub(crate) fn run() -> Result<()> {
         },
     };
     match cli.command {
+        Command::Bench(args) => bench::run(&args),
         Command::Convert(args) => convert::run(&args),
         Command::Fill(args) => fill::run(&args),
         Command::Info(args) => info::run(&args),

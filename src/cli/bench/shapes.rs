@@ -1,0 +1,204 @@
+//! Known shapes, and files of random weights in them: what a model would take here, before it is downloaded.
+
+use rq::format::{
+    Architecture, Config, ConfigFields, ExpectedTensor, FormatError, Head, HiddenAct, Provenance,
+    Writer,
+};
+use rq_convert::Quant;
+use rq_kernels::BLOCK;
+use rq_kernels::lanes::{LANES, panels_for};
+use rq_kernels::packed::BlockFormat;
+use serde_json::{Map, Value, json};
+use std::path::Path;
+
+/// The measures that distinguish RoBERTa's sizes.
+pub(super) struct Shape {
+    pub(super) name: &'static str,
+    layers: usize,
+    hidden: usize,
+    heads: usize,
+}
+
+/// The shapes that `--shape` knows.
+pub(super) const SHAPES: [Shape; 3] = [
+    Shape {
+        name: "roberta-large",
+        layers: 24,
+        hidden: 1024,
+        heads: 16,
+    },
+    Shape {
+        name: "roberta-base",
+        layers: 12,
+        hidden: 768,
+        heads: 12,
+    },
+    Shape {
+        name: "distilroberta-base",
+        layers: 6,
+        hidden: 768,
+        heads: 12,
+    },
+];
+
+impl Shape {
+    fn config(&self, quant: Quant) -> Config {
+        let vocab_size = 50265;
+        Config::new(ConfigFields {
+            architecture: Architecture::Roberta,
+            head: Head::MaskedLm,
+            vocab_size,
+            hidden_size: self.hidden,
+            num_hidden_layers: self.layers,
+            num_attention_heads: self.heads,
+            intermediate_size: 4 * self.hidden,
+            max_position_embeddings: 514,
+            type_vocab_size: 1,
+            layer_norm_eps: 1e-5,
+            hidden_act: HiddenAct::Gelu,
+            pad_token_id: 1,
+            bos_token_id: 0,
+            eos_token_id: 2,
+            mask_token_id: vocab_size as u32 - 1,
+            unk_token_id: Some(3),
+            position_offset: 2,
+            tie_word_embeddings: true,
+            labels: vec![],
+            quantization: quant.name().into(),
+        })
+        .expect("a valid configuration")
+    }
+
+    /// The most tokens that a model of this shape takes.
+    pub(super) fn max_tokens(&self) -> usize {
+        self.config(Quant::Q8).max_tokens()
+    }
+
+    /// Writes a model file of this shape with random weights.
+    pub(super) fn write(&self, quant: Quant, path: &Path) -> Result<(), FormatError> {
+        let config = self.config(quant);
+        let provenance = Provenance {
+            source: format!("random weights in the shape of {}", self.name),
+            converter: format!("rq bench {}", env!("CARGO_PKG_VERSION")),
+            ..Provenance::default()
+        };
+        let expected = config.expected_tensors();
+        let specs: Vec<_> = expected
+            .iter()
+            .map(|tensor| tensor.spec(quant.format(tensor)))
+            .collect();
+        let tokenizer = tokenizer(&config);
+        let mut writer = Writer::create(path, &config, &provenance, &tokenizer, &specs)?;
+        let mut random = Random::new(1);
+        for tensor in &expected {
+            let name = &tensor.name;
+            match quant.format(tensor).block() {
+                Some(format) => writer.write_tensor(name, &packed(tensor, format, &mut random))?,
+                None => {
+                    let value = if name.ends_with("norm.weight") {
+                        1.0
+                    } else {
+                        0.0
+                    };
+                    writer.write_floats(name, &vec![value; tensor.rows * tensor.columns])?;
+                }
+            }
+        }
+        writer.finish()?;
+        Ok(())
+    }
+}
+
+/// A packed tensor's bytes: any legal codes, under one scale, with which weights spread about as trained ones do.
+fn packed(tensor: &ExpectedTensor, format: BlockFormat, random: &mut Random) -> Vec<u8> {
+    let blocks = panels_for(tensor.rows) * tensor.columns.div_ceil(BLOCK);
+    let mut bytes = vec![0; blocks * format.code_bytes()];
+    for word in bytes.as_chunks_mut::<8>().0 {
+        *word = random.next().to_le_bytes();
+    }
+    // Powers of two, as f16: 2^-12 and 2^-10, for a standard deviation of 0.02.
+    let scale: u16 = match format {
+        BlockFormat::Q8 => 3 << 10,
+        BlockFormat::Q4 => 5 << 10,
+    };
+    if format == BlockFormat::Q8 {
+        // 0 would be the code -128, which isn't legal.
+        bytes.iter_mut().for_each(|byte| *byte = (*byte).max(1));
+    }
+    for row in (0..panels_for(tensor.rows)).flat_map(|panel| {
+        let rows = panel * LANES..(panel + 1) * LANES;
+        std::iter::repeat_n(rows, tensor.columns.div_ceil(BLOCK)).flatten()
+    }) {
+        let scale = if row < tensor.rows { scale } else { 0 };
+        bytes.extend(scale.to_le_bytes());
+    }
+    bytes
+}
+
+/// A byte-level tokenizer with as many entries as the real one, so that it takes about as long to load: pairs of
+/// letters, and what joins them.
+fn tokenizer(config: &Config) -> Vec<u8> {
+    let letters: Vec<String> = ('\u{100}'..).take(256).map(String::from).collect();
+    let special = ["<s>", "<pad>", "</s>", "<unk>"].map(String::from);
+    let pairs = letters
+        .iter()
+        .flat_map(|a| letters.iter().map(move |b| (a, b)))
+        .take(config.vocab_size - special.len() - letters.len() - 1);
+    let merges: Vec<[&String; 2]> = pairs.map(|(a, b)| [a, b]).collect();
+    let vocab: Map<String, Value> = special
+        .iter()
+        .chain(&letters)
+        .cloned()
+        .chain(merges.iter().map(|pair| pair.map(String::as_str).concat()))
+        .chain(["<mask>".to_owned()])
+        .zip((0..).map(Value::from))
+        .collect();
+    json!({"model": {"type": "BPE", "vocab": vocab, "merges": merges}})
+        .to_string()
+        .into_bytes()
+}
+
+/// Marsaglia's xorshift.
+pub(super) struct Random(u64);
+
+impl Random {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed.max(1))
+    }
+
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    /// A number below `end`.
+    pub(super) fn below(&mut self, end: usize) -> usize {
+        ((self.next() >> 32) as usize * end) >> 32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rq::Model;
+
+    #[test]
+    fn random_files_are_sound() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("model.rq");
+        let small = Shape {
+            name: "small",
+            layers: 1,
+            hidden: 64,
+            heads: 4,
+        };
+        for quant in Quant::ALL {
+            small.write(quant, &path).unwrap();
+            let model = Model::open(&path).unwrap();
+            model.file().verify().unwrap();
+            assert_eq!(model.tokenizer().mask_token(), "<mask>");
+        }
+    }
+}
