@@ -4,7 +4,7 @@
 //! queries are activations. Contexts are an f32 product of the softmax's numerators with the values, which are panels as
 //! they are. A query's softmax, and the order of its sums, depend on its own sequence only.
 
-use crate::workspace::{Slot, take};
+use crate::workspace::Slot;
 use rq_kernels::activation::{ActivationBlock, Activations, PackedRows};
 use rq_kernels::kernels::Kernels;
 use rq_kernels::lanes::{LANES, Lanes, panels_for};
@@ -13,7 +13,12 @@ use rq_kernels::{BLOCK, Panels, PanelsMut};
 use std::ops::Range;
 
 /// Queries that go through scores, softmax and context together: their scores stay in the cache. A multiple of the tiles.
-const QUERIES_AT_ONCE: usize = 48;
+pub(crate) const QUERIES_AT_ONCE: usize = 48;
+
+/// Heads of a task: two where a head is an odd number of panels, so that their contexts are whole blocks.
+pub(crate) fn heads_per_task(head_panels: usize) -> usize {
+    1 + head_panels % 2
+}
 
 /// The operands of one layer's attention.
 pub(crate) struct Attention<'a> {
@@ -37,16 +42,16 @@ pub(crate) struct Attention<'a> {
 }
 
 impl Attention<'_> {
-    /// How many blocks of the context one task makes: those of one head, or of two where a head is half a block.
+    /// How many blocks of the context one task makes.
     pub(crate) fn blocks_per_task(head_panels: usize) -> usize {
-        (head_panels * LANES * (1 + head_panels % 2)) / BLOCK
+        (head_panels * LANES * heads_per_task(head_panels)) / BLOCK
     }
 
     /// Computes the task's heads, and quantizes their contexts to `out`, block-major.
     pub(crate) fn run(&self, task: usize, out: &mut [ActivationBlock], slot: &mut Slot) {
-        let heads_per_task = 1 + self.head_panels % 2;
-        let first = task * heads_per_task;
-        let heads = first..(first + heads_per_task).min(self.heads);
+        let per_task = heads_per_task(self.head_panels);
+        let first = task * per_task;
+        let heads = first..(first + per_task).min(self.heads);
         let blocks = self.head_panels.div_ceil(2);
         let longest = self
             .sequences
@@ -57,14 +62,14 @@ impl Attention<'_> {
 
         let context_len = heads.len() * self.head_panels * self.rows;
         let lanes_len = context_len + longest * (blocks + QUERIES_AT_ONCE);
-        let (context, lanes) = take(&mut slot.lanes, lanes_len).split_at_mut(context_len);
+        let (context, lanes) = slot.lanes[..lanes_len].split_at_mut(context_len);
         let (scales, scores) = lanes.split_at_mut(longest * blocks);
         let mut scratch = Scratch {
-            codes: take(&mut slot.codes, longest * blocks),
+            codes: &mut slot.codes[..longest * blocks],
             scales,
-            queries: take(&mut slot.queries, QUERIES_AT_ONCE * blocks),
+            queries: &mut slot.queries[..QUERIES_AT_ONCE * blocks],
             scores,
-            inverse_sums: take(&mut slot.inverse_sums, QUERIES_AT_ONCE),
+            inverse_sums: &mut slot.inverse_sums[..QUERIES_AT_ONCE],
         };
         for (head, context) in heads.zip(context.chunks_mut(self.head_panels * self.rows)) {
             for (tokens, rows) in self.sequences {

@@ -8,7 +8,7 @@ use crate::attention::Attention;
 use crate::batch::Batch;
 use crate::profile::{Part, Timers};
 use crate::weights::{Encoder, Layer, Linear, Norm};
-use crate::workspace::{Workspace, take};
+use crate::workspace::Workspace;
 use rq_format::Config;
 use rq_kernels::activation::{ActivationBlock, Activations};
 use rq_kernels::kernels::Kernels;
@@ -29,6 +29,16 @@ pub enum Rows<'a> {
     All,
     /// These, in ascending order. Others don't go through the last layer's queries and feed-forward.
     Only(&'a [usize]),
+}
+
+impl Rows<'_> {
+    /// How many there are.
+    pub(crate) fn count(&self, batch: &Batch) -> usize {
+        match self {
+            Self::All => batch.ids().len(),
+            Self::Only(rows) => rows.len(),
+        }
+    }
 }
 
 /// What computes.
@@ -97,7 +107,7 @@ impl Compute<'_> {
                 .lock()
                 .unwrap_or_else(|e| e.into_inner());
             let range = 2 * block..(2 * block + 2).min(panels);
-            let tile = take(&mut slot.lanes, range.len() * tokens);
+            let tile = &mut slot.lanes[..range.len() * tokens];
             self.products(linear, range, acts, tile);
             self.part(Part::ElementWise, || self.kernels.gelu(gelu, tile));
             self.part(Part::Quantization, || {
@@ -172,40 +182,33 @@ impl Compute<'_> {
         workspace: &mut Workspace,
     ) -> usize {
         let tokens = batch.ids().len();
-        workspace.rows.clear();
         match rows {
             Rows::All => workspace.rows.extend(0..tokens),
             Rows::Only(rows) => workspace.rows.extend_from_slice(rows),
         }
-        if workspace.rows.is_empty() {
+        let count = workspace.rows.len();
+        if count == 0 {
             return 0;
         }
         self.embed(weights, config, batch, workspace);
-        let everything: Vec<_> = batch
-            .sequences()
-            .map(|tokens| (tokens.clone(), tokens))
-            .collect();
+        let Workspace {
+            rows,
+            sequences: [everywhere, last],
+            ..
+        } = workspace;
+        for tokens in batch.sequences() {
+            let place = |row| rows.partition_point(|&r| r < row);
+            last.push((tokens.clone(), place(tokens.start)..place(tokens.end)));
+            everywhere.push((tokens.clone(), tokens));
+        }
         let (last, layers) = weights
             .layers
             .split_last()
             .expect("a valid configuration has layers");
         for layer in layers {
-            self.layer(layer, config, tokens, &everything, tokens, workspace);
+            self.layer(layer, config, tokens, tokens, workspace);
         }
-        if workspace.rows.len() == tokens {
-            self.layer(last, config, tokens, &everything, tokens, workspace);
-            return tokens;
-        }
-        let rows = &workspace.rows;
-        let wanted: Vec<_> = batch
-            .sequences()
-            .map(|tokens| {
-                let place = |row| rows.partition_point(|&r| r < row);
-                (tokens.clone(), place(tokens.start)..place(tokens.end))
-            })
-            .collect();
-        let count = rows.len();
-        self.layer(last, config, tokens, &wanted, count, workspace);
+        self.layer(last, config, tokens, count, workspace);
         count
     }
 
@@ -223,7 +226,6 @@ impl Compute<'_> {
             config.hidden_size.div_ceil(BLOCK),
         );
         // A padding token in a text takes the position before the first, and isn't counted.
-        workspace.positions.clear();
         for sequence in batch.sequences() {
             let mut next = config.position_offset;
             for &id in &batch.ids()[sequence] {
@@ -236,8 +238,8 @@ impl Compute<'_> {
                 next += usize::from(!pad);
             }
         }
-        let hidden = take(&mut workspace.hidden, tokens * panels);
-        let acts = take(&mut workspace.acts, tokens * blocks);
+        let hidden = &mut workspace.hidden[..tokens * panels];
+        let acts = &mut workspace.acts[..tokens * blocks];
         let positions = &workspace.positions;
         self.rows(config, hidden, acts, |row, lanes| {
             weights
@@ -259,7 +261,6 @@ impl Compute<'_> {
         layer: &Layer<'_>,
         config: &Config,
         tokens: usize,
-        sequences: &[(Range<usize>, Range<usize>)],
         rows: usize,
         workspace: &mut Workspace,
     ) {
@@ -277,11 +278,13 @@ impl Compute<'_> {
             output,
             slots,
             rows: wanted,
+            sequences: [everywhere, last],
             ..
         } = workspace;
+        let sequences = if rows == tokens { everywhere } else { last };
 
         // Queries of the wanted rows, keys and values of all tokens; one product where they are the same.
-        let qkv = take(qkv, attention_panels * (rows + 2 * tokens));
+        let qkv = &mut qkv[..attention_panels * (rows + 2 * tokens)];
         let all = &acts[..tokens * blocks];
         let (queries_end, qkv_end) = (attention_panels, 3 * attention_panels);
         if rows == tokens {
@@ -320,7 +323,7 @@ impl Compute<'_> {
             scale: 1.0 / (config.head_size() as f32).sqrt(),
             sequences,
         };
-        let context = take(inner, attention_panels.div_ceil(2) * rows);
+        let context = &mut inner[..attention_panels.div_ceil(2) * rows];
         self.threads.chunks(
             context,
             Attention::blocks_per_task(head_panels) * rows,
@@ -332,12 +335,12 @@ impl Compute<'_> {
             },
         );
 
-        let output = take(output, panels * rows);
+        let output = &mut output[..panels * rows];
         let context = Activations::block_major(context, rows);
         self.linear(&layer.attention_output, 0..panels, &context, output);
         self.residual_norm(output, &layer.attention_norm, config, hidden, acts);
 
-        let middle = take(inner, config.intermediate_size.div_ceil(BLOCK) * rows);
+        let middle = &mut inner[..config.intermediate_size.div_ceil(BLOCK) * rows];
         let acts_view = Activations::row_major(acts, blocks);
         self.linear_gelu(
             &layer.ffn_up,

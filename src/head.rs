@@ -2,7 +2,7 @@
 
 use crate::encoder::Compute;
 use crate::weights::LmHead;
-use crate::workspace::{Workspace, take};
+use crate::workspace::Workspace;
 use rq_format::Config;
 use rq_kernels::activation::Activations;
 use rq_kernels::lanes::{Lanes, panels_for};
@@ -30,7 +30,7 @@ impl Compute<'_> {
         let hidden = &mut hidden[..rows * panels];
         let acts = &mut acts[..rows * blocks];
 
-        let dense = take(output, panels * rows);
+        let dense = &mut output[..panels * rows];
         self.linear(
             &head.dense,
             0..panels,
@@ -48,7 +48,7 @@ impl Compute<'_> {
         });
 
         let vocab_panels = panels_for(config.vocab_size);
-        let logits = take(output, vocab_panels * rows);
+        let logits = &mut output[..vocab_panels * rows];
         self.linear(
             &head.decoder,
             0..vocab_panels,

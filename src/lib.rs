@@ -39,5 +39,5 @@ pub use model::Model;
 pub use profile::Profile;
 pub use rq_format as format;
 pub use rq_kernels::isa::{ISA_VARIABLE, Isa};
-pub use session::{Session, SessionOptions};
+pub use session::{Session, SessionOptions, arena_bytes};
 pub use tokenizer::{Encoding, Tokenizer};

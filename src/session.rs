@@ -6,11 +6,12 @@ use crate::error::Error;
 use crate::model::Model;
 use crate::profile::{Profile, Timers};
 use crate::weights::{Encoder, LmHead};
-use crate::workspace::Workspace;
+use crate::workspace::{Extent, Workspace};
+use rq_format::Config;
 use rq_kernels::isa::{ISA_VARIABLE, Isa};
 use rq_kernels::kernels::{self, Kernels};
 use rq_kernels::lanes::{LANES, Lanes, as_floats, panels_for};
-use rq_kernels::threads::Threads;
+use rq_kernels::threads::{Threads, processors};
 use std::time::Instant;
 
 /// How a session computes. None of it changes an answer.
@@ -40,6 +41,13 @@ impl SessionOptions {
     }
 }
 
+/// Bytes of memory that a session takes, beside the model's file, to compute sequences of these lengths together, with the
+/// logits of so many of their rows, on so many threads.
+pub fn arena_bytes(config: &Config, lengths: &[usize], logits: usize, threads: usize) -> usize {
+    let extent = Extent::new(lengths.iter().copied(), logits);
+    Workspace::bytes(config, &extent, threads.max(1))
+}
+
 /// Computes with a model, one call at a time.
 pub struct Session<'m> {
     model: &'m Model,
@@ -57,12 +65,7 @@ impl<'m> Session<'m> {
     /// When the instruction set isn't available, or the threads can't be started.
     pub fn new(model: &'m Model, options: &SessionOptions) -> Result<Self, Error> {
         let kernels = options.kernels()?;
-        let count = options
-            .threads
-            .unwrap_or_else(|| {
-                std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
-            })
-            .max(1);
+        let count = options.threads.unwrap_or_else(processors).max(1);
         let threads = Threads::new(count).map_err(|source| Error::Threads { count, source })?;
         Ok(Self {
             model,
@@ -97,15 +100,37 @@ impl<'m> Session<'m> {
     /// # Panics
     /// When the wanted rows aren't ascending rows of the batch.
     pub fn hidden_states(&mut self, batch: &Batch, rows: Rows<'_>) -> Result<Vec<f32>, Error> {
-        let config = self.model.config();
-        let count = self.encode(batch, rows, None)?;
-        let panels = panels_for(config.hidden_size);
-        let hidden = &self.workspace.hidden[..count * panels];
-        let rows = hidden.chunks(panels);
-        Ok(rows
-            .flat_map(|row| &as_floats(row)[..config.hidden_size])
-            .copied()
-            .collect())
+        let mut out = vec![0.0; rows.count(batch) * self.model.config().hidden_size];
+        self.hidden_states_into(batch, rows, &mut out)?;
+        Ok(out)
+    }
+
+    /// As [`Session::hidden_states`], into memory of the caller. Once the session has computed as large a batch, or
+    /// [reserved](Session::reserve) memory for it, nothing is allocated.
+    ///
+    /// # Errors
+    /// As [`Session::hidden_states`].
+    ///
+    /// # Panics
+    /// As [`Session::hidden_states`], and when `out` isn't as long as the result.
+    pub fn hidden_states_into(
+        &mut self,
+        batch: &Batch,
+        rows: Rows<'_>,
+        out: &mut [f32],
+    ) -> Result<(), Error> {
+        let hidden_size = self.model.config().hidden_size;
+        assert_eq!(
+            out.len(),
+            rows.count(batch) * hidden_size,
+            "floats of the result"
+        );
+        self.encode(batch, rows, 0, None)?;
+        let rows = self.workspace.hidden.chunks(panels_for(hidden_size));
+        for (out, row) in out.chunks_exact_mut(hidden_size).zip(rows) {
+            out.copy_from_slice(&as_floats(row)[..hidden_size]);
+        }
+        Ok(())
     }
 
     /// The logits of the wanted rows of a batch: `rows` x vocab_size floats, row after row.
@@ -116,15 +141,49 @@ impl<'m> Session<'m> {
     /// # Panics
     /// As [`Session::hidden_states`].
     pub fn logits(&mut self, batch: &Batch, rows: Rows<'_>) -> Result<Vec<f32>, Error> {
+        let mut out = vec![0.0; rows.count(batch) * self.model.config().vocab_size];
+        self.logits_into(batch, rows, &mut out)?;
+        Ok(out)
+    }
+
+    /// As [`Session::logits`], into memory of the caller, and like [`Session::hidden_states_into`] without allocations.
+    ///
+    /// # Errors
+    /// As [`Session::hidden_states`].
+    ///
+    /// # Panics
+    /// As [`Session::hidden_states_into`].
+    pub fn logits_into(
+        &mut self,
+        batch: &Batch,
+        rows: Rows<'_>,
+        out: &mut [f32],
+    ) -> Result<(), Error> {
         let vocab_size = self.model.config().vocab_size;
+        assert_eq!(
+            out.len(),
+            rows.count(batch) * vocab_size,
+            "floats of the result"
+        );
         self.with_logits(batch, rows, |_, logits, rows| {
-            let mut all = Vec::with_capacity(rows * vocab_size);
-            for row in 0..rows {
+            for (row, out) in out.chunks_exact_mut(vocab_size).enumerate() {
                 let panels = logits[row..].iter().step_by(rows);
-                all.extend(panels.flat_map(|lanes| lanes.0).take(vocab_size));
+                for (out, lanes) in out.chunks_mut(LANES).zip(panels) {
+                    out.copy_from_slice(&lanes.0[..out.len()]);
+                }
             }
-            all
         })
+    }
+
+    /// Takes the memory for sequences of these lengths, computed together, with the logits of so many of their rows.
+    pub fn reserve(&mut self, lengths: &[usize], logits: usize) {
+        let extent = Extent::new(lengths.iter().copied(), logits);
+        self.workspace.reserve(self.model.config(), &extent);
+    }
+
+    /// Bytes of memory that the session holds, beside the model's file and the stacks of its threads.
+    pub fn arena_bytes(&self) -> usize {
+        self.workspace.held()
     }
 
     /// The probability of each vocabulary entry at the wanted rows of a batch, one row after the other to `f`.
@@ -162,7 +221,7 @@ impl<'m> Session<'m> {
     pub fn profile(&mut self, batch: &Batch) -> Result<Profile, Error> {
         let timers = Timers::default();
         let start = Instant::now();
-        let count = self.encode(batch, Rows::All, Some(&timers))?;
+        let count = self.encode(batch, Rows::All, 1, Some(&timers))?;
         let encoder = start.elapsed();
         let compute = Compute {
             kernels: self.kernels,
@@ -185,7 +244,7 @@ impl<'m> Session<'m> {
         rows: Rows<'_>,
         f: impl FnOnce(&dyn Kernels, &[Lanes], usize) -> R + Send,
     ) -> Result<R, Error> {
-        let count = self.encode(batch, rows, None)?;
+        let count = self.encode(batch, rows, rows.count(batch), None)?;
         let compute = Compute {
             kernels: self.kernels,
             threads: &self.threads,
@@ -205,6 +264,7 @@ impl<'m> Session<'m> {
         &mut self,
         batch: &Batch,
         rows: Rows<'_>,
+        logits: usize,
         timers: Option<&Timers>,
     ) -> Result<usize, Error> {
         let config = self.model.config();
@@ -228,6 +288,8 @@ impl<'m> Session<'m> {
             threads: &self.threads,
             timers,
         };
+        let extent = Extent::new(batch.sequences().map(|s| s.len()), logits);
+        self.workspace.reserve(config, &extent);
         let (encoder, workspace) = (&self.encoder, &mut self.workspace);
         Ok(self
             .threads

@@ -585,6 +585,8 @@ fn info_tells_what_a_file_holds() {
         "layers         4 of hidden size 128, 8 heads, feed-forward 256\n",
         "vocabulary     25 tokens\n",
         "longest text   144 tokens",
+        "arena          ",
+        " for one text of 144 tokens on ",
         "source         sapiens-vh\n",
         "model.safetensors (2.3 MB), sha256 ",
         "converter      rq-convert ",
@@ -601,6 +603,23 @@ fn info_tells_what_a_file_holds() {
     assert_eq!(info["bytes"], fs::metadata(&file).unwrap().len());
     assert_eq!(info["config"]["hidden_size"], 128);
     assert_eq!(info["max_tokens"], 144);
+    let arena = |flags: &[&str]| {
+        let ran = user.rq(&[&["info", "--json", "sapiens-vh"], flags].concat());
+        let info: Value = serde_json::from_str(ran.succeeds()).unwrap();
+        info["arena"].clone()
+    };
+    let (small, large) = (
+        arena(&["--tokens", "16", "--threads", "1"]),
+        arena(&["--batch", "64", "--threads", "1"]),
+    );
+    assert_eq!(small["tokens"], 16);
+    assert_eq!(
+        (&large["tokens"], &large["batch"], &large["threads"]),
+        (&144.into(), &64.into(), &1.into())
+    );
+    assert!(small["bytes"].as_u64().unwrap() * 100 < large["bytes"].as_u64().unwrap());
+    user.rq(&["info", "--tokens", "145", "sapiens-vh"])
+        .fails(&["--tokens 145", "at most 144"]);
     let tensors = info["tensors"].as_array().unwrap();
     let parameters =
         |tensor: &Value| tensor["rows"].as_u64().unwrap() * tensor["columns"].as_u64().unwrap();

@@ -5,6 +5,11 @@
 
 use rayon::prelude::*;
 
+/// The processors that the operating system gives to this program.
+pub fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
 /// The threads that a session computes with.
 #[derive(Debug)]
 pub struct Threads {

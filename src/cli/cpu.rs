@@ -4,6 +4,7 @@ use super::blame_variable;
 use anyhow::Result;
 use rq::{Isa, SessionOptions};
 use rq_kernels::kernels::features;
+use rq_kernels::threads::processors;
 use serde::Serialize;
 use std::io::Write;
 
@@ -71,7 +72,7 @@ pub(super) fn run(json: bool) -> Result<()> {
     let cpu = Cpu {
         architecture: std::env::consts::ARCH,
         system: std::env::consts::OS,
-        threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        threads: processors(),
         chosen: chosen.name(),
         instruction_sets: Isa::ALL.map(InstructionSet::new).into(),
     };

@@ -1,11 +1,17 @@
 //! `rq info`
 
-use super::{cpu, human_size, locate};
-use anyhow::Result;
-use clap::Args;
+use super::{MAX_THREADS, cpu, human_size, locate};
+use anyhow::{Result, ensure};
+use clap::{Args, value_parser};
+use rq::arena_bytes;
 use rq::format::{Config, ModelFile, Provenance, TensorFormat, TensorInfo, TensorKind};
+use rq_kernels::threads::processors;
 use serde::Serialize;
 use std::io::Write;
+use std::num::NonZero;
+
+/// The most texts for which an arena is stated.
+const MAX_BATCH: usize = 65_536;
 
 #[derive(Args)]
 pub(super) struct InfoArgs {
@@ -16,6 +22,19 @@ pub(super) struct InfoArgs {
     /// Show what this processor offers, and the kernels that are chosen for it
     #[arg(long, conflicts_with = "file")]
     cpu: bool,
+
+    /// Tokens of the texts for which the arena is stated [default: the most that the model takes]
+    #[arg(long, value_name = "N", conflicts_with = "cpu")]
+    tokens: Option<NonZero<usize>>,
+
+    /// Texts that are computed together, for which the arena is stated
+    #[arg(long, value_name = "N", conflicts_with = "cpu", default_value = "1")]
+    batch: NonZero<usize>,
+
+    /// Threads for which the arena is stated [default: as many as there are processors]
+    #[arg(long, value_name = "N", conflicts_with = "cpu")]
+    #[arg(value_parser = value_parser!(u16).range(1..=MAX_THREADS))]
+    threads: Option<u16>,
 
     /// Print one JSON object
     #[arg(long)]
@@ -31,9 +50,42 @@ struct Info<'a> {
     max_tokens: usize,
     parameters: u64,
     config: &'a Config,
+    arena: Arena,
     sizes: Vec<Size>,
     provenance: &'a Provenance,
     tensors: Vec<TensorRecord<'a>>,
+}
+
+/// The memory that a session takes beside the file, to fill one mask in each of some texts.
+#[derive(Serialize)]
+struct Arena {
+    tokens: usize,
+    batch: usize,
+    threads: usize,
+    bytes: usize,
+}
+
+impl Arena {
+    fn new(config: &Config, args: &InfoArgs) -> Result<Self> {
+        let most = config.max_tokens();
+        let tokens = args.tokens.map_or(most, NonZero::get);
+        ensure!(
+            tokens <= most,
+            "--tokens {tokens}: the model takes at most {most} tokens"
+        );
+        let batch = args.batch.get();
+        ensure!(
+            batch <= MAX_BATCH,
+            "--batch {batch}: at most {MAX_BATCH} texts can be asked for"
+        );
+        let threads = args.threads.map_or_else(processors, usize::from);
+        Ok(Self {
+            tokens,
+            batch,
+            threads,
+            bytes: arena_bytes(config, &vec![tokens; batch], batch, threads),
+        })
+    }
 }
 
 /// The tensors of one kind and format.
@@ -62,6 +114,7 @@ pub(super) fn run(args: &InfoArgs) -> Result<()> {
     let located = locate::open(args.file.as_deref())?;
     located.announce();
     let file = located.model.file();
+    let arena = Arena::new(file.config(), args)?;
     let info = Info {
         file: &located.place,
         bytes: file.file_len(),
@@ -69,6 +122,7 @@ pub(super) fn run(args: &InfoArgs) -> Result<()> {
         max_tokens: file.config().max_tokens(),
         parameters: file.tensors().iter().map(parameters).sum(),
         config: file.config(),
+        arena,
         sizes: sizes(file),
         provenance: file.provenance(),
         tensors: file.tensors().iter().map(TensorRecord::from).collect(),
@@ -162,6 +216,21 @@ impl Info<'_> {
         row(
             "longest text",
             format!("{} tokens, the special ones included", self.max_tokens),
+        )?;
+        let arena = &self.arena;
+        let texts = if arena.batch == 1 {
+            "one text".to_owned()
+        } else {
+            format!("{} texts", arena.batch)
+        };
+        row(
+            "arena",
+            format!(
+                "{} for {texts} of {} tokens on {} threads, beside the file",
+                human_size(arena.bytes as u64),
+                arena.tokens,
+                arena.threads
+            ),
         )?;
         let p = self.provenance;
         let revision = p

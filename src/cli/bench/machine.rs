@@ -81,11 +81,6 @@ fn fastest(threads: usize, samples: usize, work: impl Fn(usize) + Sync) -> Durat
     spans.min().expect("a sample")
 }
 
-/// How many processors there are.
-pub(super) fn processors() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
-}
-
 /// The processor, as the operating system calls it.
 pub(super) fn processor() -> Option<String> {
     let board = std::fs::read_to_string("/proc/device-tree/model");

@@ -18,6 +18,7 @@ use rq::format::{MAX_POSITIONS, TensorKind};
 use rq::{Batch, Isa, Model, Profile, Rows, Session, SessionOptions};
 use rq_convert::Quant;
 use rq_kernels::kernels::kernels;
+use rq_kernels::threads::processors;
 use shapes::{Random, SHAPES, Shape};
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
@@ -202,7 +203,7 @@ impl BenchArgs {
         if !self.threads.is_empty() {
             return self.threads.iter().copied().map(usize::from).collect();
         }
-        match machine::processors() {
+        match processors() {
             1 => vec![1],
             all => vec![1, all],
         }
@@ -311,7 +312,7 @@ fn measure(
     let peaks = Peaks::measure(kernels(isa)?, threads, work.bytes);
     report.write(Record::Peaks {
         machine: machine::processor(),
-        processors: machine::processors(),
+        processors: processors(),
         target: machine::target(),
         version: env!("CARGO_PKG_VERSION"),
         model: subject.name(),
