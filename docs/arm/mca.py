@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Estimate the speed of the Arm kernels without an Arm machine.
 
-Builds rq-kernels for aarch64 as assembly, finds in `panel_product` of each tier the loops that decode a run of blocks
+Builds rq-kernels for aarch64 as assembly, finds in `matmul` of each tier the loops that decode a run of blocks
 and that multiply it with a tile of tokens, has llvm-mca simulate exactly those instructions, and prints README.md's
 tables: what the loops take, and what RoBERTa-large would take. Nothing in the kernels is marked for this; a loop is
 known by its instructions.
@@ -78,7 +78,7 @@ def fail(message):
 
 def depth():
     """Blocks that are decoded at a time, as the source has it."""
-    source = ROOT / "kernels/src/tier/arm.rs"
+    source = ROOT / "kernels/src/tier.rs"
     found = re.search(r"^const DEPTH: usize = (\d+);", source.read_text(), re.M)
     if not found:
         fail(f"{source} has no DEPTH")
@@ -189,6 +189,15 @@ def body(blocks, loop, head):
     return [code for i in order for code in blocks[i].code]
 
 
+def through(blocks, loop, head, inner):
+    """Those blocks of a loop that one of its rounds goes through when it goes through an inner loop."""
+    before, after = {inner}, {inner}
+    for _ in loop:
+        before |= {i for i in loop if blocks[i].successors & (before - {head})}
+        after |= {j for i in after for j in blocks[i].successors & loop if j != head}
+    return before | after
+
+
 def count(code, pattern):
     return sum(re.match(rf"({pattern})\b", line) is not None for line in code)
 
@@ -210,10 +219,10 @@ def kernels_of(tier, text):
     """The loops of a tier: one kernel a format."""
     multiply = "|".join(tier.multiplies)
     candidates = [lines for symbol, lines in functions(text).items()
-                  if tier.symbol in symbol and "panel_product" in symbol
+                  if tier.symbol in symbol and "matmul" in symbol
                   and any(re.match(rf"\s+({multiply})\s", line) for line in lines)]
     if len(candidates) != 1:
-        fail(f"{tier.name}: {len(candidates)} functions panel_product with {multiply}, not one")
+        fail(f"{tier.name}: {len(candidates)} functions matmul with {multiply}, not one")
     blocks = blocks_of(candidates[0])
     loops = natural_loops(blocks)
     code = {head: body(blocks, loop, head) for head, loop in loops.items()}
@@ -249,10 +258,10 @@ def kernels_of(tier, text):
         if odd or tokens == 0:
             fail(f"{tier.name} {format}: the loop has {macs(head)} multiply-adds, "
                  f"not a multiple of {ROWS} rows x {COLUMNS} columns: it isn't unrolled as expected")
-        if sum(h in loops[tile] for h in innermost) != 1:
-            fail(f"{tier.name} {format}: the loop over tiles holds more than the loop over blocks")
+        # Tiles of other numbers of tokens have loops of their own: only what lies on the way through this one.
+        others = set().union(*(loops[h] for h in innermost if h != head and h in loops[tile] and macs(h) > 0))
         whole = []
-        for i in sorted(loops[tile], key=lambda i: (i < tile, i)):
+        for i in sorted(through(blocks, loops[tile] - others, tile, head), key=lambda i: (i < tile, i)):
             if i == head:
                 whole += code[head] * depth()
             elif i not in loops[head]:

@@ -108,9 +108,12 @@ pub(crate) trait Block: Copy {
     #[inline(always)]
     fn restore<const N: usize, const P: usize>(_: &mut [[Self::Sums; P]; N]) {}
 
+    /// Whether [`Block::prefetch`] does anything; elsewhere the processor sees by itself what is read next.
+    const PREFETCHES: bool = false;
+
     /// Asks for memory that will be read soon.
     #[inline(always)]
-    fn prefetch(_: &CacheLine) {}
+    fn prefetch(_: *const u8) {}
 }
 
 /// Writes the [`Block::TOKENS`] and [`Block::add_tile`] of an instruction set, given the numbers of tokens, from 1 to the
@@ -179,6 +182,7 @@ fn strip<C: Pod, S: PanelScales, D: Decode<C>, const P: usize>(
         out.fill(bias.get(panel + p).copied().unwrap_or(Lanes::ZERO));
     }
     let tiles = tokens.div_ceil(<D::Block<'_> as Block>::TOKENS);
+    let (fewest, larger) = (tokens / tiles, tokens % tiles);
     let mut decoded: [[MaybeUninit<D::Block<'_>>; DEPTH]; P] =
         [const { [const { MaybeUninit::uninit() }; DEPTH] }; P];
     for first in (0..blocks).step_by(DEPTH) {
@@ -197,29 +201,42 @@ fn strip<C: Pod, S: PanelScales, D: Decode<C>, const P: usize>(
             .each_ref()
             .map(|decoded| unsafe { decoded[..depth].assume_init_ref() });
         // What is read next, a part with every tile.
-        let next: [&[CacheLine]; P] = std::array::from_fn(|p| {
+        let next: [_; P] = std::array::from_fn(|p| {
             let (panel, first) = if first + DEPTH < blocks {
                 (panel + p, first + DEPTH)
             } else {
                 (panel + P + p, 0)
             };
             let start = panel * blocks + first;
-            let end = (start + DEPTH).min((panel + 1) * blocks);
-            bytemuck::cast_slice(matrix.codes.get(start..end).unwrap_or_default())
+            let blocks = start..(start + DEPTH).min((panel + 1) * blocks);
+            (
+                matrix.codes.get(blocks.clone()).unwrap_or_default(),
+                matrix.scales.get(blocks).unwrap_or_default(),
+            )
         });
+        for (_, scales) in next.into_iter().filter(|_| D::Block::PREFETCHES) {
+            for scales in scales.iter().step_by(64 / size_of::<S>()) {
+                D::Block::prefetch((&raw const *scales).cast());
+            }
+        }
+        let mut next: [&[CacheLine]; P] = next.map(|(codes, _)| bytemuck::cast_slice(codes));
+        let share = next[0].len().div_ceil(tiles);
+        let mut token = 0;
         for tile in 0..tiles {
-            let tokens = tile * tokens / tiles..(tile + 1) * tokens / tiles;
-            let next =
-                next.map(|next| &next[tile * next.len() / tiles..(tile + 1) * next.len() / tiles]);
+            // As equal as they can be.
+            let count = fewest + usize::from(tile < larger);
             let tile = Tile {
                 run,
                 acts,
                 blocks: first..first + depth,
-                token: tokens.start,
+                token,
                 out: &mut *out,
-                next,
+                next: next
+                    .each_mut()
+                    .map(|next| next.split_off(..share.min(next.len())).unwrap_or_default()),
             };
-            D::Block::add_tile(tokens.len(), tile);
+            D::Block::add_tile(count, tile);
+            token += count;
         }
     }
 }
@@ -246,9 +263,11 @@ fn add_tile<B: Block, const N: usize, const P: usize>(tile: Tile<'_, B, P>) {
         .next
         .map(|next| next.chunks(next.len().div_ceil(depth).max(1)));
     for b in 0..depth {
-        for next in &mut next {
-            for line in next.next().unwrap_or_default() {
-                B::prefetch(line);
+        if B::PREFETCHES {
+            for next in &mut next {
+                for line in next.next().unwrap_or_default() {
+                    B::prefetch(line.as_ptr());
+                }
             }
         }
         B::add(run.map(|run| &run[b]), acts.get(b), &mut sums);

@@ -7,7 +7,7 @@
 //! - q4: (level + 32), at most 63, times the activation: two products are at most 16,002, so two pairs are added
 //!   before they are widened. The 32 comes off by starting at -32 * (sum of the activation's codes).
 
-use super::{Block, CacheLine, Decode, RowScales, add_tile, group_word, tiles, unsigned_levels};
+use super::{Block, Decode, RowScales, add_tile, group_word, tiles, unsigned_levels};
 use crate::activation::{ActivationBlock, START};
 use crate::lanes::{LANES, Lanes};
 use crate::packed::{CodesQ4, CodesQ8, GROUP_BYTES, GROUPS};
@@ -223,8 +223,8 @@ pub(super) fn as_floats(dots: [__m256i; 2]) -> F32x16 {
 
 /// Asks for a cache line.
 #[inline(always)]
-pub(super) fn prefetch(line: &CacheLine) {
-    avx2!(_mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()));
+pub(super) fn prefetch(memory: *const u8) {
+    avx2!(_mm_prefetch::<_MM_HINT_T1>(memory.cast()));
 }
 
 impl Decode<CodesQ8> for Product {
@@ -289,9 +289,11 @@ impl Block for DecodedQ8 {
         }
     }
 
+    const PREFETCHES: bool = true;
+
     #[inline(always)]
-    fn prefetch(line: &CacheLine) {
-        prefetch(line);
+    fn prefetch(memory: *const u8) {
+        prefetch(memory);
     }
 }
 
@@ -373,8 +375,10 @@ impl Block for DecodedQ4 {
         }
     }
 
+    const PREFETCHES: bool = true;
+
     #[inline(always)]
-    fn prefetch(line: &CacheLine) {
-        prefetch(line);
+    fn prefetch(memory: *const u8) {
+        prefetch(memory);
     }
 }

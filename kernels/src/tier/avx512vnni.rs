@@ -4,9 +4,7 @@
 //! are; q4's levels get the same 128 from their table; it comes off by where the activation lets accumulators start.
 
 use super::avx2::prefetch;
-use super::{
-    Block, CacheLine, Decode, RowScales, Tile, add_tile, group_word, tiles, unsigned_levels,
-};
+use super::{Block, Decode, RowScales, Tile, add_tile, group_word, tiles, unsigned_levels};
 use crate::activation::ActivationBlock;
 use crate::lanes::{LANES, Lanes};
 use crate::packed::{CodesQ4, CodesQ8, GROUP_BYTES, GROUPS};
@@ -217,9 +215,11 @@ impl<G: Groups> Block for Decoded<G> {
         }
     }
 
+    const PREFETCHES: bool = true;
+
     #[inline(always)]
-    fn prefetch(line: &CacheLine) {
-        prefetch(line);
+    fn prefetch(memory: *const u8) {
+        prefetch(memory);
     }
 }
 

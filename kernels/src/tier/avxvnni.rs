@@ -5,7 +5,7 @@
 
 pub(crate) use super::avx2::F32x16;
 use super::avx2::{as_floats, halves, levels, prefetch};
-use super::{Block, CacheLine, Decode, RowScales, add_tile, group_word, tiles, unsigned_levels};
+use super::{Block, Decode, RowScales, add_tile, group_word, tiles, unsigned_levels};
 use crate::activation::ActivationBlock;
 use crate::packed::{CodesQ4, CodesQ8, GROUP_BYTES, GROUPS};
 use std::arch::x86_64::*;
@@ -65,9 +65,11 @@ impl Block for Decoded {
         }
     }
 
+    const PREFETCHES: bool = true;
+
     #[inline(always)]
-    fn prefetch(line: &CacheLine) {
-        prefetch(line);
+    fn prefetch(memory: *const u8) {
+        prefetch(memory);
     }
 }
 

@@ -357,8 +357,31 @@ impl BlockQ8 {
     #[inline(always)]
     fn add_groups(&self, pairs: &mut [Pairs; 2], x: [int8x16_t; 2], j: usize) {
         for q in 0..4 {
+            let (half, r) = (q / 2, q % 2 * 2);
             let (w0, w1) = (self.levels[j][q], self.levels[j + 1][q]);
-            widen(pairs, q, multiply_add(multiply(w0, x[0]), w1, x[1]));
+            let (mut low, mut high) = (pairs[half][r], pairs[half][r + 1]);
+            // SAFETY: arithmetic on registers, part of NEON on every Armv8. In one piece, because the compiler would
+            // multiply for all q before it adds, which takes more registers than there are.
+            unsafe {
+                asm!(
+                    "smull {a:v}.8h, {w0:v}.8b, {x0:v}.8b",
+                    "smull2 {b:v}.8h, {w0:v}.16b, {x0:v}.16b",
+                    "smlal {a:v}.8h, {w1:v}.8b, {x1:v}.8b",
+                    "smlal2 {b:v}.8h, {w1:v}.16b, {x1:v}.16b",
+                    "sadalp {low:v}.4s, {a:v}.8h",
+                    "sadalp {high:v}.4s, {b:v}.8h",
+                    a = out(vreg) _,
+                    b = out(vreg) _,
+                    low = inout(vreg) low,
+                    high = inout(vreg) high,
+                    w0 = in(vreg) w0,
+                    w1 = in(vreg) w1,
+                    x0 = in(vreg) x[0],
+                    x1 = in(vreg) x[1],
+                    options(pure, nomem, nostack, preserves_flags)
+                );
+            }
+            (pairs[half][r], pairs[half][r + 1]) = (low, high);
         }
     }
 }
