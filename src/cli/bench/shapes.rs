@@ -125,12 +125,12 @@ fn packed(tensor: &ExpectedTensor, format: BlockFormat, random: &mut Random) -> 
         // 0 would be the code -128, which isn't legal.
         bytes.iter_mut().for_each(|byte| *byte = (*byte).max(1));
     }
-    for row in (0..panels_for(tensor.rows)).flat_map(|panel| {
+    for panel in 0..panels_for(tensor.rows) {
+        // The rows beyond the last are padding, which must be zero.
         let rows = panel * LANES..(panel + 1) * LANES;
-        std::iter::repeat_n(rows, tensor.columns.div_ceil(BLOCK)).flatten()
-    }) {
-        let scale = if row < tensor.rows { scale } else { 0 };
-        bytes.extend(scale.to_le_bytes());
+        let scales = rows.map(|row| if row < tensor.rows { scale } else { 0 });
+        let scales: Vec<u8> = scales.flat_map(u16::to_le_bytes).collect();
+        bytes.extend(scales.repeat(tensor.columns.div_ceil(BLOCK)));
     }
     bytes
 }
@@ -175,7 +175,7 @@ impl Random {
 
     /// A number below `end`.
     pub(super) fn below(&mut self, end: usize) -> usize {
-        ((self.next() >> 32) as usize * end) >> 32
+        (((self.next() >> 32) * end as u64) >> 32) as usize
     }
 }
 
