@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # RoBERTa-large's full shape, end to end: random weights (1.4 GB, in a temporary directory), `rq convert` to q8 and q4,
-# `rq verify`, and the first `rq fill` of a new process. Prints sizes, seconds, and memory. Linux, with GNU time.
+# `rq verify`, and the first `rq fill` of a new process, with what of it is spent where (`examples/first_answer.rs`).
+# Prints sizes, times, and memory. Linux, with GNU time.
 #
 #     cargo build --release --workspace --examples --bins && benches/roberta-large.sh [DIRECTORY WITH ROOM FOR 2.1 GB]
 set -euo pipefail
@@ -38,11 +39,8 @@ for quant in q8 q4; do
     echo "$quant: convert $seconds s, $((anonymous / 1024)) MiB beyond mapped files; file $size bytes"
     measure "$rq" verify "$file"
     echo "$quant: verify $seconds s"
-    "$rq" fill --model "$file" --json "$text" >/dev/null # warms the page cache
-    for _ in 1 2 3 4 5 6 7; do
-        /usr/bin/time -f %e "$rq" fill --model "$file" --json "$text" 2>>"$work/$quant.times" >/dev/null
-    done
-    echo "$quant: first answer of a new process, 12 tokens, median of 7: $(sort -n "$work/$quant.times" | sed -n 4p) s"
+    echo "$quant: first answers of new processes, 12 tokens, the file cached, ms:"
+    target/release/examples/first_answer "$file"
     peak=$(/usr/bin/time -f %M "$rq" fill --model "$file" --json "$text" 2>&1 >/dev/null | tail -n 1)
     echo "$quant: fill, resident at most $((peak / 1024)) MiB, file $((size / 1048576)) MiB"
 done

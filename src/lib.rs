@@ -20,6 +20,7 @@
 
 mod attention;
 mod batch;
+mod bpe;
 mod encoder;
 mod error;
 mod fill;

@@ -48,6 +48,13 @@ impl Model {
         Ok(Self { file, tokenizer })
     }
 
+    /// Reads the weights into memory now, where the system can be asked for it, instead of a few pages at a time as the
+    /// first text needs them. For a program whose first answer is to come soon, or that shouldn't wait for a disk later;
+    /// it changes no answer, and the pages stay the file's: the system can take them back.
+    pub fn prefetch(&self) {
+        self.file.prefetch();
+    }
+
     /// The file, with its provenance and tensors.
     pub fn file(&self) -> &ModelFile {
         &self.file

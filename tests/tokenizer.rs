@@ -1,8 +1,10 @@
-//! Token ids against those of Hugging Face's tokenizers, through a model's own tokenizer: `goldens/tokenizer.json`.
+//! Token ids against those of Hugging Face's tokenizers, through a model's own tokenizer: `goldens/tokenizer.json`, and
+//! every kind of text against the crate as it reads the same `tokenizer.json`.
 
 mod common;
 
 use common::{model, tests_path};
+use proptest::prelude::*;
 use rq::format::{
     Architecture, Config, ConfigFields, Head, HiddenAct, Provenance, TensorFormat, TensorKind,
     Writer,
@@ -10,6 +12,8 @@ use rq::format::{
 use rq::{Error, Model};
 use rq_convert::Quant;
 use serde::Deserialize;
+use std::path::Path;
+use std::sync::LazyLock;
 
 #[derive(Deserialize)]
 struct Goldens {
@@ -115,4 +119,178 @@ fn the_ids_of_tokenizers() {
         }
     }
     assert!(too_long > 0);
+}
+
+/// A model, and the crate's own tokenizer for it.
+struct Pair {
+    name: &'static str,
+    model: Model,
+    crates: tokenizers::Tokenizer,
+}
+
+impl Pair {
+    fn new(name: &'static str, model: Model) -> Self {
+        let path = tests_path(&format!("data/{name}/tokenizer.json"));
+        let crates = tokenizers::Tokenizer::from_file(path).unwrap();
+        Self {
+            name,
+            model,
+            crates,
+        }
+    }
+
+    /// Checks the tokens of a text, and the text of its tokens.
+    fn compare(&self, text: &str) {
+        let (name, tokenizer) = (self.name, self.model.tokenizer());
+        for special in [true, false] {
+            let crates = self.crates.encode_fast(text, special).unwrap();
+            let ids = tokenizer.ids(text, special).unwrap();
+            assert_eq!(ids, crates.get_ids(), "{name}: {text:?}");
+            let (ours, crates) = (
+                tokenizer.decode(&ids, special).unwrap(),
+                self.crates.decode(&ids, special).unwrap(),
+            );
+            assert_eq!(ours, crates, "{name}: {text:?}");
+        }
+    }
+}
+
+static PAIRS: LazyLock<[Pair; 3]> = LazyLock::new(|| {
+    [
+        Pair::new("roberta-large-tokenizer", roberta_large()),
+        Pair::new("demo-model", model("demo-model", Quant::Q8)),
+        Pair::new("sapiens-vh", model("sapiens-vh", Quant::Q8)),
+    ]
+});
+
+fn compare(text: &str) {
+    PAIRS.iter().for_each(|pair| pair.compare(text));
+}
+
+/// The files of a directory that are text, whole and by lines.
+fn compare_files(path: &Path) -> usize {
+    if path.is_dir() {
+        let entries = std::fs::read_dir(path).unwrap();
+        return entries
+            .map(|entry| compare_files(&entry.unwrap().path()))
+            .sum();
+    }
+    let Ok(text) = std::fs::read_to_string(path) else {
+        return 0;
+    };
+    text.lines().for_each(compare);
+    compare(&text);
+    1
+}
+
+#[test]
+fn every_entry_of_the_vocabulary_is_the_crates() {
+    for Pair { model, crates, .. } in &*PAIRS {
+        let (ours, vocabulary) = (model.tokenizer(), crates.get_vocab(true));
+        assert_eq!(vocabulary.len(), model.config().vocab_size);
+        for (token, id) in vocabulary {
+            assert_eq!(ours.token_to_id(&token), Some(id), "{token}");
+            assert_eq!(
+                ours.decode(&[id], false).unwrap(),
+                crates.decode(&[id], false).unwrap()
+            );
+            assert_eq!(ours.id_to_token(id), Some(token));
+        }
+        for absent in ["", "no such token", "Ġ "] {
+            assert_eq!(
+                ours.token_to_id(absent),
+                crates.token_to_id(absent),
+                "{absent:?}"
+            );
+        }
+        for id in [model.config().vocab_size as u32, u32::MAX] {
+            assert_eq!(ours.id_to_token(id), None);
+        }
+    }
+}
+
+#[test]
+fn every_character_of_two_planes_is_the_crates() {
+    let all: Vec<char> = ('\0'..='\u{1ffff}').collect();
+    for chars in all.chunks(256) {
+        compare(&chars.iter().collect::<String>());
+        compare(
+            &chars
+                .iter()
+                .flat_map(|c| [' ', *c, 'a'])
+                .collect::<String>(),
+        );
+    }
+    for c in ('\0'..='\u{ff}').chain('🤖'..='🤟') {
+        compare(&c.to_string());
+        compare(&format!("a{c}b {c}{c}  {c}"));
+    }
+}
+
+#[test]
+fn difficult_texts_are_the_crates() {
+    for text in [
+        "",
+        " ",
+        "  \t\r\n \u{a0}\u{2003}x \n\n ",
+        "it's we'll they've I'd I'm you're 'tis ' s 'S",
+        "naïve façade Ångström e\u{301} \u{1e9b}\u{323} ﬁ",
+        "👩\u{200d}👩\u{200d}👧\u{200d}👦 🇨🇭 👍🏽 \u{fe0f}",
+        "<mask>",
+        "a<mask>b <mask> c  <mask>  <mask>\n<mask>,<mask>.",
+        "<s>a</s></s><pad><unk> <s> </s> <MASK> < mask> <mask",
+        "Ġ Ċ Ġthe Ã© âĢĶ #version: 0.2 \u{0} \u{7f} \u{ad}",
+        "EVQLVESGGGLVQPGG*LRLSCAASGFTFSSYAMS<mask>WVRQAPGKGLEWVS xyz",
+    ] {
+        compare(text);
+    }
+    // Words without an end, of one letter, of two, and of many.
+    compare(&"a".repeat(20_000));
+    compare(&"ab".repeat(10_000));
+    compare(&"antidisestablishmentarianism".repeat(500));
+    compare(&" ".repeat(5_000));
+}
+
+#[test]
+fn the_texts_beside_the_tests_are_the_crates() {
+    for path in ["goldens/tokenizer.json", "data", "../README.md", "../src"] {
+        let path = tests_path(path);
+        if path.is_dir() {
+            let entries = std::fs::read_dir(path).unwrap().map(|e| e.unwrap().path());
+            entries
+                .filter(|path| path.is_file())
+                .for_each(|path| _ = compare_files(&path));
+        } else {
+            assert_eq!(compare_files(&path), 1);
+        }
+    }
+}
+
+/// `RQ_TEXTS=DIRECTORY cargo test --release --test tokenizer -- --ignored`
+#[test]
+#[ignore = "takes a directory of texts"]
+fn the_texts_of_a_directory_are_the_crates() {
+    let directory = std::env::var_os("RQ_TEXTS").expect("RQ_TEXTS");
+    println!("{} files", compare_files(Path::new(&directory)));
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_the_crates(text in any::<String>(), ascii in "[ -~\n]{0,80}", words in "([ ']?[a-zé]{1,9}|<mask>| <s>|[0-9]|\\PC){0,30}") {
+        for text in [text, ascii, words] {
+            compare(&text);
+        }
+    }
+
+    /// Texts made of the vocabulary's own entries, which are merged across their borders.
+    #[test]
+    fn any_entries_in_a_row_are_the_crates(ids in prop::collection::vec(0..50265_u32, 0..40)) {
+        for pair in &*PAIRS {
+            let vocab_size = pair.model.config().vocab_size as u32;
+            let ids: Vec<u32> = ids.iter().map(|id| id % vocab_size).collect();
+            let text = pair.model.tokenizer().decode(&ids, false).unwrap();
+            prop_assert_eq!(&text, &pair.crates.decode(&ids, false).unwrap());
+            pair.compare(&text);
+        }
+    }
 }

@@ -39,6 +39,14 @@ impl MappedFile {
         let map = unsafe { Mmap::map(&file) }.map_err(error("map"))?;
         Ok(Self(map))
     }
+
+    /// Makes every page resident, and returns when it is: one call to the system for what would be an interruption for
+    /// every few pages as they are first used. A system without such a call isn't asked, and an error is none: then each
+    /// page becomes resident when it is used.
+    pub fn prefetch(&self) {
+        #[cfg(target_os = "linux")]
+        let _ = self.0.advise(memmap2::Advice::PopulateRead);
+    }
 }
 
 impl Deref for MappedFile {
@@ -68,6 +76,13 @@ impl Storage {
     /// Maps the file at `path`.
     pub(crate) fn map(path: &Path) -> Result<Self, FormatError> {
         MappedFile::open(path).map(Self::Mapped)
+    }
+
+    /// Makes a mapped file resident. Other bytes are.
+    pub(crate) fn prefetch(&self) {
+        if let Self::Mapped(file) = self {
+            file.prefetch();
+        }
     }
 
     /// Takes bytes; copies them once unless they are static and aligned.

@@ -61,7 +61,10 @@ fn a_mapped_file_comes_back() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("model.rq");
     write(&path).unwrap();
-    check(&ModelFile::open(&path).unwrap());
+    let file = ModelFile::open(&path).unwrap();
+    check(&file);
+    file.prefetch();
+    check(&file);
 }
 
 #[test]

@@ -95,6 +95,7 @@ pub(super) fn run(args: &FillArgs) -> Result<()> {
             .for_each(|warning| say(format_args!("warning: {warning}")));
         options.targets = Some(targets);
     }
+    model.prefetch();
     let mut session = args.compute.session(model)?;
     let mut out = std::io::stdout().lock();
 
