@@ -167,11 +167,6 @@ pub(crate) struct ActivationTile<'a, const N: usize> {
 }
 
 impl<'a, const N: usize> ActivationTile<'a, N> {
-    #[inline(always)]
-    pub(crate) fn blocks(&self) -> usize {
-        self.blocks
-    }
-
     /// Block `block`, counted from the tile's first, of each token.
     #[inline(always)]
     pub(crate) fn get(&self, block: usize) -> [&'a ActivationBlock; N] {

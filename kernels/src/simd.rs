@@ -40,6 +40,9 @@ pub(crate) trait Simd16: Copy {
     fn abs(self) -> Self;
     /// To the nearest integer, halves to even.
     fn round(self) -> Self;
+    /// Near 1 / self, for a positive normal number below 2^126: [`RECIPROCAL`] less its bits, as integers. The error is
+    /// at most 12 %.
+    fn rough_reciprocal(self) -> Self;
     /// 2 to the power of self, for integers in [-126, 127].
     fn exp2_integer(self) -> Self;
     /// self > b ? yes : no, lane by lane; no where either is NaN.
@@ -53,6 +56,9 @@ pub(crate) trait Simd16: Copy {
     /// The largest lane, by the same tree; NaN lanes may be passed over.
     fn largest(self) -> f32;
 }
+
+/// The bits from which those of a number are subtracted for a rough reciprocal: they halve the worst error.
+pub(crate) const RECIPROCAL: i32 = 0x7ef3_11c7;
 
 /// The one tree down which every reduction runs, from 16 lanes: what a tier's own must be equal to.
 #[inline(always)]

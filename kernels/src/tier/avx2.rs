@@ -7,11 +7,11 @@
 //! - q4: (level + 32), at most 63, times the activation: two products are at most 16,002, so two pairs are added
 //!   before they are widened. The 32 comes off by starting at -32 * (sum of the activation's codes).
 
-use super::{Block, Decode, RowScales, add_tile, group_word, tiles, unsigned_levels};
+use super::{Block, Decode, RowScales, add_tiles, group_word, tiles, unsigned_levels};
 use crate::activation::{ActivationBlock, START};
 use crate::lanes::{LANES, Lanes};
 use crate::packed::{CodesQ4, CodesQ8, GROUP_BYTES, GROUPS};
-use crate::simd::Simd16;
+use crate::simd::{RECIPROCAL, Simd16};
 use half::f16;
 use std::arch::x86_64::*;
 
@@ -96,6 +96,17 @@ impl Simd16 for F32x16 {
             _mm256_round_ps::<NEAREST>(self.0),
             _mm256_round_ps::<NEAREST>(self.1)
         ))
+    }
+
+    #[inline(always)]
+    fn rough_reciprocal(self) -> Self {
+        let half = |x| {
+            avx2!(_mm256_castsi256_ps(_mm256_sub_epi32(
+                _mm256_set1_epi32(RECIPROCAL),
+                _mm256_castps_si256(x)
+            )))
+        };
+        Self(half(self.0), half(self.1))
     }
 
     #[inline(always)]
@@ -256,7 +267,7 @@ impl Decode<CodesQ8> for Product {
 impl Block for DecodedQ8 {
     type Sums = F32x16;
     const PANELS: usize = 1;
-    tiles!(add_tile: 1 2 3 4);
+    tiles!(add_tiles: 1 2 3 4);
 
     #[inline(always)]
     fn add<const N: usize, const P: usize>(
@@ -335,7 +346,7 @@ impl Decode<CodesQ4> for Product {
 impl Block for DecodedQ4 {
     type Sums = F32x16;
     const PANELS: usize = 1;
-    tiles!(add_tile: 1 2 3 4);
+    tiles!(add_tiles: 1 2 3 4);
 
     #[inline(always)]
     fn add<const N: usize, const P: usize>(

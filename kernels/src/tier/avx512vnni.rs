@@ -4,11 +4,11 @@
 //! are; q4's levels get the same 128 from their table; it comes off by where the activation lets accumulators start.
 
 use super::avx2::prefetch;
-use super::{Block, Decode, RowScales, Tile, add_tile, group_word, tiles, unsigned_levels};
+use super::{Block, Decode, RowScales, Tiles, add_tiles, group_word, tiles, unsigned_levels};
 use crate::activation::ActivationBlock;
 use crate::lanes::{LANES, Lanes};
 use crate::packed::{CodesQ4, CodesQ8, GROUP_BYTES, GROUPS};
-use crate::simd::Simd16;
+use crate::simd::{RECIPROCAL, Simd16};
 use half::f16;
 use std::arch::x86_64::*;
 
@@ -87,6 +87,14 @@ impl Simd16 for F32x16 {
     fn round(self) -> Self {
         const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
         avx512!(Self(_mm512_roundscale_ps::<NEAREST>(self.0)))
+    }
+
+    #[inline(always)]
+    fn rough_reciprocal(self) -> Self {
+        avx512!(Self(_mm512_castsi512_ps(_mm512_sub_epi32(
+            _mm512_set1_epi32(RECIPROCAL),
+            _mm512_castps_si512(self.0)
+        ))))
     }
 
     #[inline(always)]
@@ -169,21 +177,21 @@ impl Groups for [__m512i; GROUPS] {
     }
 }
 
-/// [`add_tile`], as a function of its own, lest the compiler share the registers out over all of them.
+/// [`add_tiles`], as a function of its own, lest the compiler share the registers out over all of them.
 #[inline(always)]
-fn add_tile_in_registers<B: Block, const N: usize, const P: usize>(tile: Tile<'_, B, P>) {
+fn add_tiles_in_registers<B: Block, const N: usize, const P: usize>(tiles: Tiles<'_, '_, B, P>) {
     #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
     #[inline(never)]
-    fn separate<B: Block, const N: usize, const P: usize>(tile: Tile<'_, B, P>) {
-        add_tile::<B, N, P>(tile);
+    fn separate<B: Block, const N: usize, const P: usize>(tiles: Tiles<'_, '_, B, P>) {
+        add_tiles::<B, N, P>(tiles);
     }
-    avx512!(separate::<B, N, P>(tile))
+    avx512!(separate::<B, N, P>(tiles))
 }
 
 impl<G: Groups> Block for Decoded<G> {
     type Sums = F32x16;
     const PANELS: usize = 2;
-    tiles!(add_tile_in_registers: 1 2 3 4 5 6);
+    tiles!(add_tiles_in_registers: 1 2 3 4 5 6);
 
     #[inline(always)]
     fn add<const N: usize, const P: usize>(

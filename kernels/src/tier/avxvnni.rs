@@ -5,7 +5,7 @@
 
 pub(crate) use super::avx2::F32x16;
 use super::avx2::{as_floats, halves, levels, prefetch};
-use super::{Block, Decode, RowScales, add_tile, group_word, tiles, unsigned_levels};
+use super::{Block, Decode, RowScales, add_tiles, group_word, tiles, unsigned_levels};
 use crate::activation::ActivationBlock;
 use crate::packed::{CodesQ4, CodesQ8, GROUP_BYTES, GROUPS};
 use std::arch::x86_64::*;
@@ -36,7 +36,7 @@ pub(crate) struct Decoded {
 impl Block for Decoded {
     type Sums = F32x16;
     const PANELS: usize = 1;
-    tiles!(add_tile: 1 2 3 4);
+    tiles!(add_tiles: 1 2 3 4);
 
     #[inline(always)]
     fn add<const N: usize, const P: usize>(

@@ -7,7 +7,7 @@
 
 use super::arm::{Levels, START, Scales16, levels_q4, levels_q8, load_start};
 pub(crate) use super::neon::F32x16;
-use super::{Block, Decode, RowScales, add_tile, tiles};
+use super::{Block, Decode, RowScales, add_tiles, tiles};
 use crate::activation::ActivationBlock;
 use crate::packed::{CodesQ4, CodesQ8, GROUPS};
 use crate::simd::Simd16;
@@ -151,7 +151,7 @@ impl Decoded {
 impl Block for Decoded {
     type Sums = F32x16;
     const PANELS: usize = 1;
-    tiles!(add_tile: 1 2);
+    tiles!(add_tiles: 1 2);
 
     #[inline(always)]
     fn add<const N: usize, const P: usize>(

@@ -13,12 +13,12 @@
 //! two vector pipes only, 8 products a cycle; `sadalp` has the other, so that q8 and q4 differ little but in memory.
 
 use super::arm::{Levels, START, Scales16, levels_q4, levels_q8, load_start};
-use super::{Block, Decode, RowScales, add_tile, tiles};
+use super::{Block, Decode, RowScales, add_tiles, tiles};
 use crate::activation::ActivationBlock;
 use crate::lanes::{LANES, Lanes};
 use crate::packed::{CodesQ4, CodesQ8, GROUP, GROUPS};
 use crate::q4;
-use crate::simd::{Simd16, fold};
+use crate::simd::{RECIPROCAL, Simd16, fold};
 use half::f16;
 use std::arch::aarch64::*;
 use std::arch::asm;
@@ -126,6 +126,16 @@ impl Simd16 for F32x16 {
     #[inline(always)]
     fn round(self) -> Self {
         self.map(|x| neon!(vrndnq_f32(x)))
+    }
+
+    #[inline(always)]
+    fn rough_reciprocal(self) -> Self {
+        self.map(|x| {
+            neon!(vreinterpretq_f32_s32(vsubq_s32(
+                vdupq_n_s32(RECIPROCAL),
+                vreinterpretq_s32_f32(x)
+            )))
+        })
     }
 
     #[inline(always)]
@@ -390,7 +400,7 @@ impl Block for BlockQ8 {
     type Sums = F32x16;
     const PANELS: usize = 1;
     // The pairs of columns of two tokens, with their sums and the operands, are more than 32 registers.
-    tiles!(add_tile: 1);
+    tiles!(add_tiles: 1);
 
     #[inline(always)]
     fn add<const N: usize, const P: usize>(
@@ -440,7 +450,7 @@ impl BlockQ4 {
 impl Block for BlockQ4 {
     type Sums = F32x16;
     const PANELS: usize = 1;
-    tiles!(add_tile: 1 2);
+    tiles!(add_tiles: 1 2);
 
     #[inline(always)]
     fn add<const N: usize, const P: usize>(

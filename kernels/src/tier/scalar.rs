@@ -1,11 +1,11 @@
 //! Plain Rust: the oracle that every other tier is compared with, bit for bit.
 
-use super::{Block, Decode, RowScales, add_tile, group_word, tiles};
+use super::{Block, Decode, RowScales, add_tiles, group_word, tiles};
 use crate::activation::{ActivationBlock, START};
 use crate::lanes::{LANES, Lanes};
 use crate::packed::{CodesQ4, CodesQ8, GROUP, GROUP_BYTES, GROUPS};
 use crate::q4;
-use crate::simd::{Simd16, fold};
+use crate::simd::{RECIPROCAL, Simd16, fold};
 use half::f16;
 
 /// Sixteen floats in an array.
@@ -60,6 +60,9 @@ impl Simd16 for F32x16 {
     }
     fn round(self) -> Self {
         self.map(f32::round_ties_even)
+    }
+    fn rough_reciprocal(self) -> Self {
+        self.map(|x| f32::from_bits(RECIPROCAL.wrapping_sub(x.to_bits() as i32) as u32))
     }
     fn exp2_integer(self) -> Self {
         self.map(|n| f32::from_bits(((n as i32 + 127) as u32) << 23))
@@ -135,7 +138,7 @@ fn decode(level: impl Fn(usize) -> i8, scales: RowScales<F32x16>) -> Decoded {
 impl Block for Decoded {
     type Sums = F32x16;
     const PANELS: usize = 1;
-    tiles!(add_tile: 1);
+    tiles!(add_tiles: 1);
 
     fn add<const N: usize, const P: usize>(
         blocks: [&Self; P],
