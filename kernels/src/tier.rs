@@ -107,13 +107,22 @@ pub(crate) trait Block: Copy {
     /// The inverse of [`Block::arrange`].
     #[inline(always)]
     fn restore<const N: usize, const P: usize>(_: &mut [[Self::Sums; P]; N]) {}
+}
 
-    /// Whether [`Block::prefetch`] does anything; elsewhere the processor sees by itself what is read next.
-    const PREFETCHES: bool = false;
+/// Whether [`prefetch`] does anything; elsewhere the processor sees by itself what is read next.
+const PREFETCHES: bool = cfg!(target_arch = "x86_64");
 
-    /// Asks for memory that will be read soon.
-    #[inline(always)]
-    fn prefetch(_: *const u8) {}
+/// Asks for memory that will be read soon, to come as near as the second-level cache.
+#[inline(always)]
+fn prefetch(memory: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint, part of every x86-64, for any address.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T1>(memory.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = memory;
 }
 
 /// Writes the [`Block::TOKENS`] and [`Block::add_tiles`] of an instruction set, given the numbers of tokens, from 1 to the
@@ -217,9 +226,9 @@ fn strip<C: Pod, S: PanelScales, D: Decode<C>, const P: usize>(
                 matrix.scales.get(blocks).unwrap_or_default(),
             )
         });
-        for (_, scales) in next.into_iter().filter(|_| D::Block::PREFETCHES) {
+        for (_, scales) in next.into_iter().filter(|_| PREFETCHES) {
             for scales in scales.iter().step_by(64 / size_of::<S>()) {
-                D::Block::prefetch((&raw const *scales).cast());
+                prefetch((&raw const *scales).cast());
             }
         }
         let mut next: [&[CacheLine]; P] = next.map(|(codes, _)| bytemuck::cast_slice(codes));
@@ -272,11 +281,11 @@ fn add_tiles<B: Block, const N: usize, const P: usize>(tiles: Tiles<'_, '_, B, P
         }
         B::arrange(&mut sums);
         for b in 0..depth {
-            if B::PREFETCHES {
+            if PREFETCHES {
                 for next in &mut *tiles.next {
                     let lines = next.split_off(..lines.min(next.len())).unwrap_or_default();
                     for line in lines {
-                        B::prefetch(line.as_ptr());
+                        prefetch(line.as_ptr());
                     }
                 }
             }

@@ -232,12 +232,6 @@ pub(super) fn as_floats(dots: [__m256i; 2]) -> F32x16 {
     F32x16(low, high)
 }
 
-/// Asks for a cache line.
-#[inline(always)]
-pub(super) fn prefetch(memory: *const u8) {
-    avx2!(_mm_prefetch::<_MM_HINT_T1>(memory.cast()));
-}
-
 impl Decode<CodesQ8> for Product {
     type Block<'a> = DecodedQ8;
 
@@ -298,13 +292,6 @@ impl Block for DecodedQ8 {
                     .add(sums[n][p], as_floats(dots[n][p]), acts[n].scale);
             }
         }
-    }
-
-    const PREFETCHES: bool = true;
-
-    #[inline(always)]
-    fn prefetch(memory: *const u8) {
-        prefetch(memory);
     }
 }
 
@@ -384,12 +371,5 @@ impl Block for DecodedQ4 {
                     .add(sums[n][p], as_floats(dots[n][p]), acts[n].scale);
             }
         }
-    }
-
-    const PREFETCHES: bool = true;
-
-    #[inline(always)]
-    fn prefetch(memory: *const u8) {
-        prefetch(memory);
     }
 }

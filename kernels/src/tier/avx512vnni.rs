@@ -3,7 +3,6 @@
 //! `vpdpbusd` adds four products of unsigned with signed bytes to 32 bits, exactly. q8's bytes are code + 128 as they
 //! are; q4's levels get the same 128 from their table; it comes off by where the activation lets accumulators start.
 
-use super::avx2::prefetch;
 use super::{Block, Decode, RowScales, Tiles, add_tiles, group_word, tiles, unsigned_levels};
 use crate::activation::ActivationBlock;
 use crate::lanes::{LANES, Lanes};
@@ -221,13 +220,6 @@ impl<G: Groups> Block for Decoded<G> {
                 sums[n][p] = blocks[p].scales.add(sums[n][p], dot, acts[n].scale);
             }
         }
-    }
-
-    const PREFETCHES: bool = true;
-
-    #[inline(always)]
-    fn prefetch(memory: *const u8) {
-        prefetch(memory);
     }
 }
 

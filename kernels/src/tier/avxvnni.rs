@@ -4,7 +4,7 @@
 //! accumulator starts where the activation says.
 
 pub(crate) use super::avx2::F32x16;
-use super::avx2::{as_floats, halves, levels, prefetch};
+use super::avx2::{as_floats, halves, levels};
 use super::{Block, Decode, RowScales, add_tiles, group_word, tiles, unsigned_levels};
 use crate::activation::ActivationBlock;
 use crate::packed::{CodesQ4, CodesQ8, GROUP_BYTES, GROUPS};
@@ -63,13 +63,6 @@ impl Block for Decoded {
                     .add(sums[n][p], as_floats(dots[n][p]), acts[n].scale);
             }
         }
-    }
-
-    const PREFETCHES: bool = true;
-
-    #[inline(always)]
-    fn prefetch(memory: *const u8) {
-        prefetch(memory);
     }
 }
 
