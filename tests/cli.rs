@@ -915,6 +915,13 @@ fn checkpoints_that_cannot_be_converted() {
         ),
         (
             |model| {
+                fs::remove_file(model.join("model.safetensors")).unwrap();
+                fs::write(model.join("pytorch_model.bin"), "PK").unwrap();
+            },
+            &["pytorch_model.bin", "isn't a zip", "download it again"],
+        ),
+        (
+            |model| {
                 for file in ["tokenizer.json", "vocab.json"] {
                     fs::remove_file(model.join(file)).unwrap();
                 }

@@ -13,8 +13,8 @@ use std::path::PathBuf;
     after_help = "Examples:\n  rq convert ./my-roberta\n  rq convert roberta-large --quant q4 -o roberta-large-q4.rq"
 )]
 pub(super) struct ConvertArgs {
-    /// Directory with config.json, safetensors and a tokenizer; or a name on the Hugging Face hub whose files are in
-    /// the cache on disk
+    /// Directory with config.json, weights (safetensors or pytorch_model.bin) and a tokenizer; or a name on the Hugging
+    /// Face hub whose files are in the cache on disk
     #[arg(value_name = "SOURCE")]
     source: String,
 
