@@ -915,6 +915,13 @@ fn checkpoints_that_cannot_be_converted() {
         ),
         (
             |model| {
+                fs::remove_file(model.join("model.safetensors")).unwrap();
+                fs::write(model.join("pytorch_model.bin"), "PK").unwrap();
+            },
+            &["pytorch_model.bin", "isn't a zip", "download it again"],
+        ),
+        (
+            |model| {
                 for file in ["tokenizer.json", "vocab.json"] {
                     fs::remove_file(model.join(file)).unwrap();
                 }
@@ -1002,6 +1009,141 @@ fn sources_and_outputs_that_are_not_there() {
     let user = user.set("RQ_DATA_DIR", &file);
     user.rq(&["convert", &source])
         .fails(&["can't create", &file]);
+}
+
+#[cfg(target_os = "linux")]
+mod interrupts {
+    use super::*;
+    use serde_json::json;
+    use std::fs::File;
+    use std::io::Read;
+    use std::time::{Duration, Instant};
+
+    fn send(signal: &str, child: &Child) {
+        let pid = child.id().to_string();
+        let sent = Command::new("kill").args(["-s", signal, &pid]).status();
+        assert!(sent.unwrap().success());
+    }
+
+    fn names(directory: &Path) -> Vec<String> {
+        let name = |file: std::io::Result<fs::DirEntry>| file.unwrap().file_name();
+        let names = fs::read_dir(directory).unwrap().map(name);
+        names.map(|n| n.into_string().unwrap()).collect()
+    }
+
+    /// sapiens-vh with larger layers, whose weights are all zero and take no space on the disk.
+    fn slow_model(user: &User) -> String {
+        let model = user.copy("sapiens-vh", "slow");
+        edit(
+            &model,
+            "config.json",
+            "\"hidden_size\": 128",
+            "\"hidden_size\": 1024",
+        );
+        edit(
+            &model,
+            "config.json",
+            "\"intermediate_size\": 256",
+            "\"intermediate_size\": 16384",
+        );
+        let path = model.join("model.safetensors");
+        let mut file = File::open(&path).unwrap();
+        let mut length = [0; 8];
+        file.read_exact(&mut length).unwrap();
+        let mut header = vec![0; u64::from_le_bytes(length) as usize];
+        file.read_exact(&mut header).unwrap();
+        let mut header: serde_json::Map<String, Value> = serde_json::from_slice(&header).unwrap();
+        header.remove("__metadata__");
+        let mut end = 0;
+        for tensor in header.values_mut() {
+            let mut bytes = 4;
+            for size in tensor["shape"].as_array_mut().unwrap() {
+                let larger = match size.as_u64().unwrap() {
+                    128 => 1024,
+                    256 => 16384,
+                    other => other,
+                };
+                *size = larger.into();
+                bytes *= larger;
+            }
+            tensor["dtype"] = "F32".into();
+            tensor["data_offsets"] = json!([end, end + bytes]);
+            end += bytes;
+        }
+        let header = serde_json::to_vec(&header).unwrap();
+        let mut file = File::create(&path).unwrap();
+        file.write_all(&(header.len() as u64).to_le_bytes())
+            .unwrap();
+        file.write_all(&header).unwrap();
+        file.set_len(8 + header.len() as u64 + end).unwrap();
+        model.to_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn an_interrupted_conversion_leaves_nothing_behind() {
+        let user = User::new();
+        let (model, out) = (slow_model(&user), user.path("out"));
+        let output = user.at("out/model.rq");
+        fs::create_dir(&out).unwrap();
+        fs::write(&output, "what was there").unwrap();
+        for signal in ["INT", "TERM", "HUP"] {
+            let arguments = [
+                "convert",
+                &model,
+                "-q",
+                "q4",
+                "--threads",
+                "1",
+                "-o",
+                &output,
+            ];
+            let mut child = user.spawn(&arguments);
+            let started = Instant::now();
+            while names(&out).len() < 2 {
+                assert!(
+                    child.try_wait().unwrap().is_none(),
+                    "it ended before it began to write"
+                );
+                assert!(started.elapsed() < Duration::from_secs(60));
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            send(signal, &child);
+            let ran = Ran::new(&arguments, child.wait_with_output().unwrap());
+            assert_eq!(ran.code, Some(130), "{ran:?}");
+            assert_eq!(
+                (ran.stdout.as_str(), ran.stderr.as_str()),
+                ("", "rq: interrupted\n")
+            );
+            assert_eq!(names(&out), ["model.rq"]);
+            assert_eq!(fs::read(&output).unwrap(), b"what was there");
+        }
+    }
+
+    /// From before the handler is there until after the file is whole.
+    #[test]
+    fn an_interrupt_at_any_moment_leaves_a_whole_file_or_none() {
+        let user = User::new();
+        let (model, out) = (data("sapiens-vh"), user.path("out"));
+        let output = user.at("out/model.rq");
+        fs::create_dir(&out).unwrap();
+        let whole = Instant::now();
+        user.rq(&["convert", &model, "-o", &output]).succeeds();
+        let (whole, expected) = (whole.elapsed(), fs::read(&output).unwrap());
+        for part in 0..24 {
+            let _ = fs::remove_file(&output);
+            let child = user.spawn(&["convert", &model, "-o", &output]);
+            std::thread::sleep(whole * part / 20);
+            send("INT", &child);
+            let ran = Ran::new(&["convert"], child.wait_with_output().unwrap());
+            // None: killed before it could handle the signal.
+            assert!(matches!(ran.code, None | Some(0 | 130)), "{ran:?}");
+            match &names(&out)[..] {
+                [] => assert_ne!(ran.code, Some(0), "{ran:?}"),
+                [name] if name == "model.rq" => assert!(fs::read(&output).unwrap() == expected),
+                other => panic!("{other:?} {ran:?}"),
+            }
+        }
+    }
 }
 
 #[test]

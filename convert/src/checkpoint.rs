@@ -1,10 +1,12 @@
-//! The weights: `model.safetensors`, or the shards that `model.safetensors.index.json` names, mapped and read as f32.
+//! The weights: `model.safetensors` or `pytorch_model.bin`, or the shards that an index of either names, mapped and
+//! read as f32.
 
 use crate::error::ConvertError;
 use crate::hf_config::HfConfig;
 use crate::json;
 use crate::layout;
-use crate::source::{INDEX, Source, WEIGHTS};
+use crate::source::{ANY_WEIGHTS, INDEX, Source, TORCH_INDEX, TORCH_WEIGHTS, WEIGHTS};
+use crate::torch;
 use half::{bf16, f16};
 use rq_format::MappedFile;
 use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors};
@@ -63,6 +65,9 @@ struct Entry {
     file: usize,
     dtype: Dtype,
     shape: Vec<usize>,
+    /// Elements from one to the next in each dimension; none if they follow each other as the shape says.
+    strides: Option<Vec<usize>>,
+    /// From the first element to the last.
     range: Range<usize>,
 }
 
@@ -72,20 +77,36 @@ impl Entry {
         let columns = self.shape.last().copied().unwrap_or(1);
         (self.shape.iter().rev().skip(1).product(), columns)
     }
+
+    /// Elements from row to row and from column to column, of a tensor of one or two dimensions.
+    fn matrix_strides(&self, columns: usize) -> (usize, usize) {
+        match self.strides.as_deref() {
+            Some([stride]) => (0, *stride),
+            Some([rows, columns]) => (*rows, *columns),
+            _ => (columns, 1),
+        }
+    }
 }
 
-/// `model.safetensors.index.json`.
+/// The format of a file of weights.
+#[derive(Clone, Copy, Debug)]
+enum WeightsFormat {
+    Safetensors,
+    Torch,
+}
+
+/// `model.safetensors.index.json` or `pytorch_model.bin.index.json`.
 #[derive(Deserialize)]
 struct Index {
     weight_map: BTreeMap<String, String>,
 }
 
 impl Checkpoint {
-    /// Maps the weights in `source` and checks them against `config`. No weight is read but those of a decoder that
-    /// might be the word embeddings.
+    /// Maps the weights in `source` and checks them against `config`. No weight is looked at but those of a decoder
+    /// that might be the word embeddings.
     ///
     /// # Errors
-    /// When a file is missing, damaged or not safetensors, or a tensor that the model needs is missing, of another
+    /// When a file is missing, damaged or in no format that is read, or a tensor that the model needs is missing, of another
     /// shape or not in floats.
     pub fn open(source: &Source, config: &HfConfig) -> Result<Self, ConvertError> {
         let mut checkpoint = Self::map(source.directory())?;
@@ -142,18 +163,25 @@ impl Checkpoint {
     ) -> Result<(), ConvertError> {
         let (full_name, entry) = self.entry(name)?;
         let (all, columns) = entry.matrix();
+        let first = rows.start;
         assert!(
             rows.start <= rows.end && rows.end <= all,
             "rows {rows:?} of {all}"
         );
         assert_eq!(out.len(), rows.len() * columns);
-        let row_bytes = columns * entry.dtype.bitsize() / 8;
         let bytes = &self.files[entry.file].bytes[entry.range.clone()];
-        let bytes = &bytes[rows.start * row_bytes..rows.end * row_bytes];
+        let elements = Elements {
+            bytes,
+            strides: entry.matrix_strides(columns),
+            rows,
+            columns,
+        };
         match entry.dtype {
-            Dtype::F32 => widen(bytes, out, f32::from_le_bytes),
-            Dtype::F16 => widen(bytes, out, |b| f16::from_le_bytes(b).to_f32()),
-            Dtype::BF16 => widen(bytes, out, |b| bf16::from_le_bytes(b).to_f32()),
+            Dtype::F32 => elements.widen(out, f32::from_le_bytes),
+            Dtype::F16 => elements.widen(out, |b| f16::from_le_bytes(b).to_f32()),
+            Dtype::BF16 => elements.widen(out, |b| bf16::from_le_bytes(b).to_f32()),
+            // Rounded, as torch does; what is beyond f32 becomes infinite, and is refused.
+            Dtype::F64 => elements.widen(out, |b| f64::from_le_bytes(b) as f32),
             other => {
                 return Err(ConvertError::Dtype {
                     path: self.files[entry.file].path.clone(),
@@ -170,7 +198,7 @@ impl Checkpoint {
             return Err(ConvertError::NotFinite {
                 path: self.files[entry.file].path.clone(),
                 tensor: full_name.into(),
-                row: rows.start + at / columns,
+                row: first + at / columns,
                 column: at % columns,
                 value: out[at],
             });
@@ -190,22 +218,27 @@ impl Checkpoint {
     }
 
     fn map(directory: &Path) -> Result<Self, ConvertError> {
+        let there = |file: &&str| directory.join(file).is_file();
+        let file = ANY_WEIGHTS.into_iter().find(there).unwrap_or(INDEX);
         let mut checkpoint = Self {
-            path: directory.join(WEIGHTS),
+            path: directory.join(file),
             files: Vec::new(),
             tensors: BTreeMap::new(),
             aliases: BTreeMap::new(),
             tied: true,
             ignored: Vec::new(),
         };
-        // As transformers does: one file wins over shards.
-        if checkpoint.path.is_file() {
+        let format = match file {
+            TORCH_WEIGHTS | TORCH_INDEX => WeightsFormat::Torch,
+            _ => WeightsFormat::Safetensors,
+        };
+        if let WEIGHTS | TORCH_WEIGHTS = file {
             let path = checkpoint.path.clone();
-            checkpoint.tensors = checkpoint.add_file(path)?;
+            checkpoint.tensors = checkpoint.add_file(path, format)?;
             return Ok(checkpoint);
         }
 
-        let index = directory.join(INDEX);
+        let index = checkpoint.path.clone();
         let Index { weight_map } = json::read(&index)?;
         let mut by_shard: BTreeMap<&str, Vec<&String>> = BTreeMap::new();
         for (tensor, shard) in &weight_map {
@@ -228,7 +261,7 @@ impl Checkpoint {
                     shard: shard.into(),
                 });
             }
-            let mut found = checkpoint.add_file(path)?;
+            let mut found = checkpoint.add_file(path, format)?;
             for name in names {
                 let Some(entry) = found.remove(name) else {
                     return Err(ConvertError::NotInShard {
@@ -240,41 +273,24 @@ impl Checkpoint {
                 checkpoint.tensors.insert(name.clone(), entry);
             }
         }
-        checkpoint.path = index;
         Ok(checkpoint)
     }
 
-    /// Maps a file and reads its header.
-    fn add_file(&mut self, path: PathBuf) -> Result<BTreeMap<String, Entry>, ConvertError> {
+    /// Maps a file and finds its tensors.
+    fn add_file(
+        &mut self,
+        path: PathBuf,
+        format: WeightsFormat,
+    ) -> Result<BTreeMap<String, Entry>, ConvertError> {
         let bytes = MappedFile::open(&path)?;
         if bytes.starts_with(b"version https://git-lfs") {
             return Err(ConvertError::LfsPointer { path });
         }
-        let (header, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| match e {
-            SafeTensorError::HeaderTooSmall
-            | SafeTensorError::InvalidHeaderLength
-            | SafeTensorError::MetadataIncompleteBuffer => ConvertError::Truncated {
-                path: path.clone(),
-                bytes: bytes.len() as u64,
-            },
-            other => ConvertError::NotSafetensors {
-                path: path.clone(),
-                reason: other.to_string(),
-            },
-        })?;
-        let data = size_of::<u64>() + header;
         let file = self.files.len();
-        let entry = |(name, info): (String, &safetensors::tensor::TensorInfo)| {
-            let (start, end) = info.data_offsets;
-            let entry = Entry {
-                file,
-                dtype: info.dtype,
-                shape: info.shape.clone(),
-                range: data + start..data + end,
-            };
-            (name, entry)
-        };
-        let entries = metadata.tensors().into_iter().map(entry).collect();
+        let entries = match format {
+            WeightsFormat::Safetensors => safetensors_entries(file, &path, &bytes),
+            WeightsFormat::Torch => torch_entries(file, &path, &bytes),
+        }?;
         self.files.push(WeightsFile { path, bytes });
         Ok(entries)
     }
@@ -283,10 +299,10 @@ impl Checkpoint {
     fn resolve(&mut self, config: &HfConfig) -> Result<(), ConvertError> {
         let full_name = |tensors: &BTreeMap<String, Entry>, name: &str| {
             let prefixed = format!("{}{name}", layout::prefix(name));
-            let found = [prefixed.as_str(), name]
-                .into_iter()
-                .find(|n| tensors.contains_key(*n));
-            found.map(str::to_owned).ok_or(prefixed)
+            let old = |name: &str| layout::old_name(name).unwrap_or_default();
+            let names = [prefixed.clone(), name.into(), old(&prefixed), old(name)];
+            let found = names.into_iter().find(|n| tensors.contains_key(n));
+            found.ok_or(prefixed)
         };
         let mut missing = Vec::new();
         for (name, shape) in layout::required(config) {
@@ -337,7 +353,10 @@ impl Checkpoint {
     fn take(&mut self, name: &str, full: String, shape: &[usize]) -> Result<(), ConvertError> {
         let entry = &self.tensors[&full];
         let path = || self.files[entry.file].path.clone();
-        if !matches!(entry.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
+        if !matches!(
+            entry.dtype,
+            Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16
+        ) {
             return Err(ConvertError::Dtype {
                 path: path(),
                 tensor: full,
@@ -374,9 +393,91 @@ impl Checkpoint {
     }
 }
 
-/// Reads values of `N` bytes each.
-fn widen<const N: usize>(bytes: &[u8], out: &mut [f32], read: impl Fn([u8; N]) -> f32) {
-    for (x, bytes) in out.iter_mut().zip(bytes.as_chunks().0) {
-        *x = read(*bytes);
+/// The tensors in a safetensors file's header.
+fn safetensors_entries(
+    file: usize,
+    path: &Path,
+    bytes: &[u8],
+) -> Result<BTreeMap<String, Entry>, ConvertError> {
+    let (header, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| match e {
+        SafeTensorError::HeaderTooSmall
+        | SafeTensorError::InvalidHeaderLength
+        | SafeTensorError::MetadataIncompleteBuffer => ConvertError::Truncated {
+            path: path.into(),
+            bytes: bytes.len() as u64,
+        },
+        other => ConvertError::NotSafetensors {
+            path: path.into(),
+            reason: other.to_string(),
+        },
+    })?;
+    let data = size_of::<u64>() + header;
+    let entry = |(name, info): (String, &safetensors::tensor::TensorInfo)| {
+        let (start, end) = info.data_offsets;
+        let entry = Entry {
+            file,
+            dtype: info.dtype,
+            shape: info.shape.clone(),
+            strides: None,
+            range: data + start..data + end,
+        };
+        (name, entry)
+    };
+    Ok(metadata.tensors().into_iter().map(entry).collect())
+}
+
+/// The tensors in a file of torch's.
+fn torch_entries(
+    file: usize,
+    path: &Path,
+    bytes: &[u8],
+) -> Result<BTreeMap<String, Entry>, ConvertError> {
+    let tensors = torch::read(bytes).map_err(|source| ConvertError::Torch {
+        path: path.into(),
+        source,
+    })?;
+    let entry = |(name, tensor): (String, torch::TorchTensor)| {
+        let entry = Entry {
+            file,
+            dtype: tensor.dtype,
+            shape: tensor.shape,
+            strides: tensor.strides,
+            range: tensor.range,
+        };
+        (name, entry)
+    };
+    Ok(tensors.into_iter().map(entry).collect())
+}
+
+/// Some rows of a matrix, whose elements may be anywhere.
+struct Elements<'a> {
+    /// From the matrix's first element to its last.
+    bytes: &'a [u8],
+    /// Elements from row to row, and from column to column.
+    strides: (usize, usize),
+    rows: Range<usize>,
+    columns: usize,
+}
+
+impl Elements<'_> {
+    /// Reads values of `N` bytes each.
+    fn widen<const N: usize>(self, out: &mut [f32], read: impl Fn([u8; N]) -> f32) {
+        let (all, columns) = (self.bytes.as_chunks().0, self.columns);
+        if columns == 0 {
+            return;
+        }
+        if self.strides == (columns, 1) {
+            let elements = &all[self.rows.start * columns..self.rows.end * columns];
+            for (x, bytes) in out.iter_mut().zip(elements) {
+                *x = read(*bytes);
+            }
+            return;
+        }
+        let (row_stride, column_stride) = self.strides;
+        for (row, out) in self.rows.zip(out.chunks_exact_mut(columns)) {
+            for (column, x) in out.iter_mut().enumerate() {
+                *x = read(all[row * row_stride + column * column_stride]);
+            }
+        }
     }
 }

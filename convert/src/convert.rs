@@ -6,7 +6,7 @@ use crate::checkpoint::{Checkpoint, WeightsFile};
 use crate::error::ConvertError;
 use crate::layout::Origin;
 use crate::pretrained::Pretrained;
-use crate::source::{INDEX, Source};
+use crate::source::{INDEX, Source, TORCH_INDEX};
 use crate::summary::{Squares, Summary};
 use half::f16;
 use rayon::prelude::*;
@@ -25,9 +25,10 @@ use std::time::Instant;
 pub const CONVERTER: &str = concat!("rq-convert ", env!("CARGO_PKG_VERSION"));
 
 /// The files of a model beside its weights, which an output must not replace.
-const INPUTS: [&str; 8] = [
+const INPUTS: [&str; 9] = [
     "config.json",
     INDEX,
+    TORCH_INDEX,
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",

@@ -1,5 +1,6 @@
 //! Why a model can't be converted: each error one line that says what, where, and what to do.
 
+use crate::torch::TorchError;
 use rq_format::{ConfigError, FormatError};
 use std::fmt;
 use std::path::PathBuf;
@@ -66,7 +67,7 @@ pub enum ConvertError {
         directory: PathBuf,
     },
     /// The directory has no weights.
-    #[error("{} has no weights: neither model.safetensors nor model.safetensors.index.json; download them, or save the model there with `save_pretrained`", directory.display())]
+    #[error("{} has no weights: neither model.safetensors nor pytorch_model.bin, nor an index of either's shards; download them, or save the model there with `save_pretrained`", directory.display())]
     NoWeights {
         /// The directory.
         directory: PathBuf,
@@ -125,6 +126,14 @@ pub enum ConvertError {
         /// What the parser says.
         reason: String,
     },
+    /// A weights file isn't one of torch's that can be read.
+    #[error("can't read {}", path.display())]
+    Torch {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: TorchError,
+    },
     /// A weights file is the stand-in that Git LFS leaves.
     #[error("{} is a Git LFS pointer, not the file itself; fetch it with `git lfs pull`", path.display())]
     LfsPointer {
@@ -178,7 +187,7 @@ pub enum ConvertError {
         found: Vec<usize>,
     },
     /// A tensor isn't in floats that can be read.
-    #[error("{}: the tensor `{tensor}` is in {found}; rq reads F32, F16 and BF16", path.display())]
+    #[error("{}: the tensor `{tensor}` is in {found}; rq reads F64, F32, F16 and BF16", path.display())]
     Dtype {
         /// The weights' file.
         path: PathBuf,

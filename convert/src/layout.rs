@@ -29,6 +29,13 @@ pub(crate) fn prefix(name: &str) -> &'static str {
     }
 }
 
+/// The name that a norm's parameter had in TensorFlow, and has in checkpoints that came from there.
+pub(crate) fn old_name(name: &str) -> Option<String> {
+    let renamed = |new: &str, old: &str| Some(format!("{}{old}", name.strip_suffix(new)?));
+    renamed("LayerNorm.weight", "LayerNorm.gamma")
+        .or_else(|| renamed("LayerNorm.bias", "LayerNorm.beta"))
+}
+
 /// Every tensor that the model needs, and its shape; but for the decoder's weight, which it may have.
 pub(crate) fn required(config: &HfConfig) -> Vec<(String, Vec<usize>)> {
     let (hidden, intermediate) = (config.hidden_size(), config.intermediate_size());

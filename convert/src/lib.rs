@@ -2,9 +2,9 @@
 //!
 //! 1. [`Source::find`] turns what the user named into a local directory: one of their own, or a snapshot in the
 //!    Hugging Face cache.
-//! 2. [`Pretrained::open`] reads that directory: `config.json` ([`HfConfig`]), the weights ([`Checkpoint`]) and the
-//!    tokenizer ([`TokenizerFile`]), and checks that they belong together. Anything that `rq` can't represent is
-//!    refused here, with an error of one line that says where and what to do.
+//! 2. [`Pretrained::open`] reads that directory: `config.json` ([`HfConfig`]), the weights ([`Checkpoint`]: safetensors,
+//!    or what torch.save wrote) and the tokenizer ([`TokenizerFile`]), and checks that they belong together. Anything
+//!    that `rq` can't represent is refused here, with an error of one line that says where and what to do.
 //! 3. [`convert`] quantizes tensor by tensor and writes the file.
 //!
 //! [`Reference`] is the model in f32, straight from the checkpoint: the oracle that quantized models are measured
@@ -20,18 +20,22 @@ mod error;
 mod hf_config;
 mod json;
 mod layout;
+mod pickle;
 mod pretrained;
 mod reference;
 mod source;
 mod summary;
 mod tokenizer;
+mod torch;
 
 pub use checkpoint::{Checkpoint, WeightsFile};
 pub use convert::{CONVERTER, ConvertOptions, NoProgress, Progress, Quant, convert};
 pub use error::ConvertError;
 pub use hf_config::{HfConfig, SUPPORTED_ARCHITECTURES};
+pub use pickle::PickleError;
 pub use pretrained::Pretrained;
 pub use reference::Reference;
 pub use source::{HubCache, Source, repositories};
 pub use summary::{KindSummary, Summary};
 pub use tokenizer::{SpecialTokens, TokenizerFile};
+pub use torch::TorchError;

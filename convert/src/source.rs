@@ -9,14 +9,13 @@ use std::path::{Path, PathBuf};
 pub(crate) const INDEX: &str = "model.safetensors.index.json";
 /// Weights in one file.
 pub(crate) const WEIGHTS: &str = "model.safetensors";
+/// The same as torch.save writes them.
+pub(crate) const TORCH_INDEX: &str = "pytorch_model.bin.index.json";
+pub(crate) const TORCH_WEIGHTS: &str = "pytorch_model.bin";
+/// Any of these is a model's weights, or leads to them. The first that is there is read, as transformers does.
+pub(crate) const ANY_WEIGHTS: [&str; 4] = [WEIGHTS, INDEX, TORCH_WEIGHTS, TORCH_INDEX];
 /// Weights in forms that aren't read: named, so that the error can say what to do.
-const OTHER_WEIGHTS: [&str; 5] = [
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-    "tf_model.h5",
-    "flax_model.msgpack",
-    "model.onnx",
-];
+const OTHER_WEIGHTS: [&str; 3] = ["tf_model.h5", "flax_model.msgpack", "model.onnx"];
 /// Names without an organization, as older downloads and most texts have them, and the repositories that they mean.
 const ALIASES: [(&str, &str); 3] = [
     ("roberta-base", "FacebookAI/roberta-base"),
@@ -78,7 +77,7 @@ impl Source {
     /// Finds what `name` means: a directory if there is one of that name, else a repository of the hub in `cache`.
     ///
     /// # Errors
-    /// When there is neither, or what is there has no `config.json` or no weights in safetensors.
+    /// When there is neither, or what is there has no `config.json` or no weights that are read.
     pub fn find(name: &str, cache: &HubCache) -> Result<Self, ConvertError> {
         let path = Path::new(name);
         if path.is_dir() {
@@ -166,7 +165,7 @@ impl Source {
         if !has("config.json") {
             return Err(ConvertError::NoConfig { directory });
         }
-        if has(WEIGHTS) || has(INDEX) {
+        if ANY_WEIGHTS.into_iter().any(has) {
             return Ok(());
         }
         Err(match OTHER_WEIGHTS.into_iter().find(|file| has(file)) {

@@ -152,14 +152,19 @@ fn paths_that_are_no_model_each_say_why() {
     assert_error(
         common::find(dir),
         dir,
-        "DIR has no weights: neither model.safetensors nor model.safetensors.index.json; download them, or save the \
-         model there with `save_pretrained`",
+        "DIR has no weights: neither model.safetensors nor pytorch_model.bin, nor an index of either's shards; \
+         download them, or save the model there with `save_pretrained`",
     );
-    write(dir, "pytorch_model.bin", "");
+    write(dir, "tf_model.h5", "");
     assert_error(
         common::find(dir),
         dir,
-        "DIR has its weights in pytorch_model.bin, which rq doesn't read; convert them to model.safetensors first, with \
+        "DIR has its weights in tf_model.h5, which rq doesn't read; convert them to model.safetensors first, with \
          `AutoModelForMaskedLM.from_pretrained(DIR).save_pretrained(NEW_DIR)`",
     );
+    for file in ["pytorch_model.bin.index.json", "pytorch_model.bin"] {
+        write(dir, file, "");
+        assert!(common::find(dir).is_ok());
+        fs::remove_file(at(file)).unwrap();
+    }
 }

@@ -160,6 +160,42 @@ fn the_decoder_bias_has_two_names() {
 }
 
 #[test]
+fn norms_may_have_the_names_of_tensorflow() {
+    let with_new_names = tensors("roberta.");
+    let expected = open(model(&with_new_names).path()).unwrap();
+    for prefix in ["roberta.", ""] {
+        let old = |name: String| match name.rsplit_once('.') {
+            Some((norm, "weight")) if norm.ends_with("LayerNorm") => format!("{norm}.gamma"),
+            Some((norm, "bias")) if norm.ends_with("LayerNorm") => format!("{norm}.beta"),
+            _ => name,
+        };
+        let tensors: Tensors = tensors(prefix)
+            .into_iter()
+            .map(|(k, v)| (old(k), v))
+            .collect();
+        assert!(tensors.contains_key(&format!("{prefix}encoder.layer.1.output.LayerNorm.gamma")));
+        let checkpoint = open(model(&tensors).path()).unwrap();
+        assert_eq!(checkpoint.ignored(), [""; 0]);
+        for name in [
+            "embeddings.LayerNorm.weight",
+            "encoder.layer.1.attention.output.LayerNorm.bias",
+        ] {
+            assert_eq!(
+                checkpoint.tensor(name).unwrap(),
+                expected.tensor(name).unwrap()
+            );
+        }
+    }
+    // A missing one goes by its new name.
+    let mut tensors = with_new_names;
+    tensors.remove("roberta.embeddings.LayerNorm.bias");
+    refused(
+        &tensors,
+        "DIR/model.safetensors lacks 1 of the model's tensors: roberta.embeddings.LayerNorm.bias",
+    );
+}
+
+#[test]
 fn what_the_model_does_not_need_is_named() {
     let mut tensors = tensors("roberta.");
     for name in [
@@ -213,7 +249,7 @@ fn shapes_and_types_are_checked() {
     assert_error(
         open(directory.path()),
         directory.path(),
-        "DIR/model.safetensors: the tensor `embeddings.word_embeddings.weight` is in I32; rq reads F32, F16 and BF16",
+        "DIR/model.safetensors: the tensor `embeddings.word_embeddings.weight` is in I32; rq reads F64, F32, F16 and BF16",
     );
 }
 

@@ -6,6 +6,7 @@ use crate::header::{
     ALIGNMENT, Header, SECTIONS, Section, SectionRecord, TABLE_END, check_section_len,
 };
 use crate::provenance::Provenance;
+use crate::temporary::Temporary;
 use crate::tensor::{
     Directory, TENSOR_RECORD_LEN, TensorFormat, TensorInfo, TensorSpec, check_length, check_values,
 };
@@ -13,7 +14,6 @@ use rq_kernels::lanes::{LANES, panels_for};
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use tempfile::NamedTempFile;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Where the sections that depend on the tensors are in the table.
@@ -23,11 +23,11 @@ const DATA: usize = Section::TensorData as usize - 1;
 /// Writes a model's file.
 ///
 /// Until [`Writer::finish`], what is written is a temporary file in the destination's directory; a file that was at
-/// the destination stays as it is, and dropping the writer leaves nothing behind. The same input makes the same file,
-/// byte for byte.
+/// the destination stays as it is, and dropping the writer leaves nothing behind. A process that a signal ends drops
+/// nothing: [`crate::discard_unfinished`] is for that. The same input makes the same file, byte for byte.
 #[derive(Debug)]
 pub struct Writer {
-    file: NamedTempFile,
+    file: Temporary,
     path: PathBuf,
     sections: [SectionRecord; SECTIONS],
     directory: Directory,
@@ -82,9 +82,11 @@ impl Writer {
         if path.is_dir() {
             return Err(error(io::ErrorKind::IsADirectory.into()));
         }
-        let file = temporary_beside(path)?;
+        let beside = directory_of(path);
+        let file = Temporary::create_in(beside)
+            .map_err(|source| io_error("create a file in", beside, source))?;
         // Padding is what nobody writes.
-        file.as_file().set_len(data_end).map_err(error)?;
+        file.file().set_len(data_end).map_err(error)?;
         let mut writer = Self {
             file,
             path: path.to_path_buf(),
@@ -190,11 +192,11 @@ impl Writer {
             sections,
             ..
         } = self;
-        file.as_file()
+        file.file()
             .sync_all()
             .map_err(|source| io_error("write", &path, source))?;
-        file.persist(&path)
-            .map_err(|e| io_error("replace", &path, e.error))?;
+        file.move_to(&path)
+            .map_err(|source| io_error("replace", &path, source))?;
         // The new name is durable once its directory is. Some file systems can't say, and the file is whole either way.
         let _ = File::open(directory_of(&path)).and_then(|directory| directory.sync_all());
         Ok(Written {
@@ -204,7 +206,7 @@ impl Writer {
     }
 
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), FormatError> {
-        let file = self.file.as_file_mut();
+        let mut file = self.file.file();
         file.seek(SeekFrom::Start(offset))
             .and_then(|_| file.write_all(bytes))
             .map_err(|source| io_error("write", &self.path, source))
@@ -266,20 +268,4 @@ fn directory_of(path: &Path) -> &Path {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     }
-}
-
-/// A temporary file on the destination's file system, with the permissions of any new file.
-fn temporary_beside(path: &Path) -> Result<NamedTempFile, FormatError> {
-    let directory = directory_of(path);
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".rq-").suffix(".tmp");
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        // The umask is applied to it when the file is created; tempfile's own default is 0600.
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
-    }
-    builder
-        .tempfile_in(directory)
-        .map_err(|source| io_error("create a file in", directory, source))
 }

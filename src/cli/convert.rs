@@ -5,23 +5,27 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueEnum, value_parser};
 use indicatif::{ProgressBar, ProgressStyle};
 use rq_convert::{ConvertOptions, HubCache, Progress, Quant, Source, Summary, convert};
+use rq_format::discard_unfinished;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
+
+/// The exit status after an interrupt: 128 and the number of SIGINT.
+const INTERRUPTED: i32 = 130;
 
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  rq convert ./my-roberta\n  rq convert roberta-large --quant q4 -o roberta-large-q4.rq"
 )]
 pub(super) struct ConvertArgs {
-    /// Directory with config.json, safetensors and a tokenizer; or a name on the Hugging Face hub whose files are in
-    /// the cache on disk
+    /// Directory with config.json, weights (safetensors or pytorch_model.bin) and a tokenizer; or a name on the Hugging
+    /// Face hub whose files are in the cache on disk
     #[arg(value_name = "SOURCE")]
     source: String,
 
     /// File to write [default: SOURCE's name in rq's data directory, where `rq fill` finds it]
     ///
-    /// An existing file is replaced when the new one is whole. The environment variable RQ_DATA_DIR moves the data
-    /// directory.
+    /// An existing file is replaced when the new one is whole. A conversion that fails or is interrupted leaves nothing
+    /// behind. The environment variable RQ_DATA_DIR moves the data directory.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 
@@ -84,9 +88,23 @@ pub(super) fn run(args: &ConvertArgs) -> Result<()> {
         false => ProgressBar::hidden(),
     };
     let bar = Bar(bar);
+    discard_when_interrupted(&bar.0);
     let summary = convert(&source, &output, &options, &bar);
     bar.0.finish_and_clear();
     write(&mut std::io::stdout().lock(), &summary?)
+}
+
+/// Lets an interrupt end the process with 130, as shells have it, and leave nothing of the new file behind.
+fn discard_when_interrupted(bar: &ProgressBar) {
+    let bar = bar.clone();
+    // It is refused where the parent had a signal ignored, as `nohup` does; then all stay as they are.
+    let _ = ctrlc::try_set_handler(move || {
+        // Held until the end, so that in between no file is begun or moved into its place.
+        let _discarded = discard_unfinished();
+        bar.finish_and_clear();
+        super::say("interrupted");
+        std::process::exit(INTERRUPTED);
+    });
 }
 
 fn write(out: &mut impl Write, summary: &Summary) -> Result<()> {

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+pub(crate) mod torch;
+
 use half::{bf16, f16};
 use rq_convert::{HubCache, Source};
 use serde_json::{Value, json};
