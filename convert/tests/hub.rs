@@ -200,7 +200,7 @@ fn where_links_are_not_possible_there_are_copies() {
     assert!(
         !tree
             .iter()
-            .any(|line| line.contains("->") || line.contains(".copy")),
+            .any(|line| line.contains("->") || line.contains(".incomplete")),
         "{tree:?}"
     );
 }
@@ -766,4 +766,59 @@ fn progress_counts_every_byte_once() {
     let starts = heard.starts.into_inner().unwrap();
     assert_eq!(starts, [(format!("{NAME} {COMMIT}"), total)]);
     assert_eq!(heard.last.into_inner().unwrap(), total);
+}
+
+/// What the Python library says to a cache, which must end well.
+fn python(server: &Server, user: &User, code: &str) {
+    let python = std::env::var("RQ_PYTHON").unwrap_or_else(|_| "python3".into());
+    let output = std::process::Command::new(python)
+        .args(["-c", code])
+        .env("HF_ENDPOINT", &server.endpoint)
+        .env("HF_HOME", user.cache.path().join("home"))
+        .env("HF_HUB_CACHE", user.cache.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+}
+
+#[test]
+#[ignore = "needs a Python with huggingface_hub: python3, or what RQ_PYTHON names"]
+fn python_finds_ours_and_we_find_pythons() {
+    let files = files();
+    let server = Server::with(NAME, &files);
+    let (ours, theirs) = (User::of(&server), User::of(&server));
+    ours.find(NAME).unwrap();
+    server.seen();
+    python(
+        &server,
+        &ours,
+        r"
+from huggingface_hub import hf_hub_download, scan_cache_dir
+for file in ['config.json', 'tokenizer.json', 'tokenizer_config.json', 'model.safetensors']:
+    hf_hub_download('someone/model', file, local_files_only=True)
+    hf_hub_download('someone/model', file)
+assert not scan_cache_dir().warnings
+",
+    );
+    let lines = server.lines();
+    let is_content = |line: &&String| line.starts_with("GET") && line.contains(NAME);
+    assert_eq!(lines.iter().find(is_content), None);
+    python(
+        &server,
+        &theirs,
+        r"
+from huggingface_hub import hf_hub_download
+for file in ['config.json', 'tokenizer.json', 'tokenizer_config.json', 'model.safetensors']:
+    hf_hub_download('someone/model', file)
+",
+    );
+    server.seen();
+    assert_has(&theirs.find(NAME).unwrap(), &files);
+    assert_eq!(server.lines(), Vec::<String>::new());
+    let relevant = |user: &User| -> Vec<String> {
+        let tree = user.tree().into_iter();
+        tree.filter(|line| line.contains("models--")).collect()
+    };
+    assert_eq!(relevant(&ours), relevant(&theirs));
 }

@@ -6,9 +6,10 @@
 
 use super::{HubError, HubSettings};
 use std::io::Read;
+use std::net::IpAddr;
 use std::time::Duration;
 use ureq::http::{Request, Response, StatusCode};
-use ureq::{Agent, Body};
+use ureq::{Agent, Body, Proxy};
 
 const MAX_REDIRECTS: usize = 10;
 /// The largest answer of the hub's API that is read.
@@ -44,6 +45,12 @@ impl Origin {
             host: uri.host()?.to_ascii_lowercase(),
             port: uri.port_u16().unwrap_or(if https { 443 } else { 80 }),
         })
+    }
+
+    /// Whether it's this machine.
+    fn is_loopback(&self) -> bool {
+        let address = self.host.trim_matches(['[', ']']).parse::<IpAddr>();
+        self.host == "localhost" || address.is_ok_and(|address| address.is_loopback())
     }
 }
 
@@ -142,6 +149,11 @@ pub(super) struct Client<'a> {
 
 impl<'a> Client<'a> {
     pub(super) fn new(settings: &'a HubSettings) -> Result<Self, HubError> {
+        let origin = Origin::of(&settings.endpoint).ok_or_else(|| HubError::Variable {
+            variable: "HF_ENDPOINT",
+            value: settings.endpoint.clone(),
+            expected: "an address such as https://huggingface.co",
+        })?;
         let timeout = Some(settings.timeout);
         let agent = Agent::config_builder()
             .http_status_as_error(false)
@@ -153,13 +165,10 @@ impl<'a> Client<'a> {
             .timeout_connect(timeout)
             .timeout_per_read(timeout)
             .timeout_per_write(timeout)
+            // A proxy has a loopback of its own.
+            .proxy(Proxy::try_from_env().filter(|_| !origin.is_loopback()))
             .build()
             .new_agent();
-        let origin = Origin::of(&settings.endpoint).ok_or_else(|| HubError::Variable {
-            variable: "HF_ENDPOINT",
-            value: settings.endpoint.clone(),
-            expected: "an address such as https://huggingface.co",
-        })?;
         Ok(Self {
             settings,
             agent,
@@ -485,6 +494,15 @@ mod tests {
         for no_origin in ["hub.co", "/a", "ftp://hub.co", "https://", ""] {
             assert_eq!(Origin::of(no_origin), None, "{no_origin}");
         }
+    }
+
+    #[test]
+    fn this_machine_is_told_from_others() {
+        let loopback = |url| Origin::of(url).unwrap().is_loopback();
+        for url in ["http://127.0.0.1:1", "http://localhost", "http://[::1]:1"] {
+            assert!(loopback(url), "{url}");
+        }
+        assert!(!loopback("https://huggingface.co") && !loopback("http://10.0.0.1"));
     }
 
     #[test]

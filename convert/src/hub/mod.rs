@@ -63,7 +63,9 @@ pub struct Hub {
 
 impl Hub {
     /// The hub of these settings.
-    pub fn new(settings: HubSettings) -> Self {
+    pub fn new(mut settings: HubSettings) -> Self {
+        let slashes = settings.endpoint.trim_end_matches('/').len();
+        settings.endpoint.truncate(slashes);
         Self { settings }
     }
 
