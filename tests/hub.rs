@@ -56,7 +56,10 @@ impl User {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rq"));
         for (name, _) in std::env::vars_os() {
             let name = name.to_string_lossy();
-            if name.starts_with("HF_") || name.to_lowercase().ends_with("_proxy") {
+            if name.starts_with("HF_")
+                || name == "SSL_CERT_FILE"
+                || name.to_lowercase().ends_with("_proxy")
+            {
                 command.env_remove(&*name);
             }
         }

@@ -10,6 +10,7 @@ use rq_convert::{
 };
 use server::{COMMIT, Fault, Files, Seen, Server, etag, sha256};
 use std::fs;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -55,6 +56,7 @@ impl User {
             token: None,
             offline: false,
             copies: false,
+            certificates: None,
             timeout: Duration::from_secs(10),
             retries: 2,
         };
@@ -716,6 +718,44 @@ fn nobody_at_the_address_is_told_soon() {
     );
     assert!(error.contains("check the connection"), "{error}");
     assert!(started.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn certificates_are_those_of_the_named_file() {
+    let server = Server::with(NAME, &files());
+    let mut user = User::of(&server);
+    let path = user.cache.path().join("certificates");
+    user.settings.certificates = Some(path.clone());
+    assert_eq!(
+        user.error(NAME),
+        "can't read the certificates in CACHE/certificates"
+    );
+    fs::write(path, "none").unwrap();
+    assert_eq!(
+        user.error(NAME),
+        "SSL_CERT_FILE is \"CACHE/certificates\"; give a file of certificates in PEM, or unset it"
+    );
+    assert_eq!(server.lines(), Vec::<String>::new());
+}
+
+#[test]
+fn who_is_no_https_server_is_not_trusted() {
+    // As a web server answers https on the port of http.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut user = User::of(&Server::new());
+    user.settings.endpoint = format!("https://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let _ = stream.read(&mut [0; 1024]).unwrap();
+        stream
+            .write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            .unwrap();
+    });
+    let error = user.error(NAME);
+    assert!(
+        error.starts_with("there is no secure connection to HUB/api/models/someone/model"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -103,7 +103,7 @@ impl Progress for Bar {
 }
 
 pub(super) fn run(args: &ConvertArgs) -> Result<()> {
-    let style = "{bar:32} {bytes:>10} of {total_bytes}  {wide_msg}";
+    let style = "{bar:32} {decimal_bytes:>10} of {decimal_total_bytes}  {wide_msg}";
     let bar = match std::io::stderr().is_terminal() {
         true => ProgressBar::no_length().with_style(ProgressStyle::with_template(style)?),
         false => ProgressBar::hidden(),

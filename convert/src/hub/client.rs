@@ -4,11 +4,14 @@
 //! endpoint's own scheme, host and port, and nowhere else; what the hub says about a large file is in the answer that
 //! redirects to the storage, not in the storage's; and no redirect leads from https to http.
 
+use super::store::failed;
 use super::{HubError, HubSettings};
-use std::io::Read;
+use std::error::Error;
+use std::io::{ErrorKind, Read};
 use std::net::IpAddr;
 use std::time::Duration;
 use ureq::http::{Request, Response, StatusCode};
+use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Body, Proxy};
 
 const MAX_REDIRECTS: usize = 10;
@@ -165,6 +168,7 @@ impl<'a> Client<'a> {
             .timeout_connect(timeout)
             .timeout_per_read(timeout)
             .timeout_per_write(timeout)
+            .tls_config(TlsConfig::builder().root_certs(roots(settings)?).build())
             // A proxy has a loopback of its own.
             .proxy(Proxy::try_from_env().filter(|_| !origin.is_loopback()))
             .build()
@@ -332,6 +336,10 @@ impl<'a> Client<'a> {
         };
         let request = request.body(()).map_err(|e| failed(e.to_string()))?;
         self.agent.run(request).map_err(|error| match error {
+            // What rustls says of the other side.
+            ureq::Error::Io(error) if error.kind() == ErrorKind::InvalidData => {
+                untrusted(url, &error)
+            }
             ureq::Error::Io(error) => self.broken(&place(url), &error),
             ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => {
                 let seconds = self.settings.timeout.as_secs();
@@ -339,9 +347,10 @@ impl<'a> Client<'a> {
                 Failure::Passing(failed(reason), Duration::ZERO)
             }
             ureq::Error::Timeout(_) => self.stalled(place(url)),
-            ureq::Error::BadUri(_) | ureq::Error::Http(_) | ureq::Error::Rustls(_) => {
+            ureq::Error::BadUri(_) | ureq::Error::Http(_) => {
                 failed(one_line(&error.to_string())).into()
             }
+            error @ (ureq::Error::Rustls(_) | ureq::Error::Tls(_)) => untrusted(url, &error),
             error => {
                 let reason = one_line(&error.to_string());
                 Failure::Passing(failed(reason), Duration::ZERO)
@@ -416,9 +425,7 @@ impl<'a> Client<'a> {
         let inner = error
             .get_ref()
             .and_then(|e| e.downcast_ref::<ureq::Error>());
-        if error.kind() == std::io::ErrorKind::TimedOut
-            || matches!(inner, Some(ureq::Error::Timeout(_)))
-        {
+        if error.kind() == ErrorKind::TimedOut || matches!(inner, Some(ureq::Error::Timeout(_))) {
             return self.stalled(place.to_owned());
         }
         let error = HubError::Connection {
@@ -432,6 +439,34 @@ impl<'a> Client<'a> {
         let seconds = self.settings.timeout.as_secs();
         Failure::Passing(HubError::Stalled { url, seconds }, Duration::ZERO)
     }
+}
+
+/// The certificate authorities to trust.
+fn roots(settings: &HubSettings) -> Result<RootCerts, HubError> {
+    let Some(path) = &settings.certificates else {
+        return Ok(RootCerts::WebPki);
+    };
+    let pem = std::fs::read(path).map_err(failed("read the certificates in", path))?;
+    let certificates: Vec<_> = parse_pem(&pem)
+        .filter_map(|item| match item {
+            Ok(PemItem::Certificate(certificate)) => Some(certificate),
+            _ => None,
+        })
+        .collect();
+    if certificates.is_empty() {
+        return Err(HubError::Variable {
+            variable: "SSL_CERT_FILE",
+            value: path.to_string_lossy().into_owned(),
+            expected: "a file of certificates in PEM",
+        });
+    }
+    Ok(RootCerts::from(certificates))
+}
+
+/// A handshake that failed, and would again.
+fn untrusted(url: &str, error: &dyn Error) -> Failure {
+    let (url, reason) = (place(url), one_line(&error.to_string()));
+    HubError::Tls { url, reason }.into()
 }
 
 /// A header that is text.

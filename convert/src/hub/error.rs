@@ -160,6 +160,16 @@ pub enum HubError {
         /// What the client says.
         reason: String,
     },
+    /// The server can't prove that it's who it says.
+    #[error(
+        "there is no secure connection to {url}: {reason}; where a proxy opens https, name the file of its certificate in SSL_CERT_FILE"
+    )]
+    Tls {
+        /// The address, without its query.
+        url: String,
+        /// What the client says.
+        reason: String,
+    },
     /// The server stopped sending.
     #[error(
         "{url} sent nothing for {seconds} s; run the same command again: it goes on where it stopped (HF_HUB_DOWNLOAD_TIMEOUT sets the seconds)"

@@ -55,6 +55,8 @@ pub struct HubSettings {
     pub offline: bool,
     /// Whether snapshots get copies rather than symbolic links.
     pub copies: bool,
+    /// Certificate authorities to trust instead of Mozilla's, in PEM.
+    pub certificates: Option<PathBuf>,
     /// How long a server may send nothing.
     pub timeout: Duration,
     /// How often a request is tried again, each time after a longer pause.
@@ -64,7 +66,7 @@ pub struct HubSettings {
 impl HubSettings {
     /// Those of this process: `HF_ENDPOINT`, the variables of [`HubCache::from_env`], `HF_TOKEN` or the file
     /// `HF_TOKEN_PATH` (`token` in `HF_HOME`), `HF_HUB_DISABLE_IMPLICIT_TOKEN`, `HF_HUB_OFFLINE`,
-    /// `HF_HUB_DISABLE_SYMLINKS` and `HF_HUB_DOWNLOAD_TIMEOUT` (seconds, 10 if not set).
+    /// `HF_HUB_DISABLE_SYMLINKS`, `HF_HUB_DOWNLOAD_TIMEOUT` (seconds, 10 if not set) and `SSL_CERT_FILE`.
     ///
     /// # Errors
     /// When a variable means nothing, or the token's file can't be read.
@@ -122,6 +124,7 @@ impl HubSettings {
             token,
             offline: is_true("HF_HUB_OFFLINE") || is_true("TRANSFORMERS_OFFLINE"),
             copies: is_true("HF_HUB_DISABLE_SYMLINKS"),
+            certificates: set("SSL_CERT_FILE").map(PathBuf::from),
             timeout,
             retries: RETRIES,
         })
