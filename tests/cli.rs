@@ -15,9 +15,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use tempfile::TempDir;
 
+/// What is said of a model that would have to be downloaded.
+const NO_DOWNLOAD: &str = match cfg!(feature = "hub") {
+    true => "HF_HUB_OFFLINE is set",
+    false => "`hf download ",
+};
 const SEQUENCE: &str = "EVQL<mask>ESGG";
 
-/// A user with an empty data directory and an empty Hugging Face cache.
+/// A user with an empty data directory, an empty Hugging Face cache, and no network.
 struct User {
     home: TempDir,
     variables: Vec<(&'static str, String)>,
@@ -71,6 +76,8 @@ impl User {
             "RQ_ISA",
             "HF_HUB_CACHE",
             "HUGGINGFACE_HUB_CACHE",
+            "HF_TOKEN",
+            "HF_ENDPOINT",
         ] {
             command.env_remove(variable);
         }
@@ -79,6 +86,7 @@ impl User {
             .current_dir(&self.home)
             .env("RQ_DATA_DIR", self.path("data"))
             .env("HF_HOME", self.path("hf"))
+            .env("HF_HUB_OFFLINE", "1")
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -977,14 +985,14 @@ fn sources_and_outputs_that_are_not_there() {
         ),
         (
             &["nowhere"],
-            &["`nowhere`", &cache, "`hf download nowhere`"],
+            &[NO_DOWNLOAD, &cache, "models--nowhere", "nowhere"],
         ),
         (
             &["roberta-large"],
             &[
-                "`roberta-large`",
+                NO_DOWNLOAD,
                 &cache,
-                "`hf download FacebookAI/roberta-large`",
+                "models--roberta-large or models--FacebookAI--roberta-large",
             ],
         ),
         (&[&file], &[&file, "is a file", "config.json"]),

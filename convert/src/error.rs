@@ -81,6 +81,11 @@ pub enum ConvertError {
         file: &'static str,
     },
 
+    /// It can't be had from the hub.
+    #[cfg(feature = "hub")]
+    #[error(transparent)]
+    Hub(#[from] crate::hub::HubError),
+
     /// The architecture isn't supported.
     #[error("{}: the architecture {found} isn't supported; supported: {}", path.display(), crate::SUPPORTED_ARCHITECTURES.join(", "))]
     Architecture {

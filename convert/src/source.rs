@@ -1,4 +1,4 @@
-//! Where a model is: a directory, or a snapshot in the Hugging Face cache on disk. Nothing is downloaded.
+//! Where a model is: a directory, or a snapshot in the Hugging Face cache on disk. Nothing is downloaded here.
 
 use crate::error::ConvertError;
 use std::ffi::OsString;
@@ -15,7 +15,7 @@ pub(crate) const TORCH_WEIGHTS: &str = "pytorch_model.bin";
 /// Any of these is a model's weights, or leads to them. The first that is there is read, as transformers does.
 pub(crate) const ANY_WEIGHTS: [&str; 4] = [WEIGHTS, INDEX, TORCH_WEIGHTS, TORCH_INDEX];
 /// Weights in forms that aren't read: named, so that the error can say what to do.
-const OTHER_WEIGHTS: [&str; 3] = ["tf_model.h5", "flax_model.msgpack", "model.onnx"];
+pub(crate) const OTHER_WEIGHTS: [&str; 3] = ["tf_model.h5", "flax_model.msgpack", "model.onnx"];
 /// Names without an organization, as older downloads and most texts have them, and the repositories that they mean.
 const ALIASES: [(&str, &str); 3] = [
     ("roberta-base", "FacebookAI/roberta-base"),
@@ -37,20 +37,16 @@ impl HubCache {
     /// The cache of this process: `HF_HUB_CACHE`, else `HF_HOME/hub`, else `XDG_CACHE_HOME/huggingface/hub`, else
     /// `~/.cache/huggingface/hub`.
     pub fn from_env() -> Self {
-        Self::from_variables(|name| std::env::var_os(name))
+        Self::from_variables(std::env::var_os)
     }
 
     /// The same from variables of the caller's choice; an empty one counts as not set.
-    pub fn from_variables(variable: impl Fn(&str) -> Option<OsString>) -> Self {
-        let directory = |name| variable(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    pub fn from_variables(variable: impl Fn(&'static str) -> Option<OsString>) -> Self {
+        let directory =
+            |name: &'static str| variable(name).filter(|v| !v.is_empty()).map(PathBuf::from);
         let cache = directory("HF_HUB_CACHE")
             .or_else(|| directory("HUGGINGFACE_HUB_CACHE"))
-            .or_else(|| Some(directory("HF_HOME")?.join("hub")))
-            .or_else(|| Some(directory("XDG_CACHE_HOME")?.join("huggingface/hub")))
-            .or_else(|| {
-                let home = directory("HOME").or_else(|| directory("USERPROFILE"))?;
-                Some(home.join(".cache/huggingface/hub"))
-            });
+            .or_else(|| Some(hugging_face_home(&directory)?.join("hub")));
         Self(cache)
     }
 
@@ -63,6 +59,18 @@ impl HubCache {
     pub fn directory(&self) -> Option<&Path> {
         self.0.as_deref()
     }
+}
+
+/// Where the Hugging Face libraries keep everything, by a function that gives a variable that is set.
+pub(crate) fn hugging_face_home(
+    directory: &impl Fn(&'static str) -> Option<PathBuf>,
+) -> Option<PathBuf> {
+    directory("HF_HOME")
+        .or_else(|| Some(directory("XDG_CACHE_HOME")?.join("huggingface")))
+        .or_else(|| {
+            let home = directory("HOME").or_else(|| directory("USERPROFILE"))?;
+            Some(home.join(".cache/huggingface"))
+        })
 }
 
 /// A directory that has a configuration and weights, and what it is called.
@@ -107,6 +115,16 @@ impl Source {
         self.revision.as_deref()
     }
 
+    /// A snapshot in the cache, of a repository at a commit.
+    #[cfg(feature = "hub")]
+    pub(crate) fn snapshot(directory: PathBuf, repository: &str, commit: &str) -> Self {
+        Self {
+            directory,
+            name: repository.into(),
+            revision: Some(commit.into()),
+        }
+    }
+
     fn directory_at(path: &Path) -> Result<Self, ConvertError> {
         // "." and the like have no name of their own.
         let full = path.canonicalize().unwrap_or_else(|_| path.into());
@@ -134,7 +152,6 @@ impl Source {
         let Some(cache) = cache.directory() else {
             return Err(ConvertError::NoCache { name: name.into() });
         };
-        let folder = |repository: &str| format!("models--{}", repository.replace('/', "--"));
         let mut incomplete = None;
         for repository in repositories(name) {
             let Some((directory, revision)) = snapshot(&cache.join(folder(repository))) else {
@@ -159,7 +176,7 @@ impl Source {
     }
 
     /// Checks that there are a configuration and weights.
-    fn check(&self) -> Result<(), ConvertError> {
+    pub(crate) fn check(&self) -> Result<(), ConvertError> {
         let directory = self.directory.clone();
         let has = |file: &str| self.directory.join(file).is_file();
         if !has("config.json") {
@@ -175,8 +192,13 @@ impl Source {
     }
 }
 
+/// The directory of a repository in the cache.
+pub(crate) fn folder(repository: &str) -> String {
+    format!("models--{}", repository.replace('/', "--"))
+}
+
 /// The snapshot that `main` names, or the only one there is; and its commit.
-fn snapshot(repository: &Path) -> Option<(PathBuf, String)> {
+pub(crate) fn snapshot(repository: &Path) -> Option<(PathBuf, String)> {
     let snapshots = repository.join("snapshots");
     let commit = match fs::read_to_string(repository.join("refs/main")) {
         Ok(commit) => commit.trim().to_owned(),
@@ -194,11 +216,12 @@ fn snapshot(repository: &Path) -> Option<(PathBuf, String)> {
 }
 
 /// Whether a name could be a repository of the hub: `name` or `organization/name`.
-fn is_hub_name(name: &str) -> bool {
+pub(crate) fn is_hub_name(name: &str) -> bool {
     name.split('/').count() <= 2 && name.split('/').all(is_hub_part)
 }
 
-fn is_hub_part(part: &str) -> bool {
+/// Whether this could be a part of such a name: a file's name without surprises.
+pub(crate) fn is_hub_part(part: &str) -> bool {
     let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
     !part.is_empty() && part.bytes().all(legal) && !part.starts_with(['.', '-'])
 }

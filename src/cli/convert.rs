@@ -5,8 +5,12 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueEnum, value_parser};
 use indicatif::{ProgressBar, ProgressStyle};
 use rq_convert::{ConvertOptions, HubCache, Progress, Quant, Source, Summary, convert};
+#[cfg(feature = "hub")]
+use rq_convert::{DownloadProgress, Hub, HubSettings};
 use rq_format::discard_unfinished;
 use std::io::{IsTerminal, Write};
+#[cfg(feature = "hub")]
+use std::path::Path;
 use std::path::PathBuf;
 
 /// The exit status after an interrupt: 128 and the number of SIGINT.
@@ -14,13 +18,31 @@ const INTERRUPTED: i32 = 130;
 
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  rq convert ./my-roberta\n  rq convert roberta-large --quant q4 -o roberta-large-q4.rq"
+    after_help = "Examples:\n  rq convert roberta-large\n  rq convert ./my-roberta --quant q4 -o my-roberta-q4.rq"
 )]
 pub(super) struct ConvertArgs {
     /// Directory with config.json, weights (safetensors or pytorch_model.bin) and a tokenizer; or a name on the Hugging
-    /// Face hub whose files are in the cache on disk
+    /// Face hub
+    #[cfg_attr(
+        feature = "hub",
+        doc = "\n\nWhat the Hugging Face cache on disk lacks of a name is downloaded into it. NAME@REVISION is the same as NAME \
+               --revision REVISION. HF_HUB_OFFLINE=1 forbids the network; HF_TOKEN, or the token that `hf auth login` stores, is for \
+               private and gated models; HF_ENDPOINT names another hub; HF_HOME or HF_HUB_CACHE moves the cache; \
+               HF_HUB_DOWNLOAD_TIMEOUT is how many seconds a server may be silent."
+    )]
+    #[cfg_attr(
+        not(feature = "hub"),
+        doc = "\n\nThe files of a name must be in the Hugging Face cache on disk: this rq was built without downloads."
+    )]
     #[arg(value_name = "SOURCE")]
     source: String,
+
+    /// Branch, tag or commit on the hub [default: main, as the cache has it]
+    ///
+    /// A branch or tag is looked up on the hub; without one, a model that the cache has is used as it is.
+    #[cfg(feature = "hub")]
+    #[arg(long, value_name = "REVISION")]
+    revision: Option<String>,
 
     /// File to write [default: SOURCE's name in rq's data directory, where `rq fill` finds it]
     ///
@@ -49,11 +71,33 @@ enum QuantArg {
     Q4,
 }
 
-/// A bar on a terminal; nothing elsewhere.
+/// A bar on a terminal, first for the download and then for the conversion; nothing elsewhere.
 struct Bar(ProgressBar);
+
+#[cfg(feature = "hub")]
+impl DownloadProgress for Bar {
+    fn start(&self, repository: &str, commit: &str, total_bytes: u64) {
+        self.0.suspend(|| {
+            super::say(format_args!(
+                "downloading {} of {repository} at {commit}",
+                human_size(total_bytes)
+            ));
+        });
+        self.0.set_length(total_bytes);
+    }
+
+    fn at(&self, file: &str, bytes: u64) {
+        // Only where it changes: setting it draws the bar anew.
+        if self.0.message() != file {
+            self.0.set_message(file.to_owned());
+        }
+        self.0.set_position(bytes);
+    }
+}
 
 impl Progress for Bar {
     fn start(&self, total_bytes: u64) {
+        self.0.reset();
         self.0.set_length(total_bytes);
     }
 
@@ -64,7 +108,18 @@ impl Progress for Bar {
 }
 
 pub(super) fn run(args: &ConvertArgs) -> Result<()> {
-    let source = Source::find(&args.source, &HubCache::from_env())?;
+    let style = "{bar:32} {decimal_bytes:>10} of {decimal_total_bytes}  {wide_msg}";
+    let bar = match std::io::stderr().is_terminal() {
+        true => ProgressBar::no_length().with_style(ProgressStyle::with_template(style)?),
+        false => ProgressBar::hidden(),
+    };
+    let bar = Bar(bar);
+    discard_when_interrupted(&bar.0);
+    let source = find(args, &bar);
+    if source.is_err() {
+        bar.0.finish_and_clear();
+    }
+    let source = source?;
     let output = match &args.output {
         Some(output) => output.clone(),
         None => {
@@ -82,13 +137,6 @@ pub(super) fn run(args: &ConvertArgs) -> Result<()> {
         },
         threads: args.threads.map_or(0, usize::from),
     };
-    let style = "{bar:32} {bytes:>10} of {total_bytes}  {wide_msg}";
-    let bar = match std::io::stderr().is_terminal() {
-        true => ProgressBar::no_length().with_style(ProgressStyle::with_template(style)?),
-        false => ProgressBar::hidden(),
-    };
-    let bar = Bar(bar);
-    discard_when_interrupted(&bar.0);
     let summary = convert(&source, &output, &options, &bar);
     bar.0.finish_and_clear();
     write(&mut std::io::stdout().lock(), &summary?)
@@ -105,6 +153,23 @@ fn discard_when_interrupted(bar: &ProgressBar) {
         super::say("interrupted");
         std::process::exit(INTERRUPTED);
     });
+}
+
+/// The model's directory, downloaded if it must be.
+#[cfg(feature = "hub")]
+fn find(args: &ConvertArgs, bar: &Bar) -> Result<Source> {
+    // A directory needs none of the hub's variables to be right.
+    if args.revision.is_none() && Path::new(&args.source).exists() {
+        return Ok(Source::find(&args.source, &HubCache::from_env())?);
+    }
+    let hub = Hub::new(HubSettings::from_env()?);
+    Ok(hub.find(&args.source, args.revision.as_deref(), bar)?)
+}
+
+/// The model's directory.
+#[cfg(not(feature = "hub"))]
+fn find(args: &ConvertArgs, _: &Bar) -> Result<Source> {
+    Ok(Source::find(&args.source, &HubCache::from_env())?)
 }
 
 fn write(out: &mut impl Write, summary: &Summary) -> Result<()> {
