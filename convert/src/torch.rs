@@ -222,7 +222,8 @@ fn place(name: &str, view: View, range: &Range<usize>) -> Result<TorchTensor, To
     })
 }
 
-/// Whether elements follow each other in the order of their indices. The stride of a dimension of one element means nothing.
+/// Whether elements follow each other in the order of their indices. The stride of a dimension of one element means
+/// nothing.
 fn is_contiguous(shape: &[usize], strides: &[usize]) -> bool {
     if shape.contains(&0) {
         return true;

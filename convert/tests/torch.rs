@@ -513,11 +513,13 @@ fn a_pickle_that_does_more_is_refused_for_safety() {
     };
     refused(
         &with_pickle(b"\x80\x02cos\nsystem\nX\x04\0\0\0echo\x85R."),
-        "its pickle names `os.system`, which weights don't need; it is refused for safety; a file that you trust can be saved again as safetensors",
+        "its pickle names `os.system`, which weights don't need; it is refused for safety; a \
+         file that you trust can be saved again as safetensors",
     );
     refused(
         &with_pickle(b"\x80\x02}\x93."),
-        "its pickle has the instruction STACK_GLOBAL (0x93) at byte 3, which weights don't need; it is refused for safety; a file that you trust can be saved again as safetensors",
+        "its pickle has the instruction STACK_GLOBAL (0x93) at byte 3, which weights don't need; it is refused for safety; a \
+         file that you trust can be saved again as safetensors",
     );
     refused(
         &with_pickle(b"\x80\x02}X\x05\0\0\0epochK\x03s."),
