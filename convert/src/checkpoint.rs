@@ -103,11 +103,11 @@ struct Index {
 
 impl Checkpoint {
     /// Maps the weights in `source` and checks them against `config`. No weight is looked at but those of a decoder
-    /// that might be the word embeddings.
+    /// that might be the word embeddings; of what torch.save wrote, all that is used is read once for its checksums.
     ///
     /// # Errors
-    /// When a file is missing, damaged or in no format that is read, or a tensor that the model needs is missing, of another
-    /// shape or not in floats.
+    /// When a file is missing, damaged or in no format that is read, or a tensor that the model needs is missing, of
+    /// another shape or not in floats.
     pub fn open(source: &Source, config: &HfConfig) -> Result<Self, ConvertError> {
         let mut checkpoint = Self::map(source.directory())?;
         checkpoint.resolve(config)?;

@@ -34,7 +34,7 @@ const MAX_RANK: usize = 8;
 pub enum PickleError {
     /// It names something that isn't part of a tensor's description.
     #[error(
-        "its pickle names `{module}.{name}`, which weights don't need; it is refused for safety"
+        "its pickle names `{module}.{name}`, which weights don't need; it is refused for safety; a file that you trust can be saved again as safetensors"
     )]
     Global {
         /// The Python module.
@@ -44,7 +44,7 @@ pub enum PickleError {
     },
     /// It has an instruction that torch doesn't write for weights.
     #[error(
-        "its pickle has the instruction {name} (0x{code:02x}) at byte {at}, which weights don't need; it is refused for safety"
+        "its pickle has the instruction {name} (0x{code:02x}) at byte {at}, which weights don't need; it is refused for safety; a file that you trust can be saved again as safetensors"
     )]
     Opcode {
         /// The instruction.
@@ -55,7 +55,7 @@ pub enum PickleError {
         at: usize,
     },
     /// It is in another version of the format.
-    #[error("its pickle isn't in protocol 2, in which torch writes")]
+    #[error("its pickle isn't in protocol 2, in which torch writes; save it again as safetensors")]
     Protocol,
     /// It ends in an instruction, or before the last.
     #[error("its pickle ends early")]
@@ -824,7 +824,7 @@ mod tests {
             assert_eq!(
                 error.to_string(),
                 format!(
-                    "its pickle names `{module}.{name}`, which weights don't need; it is refused for safety"
+                    "its pickle names `{module}.{name}`, which weights don't need; it is refused for safety; a file that you trust can be saved again as safetensors"
                 )
             );
         }
@@ -843,7 +843,7 @@ mod tests {
         let error = refused(&[b"(ios\nsystem\n."]);
         assert_eq!(
             error.to_string(),
-            "its pickle has the instruction INST (0x69) at byte 3, which weights don't need; it is refused for safety"
+            "its pickle has the instruction INST (0x69) at byte 3, which weights don't need; it is refused for safety; a file that you trust can be saved again as safetensors"
         );
     }
 
