@@ -1196,3 +1196,74 @@ fn help_fits_on_a_screen() {
     let version = format!("rq {}\n", env!("CARGO_PKG_VERSION"));
     assert_eq!(user.rq(&["--version"]).succeeds(), version);
 }
+
+#[test]
+fn eval_compares_a_file_with_its_checkpoint() {
+    let user = User::new();
+    let text = user.at("text.txt");
+    let sequence = "QVQLVQSGVEVKKPGASVKVSCKASGYTFTNYYMYWVRQAPGQGLEWMGGINPSNGGTNFNEKFKNRVTLTTDSSTTTAYMELKSLQFDDTAVYYCARRDYRFDMGFDYWGQGTTVTVSS";
+    fs::write(&text, [sequence; 6].join("\n")).unwrap();
+    let (file, source) = (user.at("vh.rq"), data("sapiens-vh"));
+    let convert = [
+        "convert",
+        &source,
+        "-o",
+        &file,
+        "--quant",
+        "q4",
+        "--calibrate",
+        &text,
+    ];
+    let said = user.rq(&convert);
+    let said = said.succeeds();
+    assert!(
+        said.contains("calibrated on 732 tokens of the text.txt"),
+        "{said}"
+    );
+    assert!(
+        said.contains("beside the checkpoint: the same best token for"),
+        "{said}"
+    );
+
+    let eval = ["eval", &file, "--against", &source, "--text", &text];
+    let table = user.rq(&eval);
+    let table = table.succeeds();
+    assert!(table.contains("same best token"), "{table}");
+    let json = user.rq(&[&eval[..], &["--json"]].concat());
+    let json: Value = serde_json::from_str(json.succeeds()).unwrap();
+    for key in [
+        "top1_agreement",
+        "top5_agreement",
+        "kl",
+        "hidden_cosine_mean",
+        "hidden_cosine_min",
+    ] {
+        assert!(
+            json[key].as_f64().is_some_and(|x| (0.0..=1.0).contains(&x)),
+            "{key}: {json}"
+        );
+    }
+    assert!(json["top1_agreement"].as_f64().unwrap() < 1.0 || json["kl"].as_f64().unwrap() > 0.0);
+    user.rq(&[&eval[..], &["--min-agreement", "0"]].concat())
+        .succeeds();
+    user.rq(&[&eval[..], &["--min-agreement", "2"]].concat())
+        .fails(&["'2'", "a number from 0 to 1"]);
+    user.rq(&["eval", &file, "--against", &data("demo-model")])
+        .fails(&["another shape"]);
+
+    // Half of the weights negated: a file of the right shape, and far from the checkpoint.
+    let damaged = user.copy("sapiens-vh", "damaged");
+    let weights = damaged.join("model.safetensors");
+    let mut bytes = fs::read(&weights).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..]
+        .chunks_exact_mut(4)
+        .for_each(|x| x[3] ^= 0x80);
+    fs::write(&weights, bytes).unwrap();
+    let against = damaged.to_str().unwrap();
+    let eval = ["eval", &file, "--against", against, "--text", &text];
+    let missed = user.rq(&[&eval[..], &["--min-agreement", "0.9"]].concat());
+    assert_eq!(missed.code, Some(1), "{missed:?}");
+    assert!(missed.stderr.contains("less than 0.9"), "{missed:?}");
+    assert!(missed.stdout.contains("same best token"), "{missed:?}");
+}

@@ -1,6 +1,6 @@
 //! Converts a model and prints the summary, without the command line of `rq`:
 //!
-//!     cargo run --release -p rq-convert --example convert -- SOURCE OUTPUT q8|q4 [THREADS]
+//!     cargo run --release -p rq-convert --example convert -- SOURCE OUTPUT q8|q4|q4m [THREADS]
 
 use rq_convert::{ConvertOptions, HubCache, NoProgress, Quant, Source, convert};
 use std::error::Error;
@@ -9,12 +9,13 @@ use std::path::Path;
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [source, output, quant, threads @ ..] = &arguments[..] else {
-        return Err("usage: convert SOURCE OUTPUT q8|q4 [THREADS]".into());
+        return Err("usage: convert SOURCE OUTPUT q8|q4|q4m [THREADS]".into());
     };
     let quant = Quant::ALL.into_iter().find(|q| q.name() == quant);
     let options = ConvertOptions {
-        quant: quant.ok_or("the recipes are q8 and q4")?,
+        quant: quant.ok_or("the recipes are q8, q4 and q4m")?,
         threads: threads.first().map_or(Ok(0), |t| t.parse())?,
+        calibration: None,
     };
     let source = Source::find(source, &HubCache::from_env())?;
     let summary = convert(&source, Path::new(output), &options, &NoProgress)?;

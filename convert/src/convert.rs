@@ -2,12 +2,14 @@
 //!
 //! Beyond the mapped source, memory holds one packed tensor, and one panel of f32 for each thread.
 
+use crate::calibrate::{Calibrator, Tuning};
+use crate::calibration::{Calibration, Tokens};
 use crate::checkpoint::{Checkpoint, WeightsFile};
 use crate::error::ConvertError;
 use crate::layout::Origin;
 use crate::pretrained::Pretrained;
 use crate::source::{INDEX, Source, TORCH_INDEX};
-use crate::summary::{Squares, Summary};
+use crate::summary::{CalibrationSummary, Squares, Summary};
 use half::f16;
 use rayon::prelude::*;
 use rq_format::{
@@ -45,18 +47,26 @@ pub enum Quant {
     Q8,
     /// The layers' products in q4; the embeddings and the LM head in q8.
     Q4,
+    /// The products of the layers' feed-forward parts in q4; everything else in q8.
+    Q4m,
 }
 
 impl Quant {
     /// Every recipe.
-    pub const ALL: [Self; 2] = [Self::Q8, Self::Q4];
+    pub const ALL: [Self; 3] = [Self::Q8, Self::Q4, Self::Q4m];
 
     /// The name on the command line and in the file.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Q8 => "q8",
             Self::Q4 => "q4",
+            Self::Q4m => "q4m",
         }
+    }
+
+    /// Whether a calibration makes the file better.
+    pub const fn gains_from_calibration(self) -> bool {
+        matches!(self, Self::Q4 | Self::Q4m)
     }
 
     /// How a tensor is stored.
@@ -66,18 +76,22 @@ impl Quant {
             (Self::Q4, TensorKind::Linear) if tensor.name.starts_with("layers.") => {
                 TensorFormat::Q4
             }
+            (Self::Q4m, TensorKind::Linear) if tensor.name.contains(".ffn.") => TensorFormat::Q4,
             _ => TensorFormat::Q8,
         }
     }
 }
 
 /// How to convert.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConvertOptions {
     /// The recipe for the weights.
     pub quant: Quant,
     /// Threads; zero means one for each CPU. The file doesn't depend on them.
     pub threads: usize,
+    /// The text on which q4 weights are calibrated; `None` leaves each weight to the search that needs no text. Where
+    /// nothing is stored in q4, it isn't used.
+    pub calibration: Option<Calibration>,
 }
 
 /// Hears how far a conversion is.
@@ -119,7 +133,7 @@ pub fn convert(
         })?;
     let model = Pretrained::open(source, options.quant.name())?;
     refuse_source(source, &model.checkpoint, output)?;
-    let mut summary = pool.install(|| write(&model, source, output, options.quant, progress))?;
+    let mut summary = pool.install(|| write(&model, source, output, options, progress))?;
     summary.elapsed = started.elapsed();
     Ok(summary)
 }
@@ -128,9 +142,10 @@ fn write(
     model: &Pretrained,
     source: &Source,
     output: &Path,
-    quant: Quant,
+    options: &ConvertOptions,
     progress: &dyn Progress,
 ) -> Result<Summary, ConvertError> {
+    let quant = options.quant;
     let Pretrained {
         config,
         checkpoint,
@@ -140,12 +155,40 @@ fn write(
     let specs: Vec<_> = tensors.iter().map(|t| t.spec(quant.format(t))).collect();
     let weights: Vec<SourceFile> = checkpoint.files().par_iter().map(source_file).collect();
     let source_bytes = weights.iter().map(|w| w.bytes).sum();
+    let mut notes = BTreeMap::from([("recipe".into(), quant.name().into())]);
+    let wanted = options.calibration.as_ref();
+    let (texts, calibration) = match wanted.filter(|_| quant.gains_from_calibration()) {
+        None => (Vec::new(), CalibrationSummary::None),
+        Some(calibration) => {
+            let name = calibration.name().to_owned();
+            match calibration.tokens(tokenizer, config)? {
+                Tokens::Unknown {
+                    unknown,
+                    all: tokens,
+                } => {
+                    let unknown = CalibrationSummary::Unknown {
+                        name,
+                        unknown,
+                        tokens,
+                    };
+                    (Vec::new(), unknown)
+                }
+                Tokens::Known(texts) => {
+                    let tokens = texts.iter().map(Vec::len).sum();
+                    notes.insert("calibration".into(), name.clone());
+                    notes.insert("calibration_sha256".into(), calibration.sha256());
+                    notes.insert("calibration_tokens".into(), format!("{tokens}"));
+                    (texts, CalibrationSummary::Text { name, tokens })
+                }
+            }
+        }
+    };
     let provenance = Provenance {
         source: source.name().into(),
         revision: source.revision().map(Into::into),
         weights,
         converter: CONVERTER.into(),
-        quantization: BTreeMap::from([("recipe".into(), quant.name().into())]),
+        quantization: notes,
     };
     let mut writer = Writer::create(output, config, &provenance, tokenizer.json(), &specs)?;
     progress.start(writer.remaining().map(|t| t.length).sum());
@@ -158,19 +201,53 @@ fn write(
         kinds: Vec::new(),
         ignored: checkpoint.ignored().to_vec(),
         elapsed: Default::default(),
+        calibration,
     };
+    let mut calibrator = match texts.is_empty() {
+        true => None,
+        false => Some(Calibrator::new(
+            checkpoint,
+            config,
+            &texts,
+            Tuning::default(),
+        )?),
+    };
+    let mut bias = None;
     for (tensor, spec) in tensors.iter().zip(&specs) {
         let origin = Origin::of(&tensor.name);
         let mut squares = Squares::default();
         let length = match spec.format.block() {
             None => {
-                let mut values = vec![0.0; tensor.rows * tensor.columns];
-                origin.read_rows(checkpoint, config, 0..tensor.rows, &mut values)?;
+                let values = match bias.take_if(|_| tensor.name.ends_with(".bias")) {
+                    Some(bias) => bias,
+                    None => {
+                        let mut values = vec![0.0; tensor.rows * tensor.columns];
+                        origin.read_rows(checkpoint, config, 0..tensor.rows, &mut values)?;
+                        values
+                    }
+                };
                 writer.write_floats(&tensor.name, &values)?;
                 TensorFormat::F32.byte_len(tensor.rows, tensor.columns)
             }
             Some(format) => {
-                let (bytes, error) = quantize(checkpoint, config, &origin, tensor, format)?;
+                let layers = calibrator
+                    .as_mut()
+                    .filter(|_| tensor.name.starts_with("layers."));
+                let (bytes, error) = match layers {
+                    Some(calibrator) => {
+                        let quantized = match format {
+                            BlockFormat::Q4 => calibrator.quantize(tensor, format)?,
+                            BlockFormat::Q8 => {
+                                let (bytes, error) =
+                                    quantize(checkpoint, config, &origin, tensor, format)?;
+                                calibrator.pass(tensor, format, bytes, error)?
+                            }
+                        };
+                        bias = Some(quantized.bias);
+                        (quantized.bytes, quantized.squares)
+                    }
+                    None => quantize(checkpoint, config, &origin, tensor, format)?,
+                };
                 squares = error;
                 writer.write_tensor(&tensor.name, &bytes)?;
                 Some(bytes.len())

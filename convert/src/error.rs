@@ -283,6 +283,35 @@ pub enum ConvertError {
         token: String,
     },
 
+    /// A calibration text isn't UTF-8.
+    #[error("{}: byte {at} isn't UTF-8; a calibration text is plain text", path.display())]
+    NotUtf8 {
+        /// Which file.
+        path: PathBuf,
+        /// The first byte that isn't, from 0.
+        at: usize,
+    },
+    /// A calibration text is too short.
+    #[error(
+        "the calibration text {name} has {tokens} tokens; it takes at least {least} to say something of a model's activations"
+    )]
+    ShortCalibration {
+        /// What the text is called.
+        name: String,
+        /// Its tokens.
+        tokens: usize,
+        /// How many are needed.
+        least: usize,
+    },
+    /// The activations of a calibration can't be used.
+    #[error(
+        "the activations before `{tensor}` overflow on the calibration text; convert without calibration"
+    )]
+    Moments {
+        /// The weight that they meet, as the file names it.
+        tensor: String,
+    },
+
     /// The output would replace what it is made from.
     #[error("{} is part of the model that is to be converted; choose another output", path.display())]
     OutputIsSource {

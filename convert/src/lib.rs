@@ -5,7 +5,7 @@
 //! 2. [`Pretrained::open`] reads that directory: `config.json` ([`HfConfig`]), the weights ([`Checkpoint`]: safetensors,
 //!    or what torch.save wrote) and the tokenizer ([`TokenizerFile`]), and checks that they belong together. Anything
 //!    that `rq` can't represent is refused here, with an error of one line that says where and what to do.
-//! 3. [`convert`] quantizes tensor by tensor and writes the file.
+//! 3. [`convert()`] quantizes tensor by tensor, calibrated on a text ([`Calibration`]) or not, and writes the file.
 //!
 //! [`Reference`] is the model in f32, straight from the checkpoint: the oracle that quantized models are measured
 //! against.
@@ -14,9 +14,13 @@
 
 #![forbid(unsafe_code)]
 
+mod calibrate;
+mod calibration;
 mod checkpoint;
+mod closeness;
 mod convert;
 mod error;
+mod gptq;
 mod hf_config;
 #[cfg(feature = "hub")]
 mod hub;
@@ -30,7 +34,9 @@ mod summary;
 mod tokenizer;
 mod torch;
 
+pub use calibration::Calibration;
 pub use checkpoint::{Checkpoint, WeightsFile};
+pub use closeness::{Closeness, Expected, MaskedText, mask_texts};
 pub use convert::{CONVERTER, ConvertOptions, NoProgress, Progress, Quant, convert};
 pub use error::ConvertError;
 pub use hf_config::{HfConfig, SUPPORTED_ARCHITECTURES};
@@ -40,6 +46,6 @@ pub use pickle::PickleError;
 pub use pretrained::Pretrained;
 pub use reference::Reference;
 pub use source::{HubCache, Source, repositories};
-pub use summary::{KindSummary, Summary};
+pub use summary::{CalibrationSummary, KindSummary, Summary};
 pub use tokenizer::{SpecialTokens, TokenizerFile};
 pub use torch::TorchError;

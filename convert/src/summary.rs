@@ -21,6 +21,32 @@ pub struct Summary {
     pub ignored: Vec<String>,
     /// How long it took.
     pub elapsed: Duration,
+    /// What calibrated the weights.
+    pub calibration: CalibrationSummary,
+}
+
+/// What calibrated the weights.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum CalibrationSummary {
+    /// Nothing: it wasn't asked for, or the recipe has no use for it.
+    #[default]
+    None,
+    /// A text.
+    Text {
+        /// What it is called.
+        name: String,
+        /// The tokens of it that were used.
+        tokens: usize,
+    },
+    /// Nothing: to the model's tokenizer, the text is mostly unknown.
+    Unknown {
+        /// What the text is called.
+        name: String,
+        /// Its unknown tokens.
+        unknown: usize,
+        /// All of its tokens.
+        tokens: usize,
+    },
 }
 
 /// The tensors of one kind and format.

@@ -23,7 +23,11 @@ fn run(
     convert(
         &source(directory),
         output,
-        &ConvertOptions { quant, threads },
+        &ConvertOptions {
+            quant,
+            threads,
+            calibration: None,
+        },
         &NoProgress,
     )
 }
@@ -295,6 +299,7 @@ fn progress_adds_up() {
     let options = ConvertOptions {
         quant: Quant::Q8,
         threads: 2,
+        calibration: None,
     };
     convert(&source(directory.path()), &output, &options, &heard).unwrap();
     let (total, sum, names) = heard.0.into_inner().unwrap();

@@ -73,7 +73,11 @@ fn view(offset: i64, shape: &[i64], strides: &[i64]) -> View {
 /// The file that a conversion makes, and the tensors that it left out.
 fn converted(directory: &Path, quant: Quant) -> (ModelFile, Vec<String>) {
     let output = directory.join("out.rq");
-    let options = ConvertOptions { quant, threads: 2 };
+    let options = ConvertOptions {
+        quant,
+        threads: 2,
+        calibration: None,
+    };
     let summary = convert(&find(directory).unwrap(), &output, &options, &NoProgress).unwrap();
     let bytes = fs::read(&output).unwrap();
     (ModelFile::from_bytes(bytes).unwrap(), summary.ignored)
@@ -627,6 +631,7 @@ fn an_output_over_the_weights_is_refused() {
     let options = ConvertOptions {
         quant: Quant::Q8,
         threads: 1,
+        calibration: None,
     };
     assert_error(
         convert(&find(dir).unwrap(), &output, &options, &NoProgress),

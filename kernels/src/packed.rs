@@ -291,23 +291,39 @@ pub fn quantize_panel(
             match format {
                 BlockFormat::Q8 => {
                     let quantized = q8::quantize(&x).ok_or_else(unrepresentable)?;
-                    scales[block][lane] = quantized.scale;
-                    for (k, code) in quantized.codes.into_iter().enumerate() {
-                        codes[offset_q8(lane, k)] = code as u8 ^ 0x80;
-                    }
+                    place_q8(&quantized, lane, codes, &mut scales[block]);
                 }
                 BlockFormat::Q4 => {
                     let quantized = q4::quantize(&x).ok_or_else(unrepresentable)?;
-                    scales[block][lane] = quantized.scale;
-                    for (k, code) in quantized.codes.into_iter().enumerate() {
-                        let (byte, shift) = offset_q4(lane, k);
-                        codes[byte] |= code << shift;
-                    }
+                    place_q4(&quantized, lane, codes, &mut scales[block]);
                 }
             }
         }
     }
     Ok(())
+}
+
+/// Puts one row's block in its place among the codes and scales of a panel's block.
+///
+/// # Panics
+/// When the lane isn't one of 16, or `codes` shorter than [`CodesQ8`].
+pub fn place_q8(block: &q8::BlockQ8, lane: usize, codes: &mut [u8], scales: &mut Scales) {
+    scales[lane] = block.scale;
+    for (k, code) in block.codes.into_iter().enumerate() {
+        codes[offset_q8(lane, k)] = code as u8 ^ 0x80;
+    }
+}
+
+/// Puts one row's block in its place among the codes, zero so far, and scales of a panel's block.
+///
+/// # Panics
+/// When the lane isn't one of 16, or `codes` shorter than [`CodesQ4`].
+pub fn place_q4(block: &q4::BlockQ4, lane: usize, codes: &mut [u8], scales: &mut Scales) {
+    scales[lane] = block.scale;
+    for (k, code) in block.codes.into_iter().enumerate() {
+        let (byte, shift) = offset_q4(lane, k);
+        codes[byte] |= code << shift;
+    }
 }
 
 fn largest(x: &[f32; BLOCK]) -> usize {

@@ -15,7 +15,7 @@ pub const LEVELS: [i8; 16] = [
 
 /// Where the scale search puts the weight of largest magnitude, in units of the levels: near one end of the codebook
 /// or the other. Picked greedily from a grid of 202, all of which leave 0.06 % less error.
-const CANDIDATES: [f32; 24] = [
+pub const CANDIDATES: [f32; 24] = [
     -34.5, -33.5, -32.5, -31.5, -31.0, -30.5, -30.0, -29.5, -28.5, -25.5, -24.5, -23.5, -22.5,
     -21.5, -19.5, 18.5, 19.5, 20.5, 23.0, 24.0, 25.0, 25.5, 26.5, 27.5,
 ];
@@ -106,6 +106,12 @@ pub fn quantize(weights: &[f32; BLOCK]) -> Option<BlockQ4> {
     let d = scale.to_f32();
     let codes = weights.map(|w| CODE[cell(w / d)]);
     Some(BlockQ4 { scale, codes })
+}
+
+/// The code of the level nearest to `q`, the upper one on a tie.
+#[inline(always)]
+pub fn nearest(q: f32) -> u8 {
+    CODE[cell(q)]
 }
 
 /// The table cell of q, clamped to the table.

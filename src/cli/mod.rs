@@ -3,6 +3,7 @@
 mod bench;
 mod convert;
 mod cpu;
+mod eval;
 mod fill;
 mod info;
 mod locate;
@@ -15,6 +16,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, value_parser};
 use rq::{ISA_VARIABLE, Isa, Model, Session, SessionOptions};
 use std::fmt::Display;
 use std::io::Write;
+use std::process::ExitCode;
 
 /// The most threads that `--threads` takes: far beyond what helps, and far below what a system refuses.
 const MAX_THREADS: i64 = 1024;
@@ -38,6 +40,8 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Convert a checkpoint into one quantized file
     Convert(convert::ConvertArgs),
+    /// Compare a model file with the checkpoint that it was converted from
+    Eval(eval::EvalArgs),
     /// Fill the masks of a text with the most probable tokens
     Fill(fill::FillArgs),
     /// Show what a model file holds, or what this processor offers
@@ -89,14 +93,18 @@ fn blame_variable<T>(flag: Option<Isa>, result: Result<T, rq::Error>) -> Result<
 }
 
 /// Parses the arguments and runs the command.
-pub(crate) fn run() -> Result<()> {
+pub(crate) fn run() -> Result<ExitCode> {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(e) => match e.kind() {
-            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => return Ok(e.print()?),
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+                e.print()?;
+                return Ok(ExitCode::SUCCESS);
+            }
             // Without any argument, the help is what's wanted.
             ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-                return Ok(Cli::command().print_help()?);
+                Cli::command().print_help()?;
+                return Ok(ExitCode::SUCCESS);
             }
             _ => anyhow::bail!(one_line(&e.render().to_string())),
         },
@@ -104,10 +112,12 @@ pub(crate) fn run() -> Result<()> {
     match cli.command {
         Command::Bench(args) => bench::run(&args),
         Command::Convert(args) => convert::run(&args),
+        Command::Eval(args) => return eval::run(&args),
         Command::Fill(args) => fill::run(&args),
         Command::Info(args) => info::run(&args),
         Command::Verify(args) => verify::run(&args),
-    }
+    }?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// A line on standard error. That nobody reads it is no error.

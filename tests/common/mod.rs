@@ -30,7 +30,11 @@ pub(crate) fn convert_to(source: &Path, quant: Quant, output: &Path) {
     convert(
         &source,
         output,
-        &ConvertOptions { quant, threads: 2 },
+        &ConvertOptions {
+            quant,
+            threads: 2,
+            calibration: None,
+        },
         &NoProgress,
     )
     .unwrap();

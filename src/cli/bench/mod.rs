@@ -61,7 +61,7 @@ pub(super) struct BenchArgs {
     #[arg(value_parser = PossibleValuesParser::new(SHAPES.map(|shape| shape.name)))]
     shape: Option<String>,
 
-    /// How the random weights are stored: q8 or q4 [default: one after the other]
+    /// How the random weights are stored: q8, q4 or q4m [default: q8, then q4]
     #[arg(short, long, value_name = "QUANT", hide_possible_values = true)]
     #[arg(value_parser = PossibleValuesParser::new(Quant::ALL.map(Quant::name)))]
     quant: Option<String>,
@@ -194,7 +194,10 @@ impl BenchArgs {
         let name = self.shape.as_deref().unwrap_or(DEFAULT_SHAPE);
         let shape = SHAPES.iter().find(|shape| shape.name == name);
         let shape = shape.context("a known shape")?;
-        let asked = |quant: &Quant| self.quant.as_ref().is_none_or(|name| name == quant.name());
+        let asked = |quant: &Quant| match &self.quant {
+            None => *quant != Quant::Q4m,
+            Some(name) => name == quant.name(),
+        };
         let quants = Quant::ALL.into_iter().filter(asked);
         Ok(quants.map(|quant| Subject::Random(shape, quant)).collect())
     }

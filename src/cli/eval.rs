@@ -1,0 +1,192 @@
+//! `rq eval`, and the short form of it that ends a conversion.
+
+use super::{ComputeArgs, locate};
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use rq::{Batch, Model, Rows, Session, SessionOptions};
+use rq_convert::{
+    Calibration, Closeness, Expected, HubCache, Pretrained, Reference, Source, mask_texts,
+};
+use serde::Serialize;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Tokens that the short form takes.
+const SHORT_TOKENS: usize = 512;
+
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  rq eval roberta-large.rq --against ./roberta-large\n  rq eval my.rq --against ./my-model --text my-texts.txt --json --min-agreement 0.95"
+)]
+pub(super) struct EvalArgs {
+    /// Model file, or name of a converted model
+    #[arg(value_name = "FILE|NAME")]
+    file: String,
+
+    /// Checkpoint that it was converted from: a directory, or a name on the Hugging Face hub whose files are in the
+    /// cache on disk
+    #[arg(long, value_name = "SOURCE")]
+    against: String,
+
+    /// Text to evaluate on, one text of the model's a line [default: the English prose that calibrates]
+    ///
+    /// About 15 % of the tokens are masked, always the same ones. Give a text that the model wasn't calibrated on.
+    #[arg(long, value_name = "FILE")]
+    text: Option<PathBuf>,
+
+    /// Tokens to evaluate on, at most, spread over the whole text
+    #[arg(long, value_name = "N", default_value_t = 4096)]
+    #[arg(value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(16..=1_000_000))]
+    tokens: usize,
+
+    /// Exit with 1 if the best token is the checkpoint's for less than this share of the masks, from 0 to 1
+    #[arg(long, value_name = "X", value_parser = share)]
+    min_agreement: Option<f64>,
+
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    compute: ComputeArgs,
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let value = text.parse().ok().filter(|x| (0.0..=1.0).contains(x));
+    value.ok_or_else(|| "a number from 0 to 1".to_owned())
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Report<'a> {
+    file: &'a str,
+    against: &'a str,
+    text: &'a str,
+    #[serde(flatten)]
+    closeness: &'a Closeness,
+}
+
+pub(super) fn run(args: &EvalArgs) -> Result<ExitCode> {
+    let path = locate::find(&args.file)?;
+    let model = locate::open_file(&path)?;
+    let source = Source::find(&args.against, &HubCache::from_env())?;
+    let (name, text) = match &args.text {
+        None => (
+            "built-in English prose".to_owned(),
+            Calibration::english().text().to_owned(),
+        ),
+        Some(path) => {
+            let text =
+                std::fs::read(path).with_context(|| format!("can't read {}", path.display()))?;
+            let text = String::from_utf8(text);
+            let text = text.with_context(|| format!("{} isn't UTF-8", path.display()))?;
+            (path.display().to_string(), text)
+        }
+    };
+    let mut session = args.compute.session(&model)?;
+    let closeness = closeness(&mut session, &source, &text, args.tokens)?;
+    let closeness = closeness.with_context(|| {
+        format!("of the text {name}, the model's tokenizer knows too little; give one with --text")
+    })?;
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        let report = Report {
+            file: &path.display().to_string(),
+            against: source.name(),
+            text: &name,
+            closeness: &closeness,
+        };
+        writeln!(out, "{}", serde_json::to_string(&report)?)?;
+    } else {
+        table(&mut out, &closeness)?;
+    }
+    let missed = args
+        .min_agreement
+        .filter(|&least| closeness.top1_agreement < least);
+    if let Some(least) = missed {
+        super::say(format!(
+            "the best token is the checkpoint's for {:.4} of the masks, less than {least}",
+            closeness.top1_agreement
+        ));
+        return Ok(ExitCode::from(1));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A converted file beside its source, on a little of a text: one line. `None` where the text says nothing to the model.
+pub(super) fn short(file: &Path, source: &Source, text: &Calibration) -> Result<Option<String>> {
+    let model = Model::open(file)?;
+    let mut session = Session::new(&model, &SessionOptions::default())?;
+    let closeness = closeness(&mut session, source, text.text(), SHORT_TOKENS)?;
+    Ok(closeness.map(|c| {
+        format!(
+            "beside the checkpoint: the same best token for {:.1} % of {} masks, cosine of the hidden states {:.5}, on {} \
+             tokens of the {}",
+            100.0 * c.top1_agreement,
+            c.masks,
+            c.hidden_cosine_mean,
+            c.tokens,
+            text.name()
+        )
+    }))
+}
+
+fn closeness(
+    session: &mut Session<'_>,
+    source: &Source,
+    text: &str,
+    tokens: usize,
+) -> Result<Option<Closeness>> {
+    let pretrained = Pretrained::open(source, "f32")?;
+    let texts = mask_texts(text, &pretrained, tokens)?;
+    let (config, found) = (&pretrained.config, session.model().config());
+    let shape = |c: &rq::format::Config| {
+        [
+            c.vocab_size,
+            c.hidden_size,
+            c.num_hidden_layers,
+            c.intermediate_size,
+            c.max_position_embeddings,
+        ]
+    };
+    ensure!(
+        shape(config) == shape(found),
+        "the file isn't a conversion of {}: its model has another shape",
+        source.name()
+    );
+    if texts.is_empty() {
+        return Ok(None);
+    }
+    let reference = Reference::load(&pretrained.checkpoint, config)?;
+    let expected = Expected::new(&reference, texts);
+    drop(reference);
+    let closeness = expected.compare(|text| {
+        let batch = Batch::from_iter([&text.ids]);
+        let hidden = session.hidden_states(&batch, Rows::All)?;
+        let logits = session.logits(&batch, Rows::Only(&text.masks))?;
+        Ok::<_, rq::Error>((hidden, logits))
+    })?;
+    Ok(Some(closeness))
+}
+
+fn table(out: &mut impl Write, c: &Closeness) -> Result<()> {
+    let percent = |x: f64| format!("{:.1} %", 100.0 * x);
+    let rows = [
+        ("texts", c.texts.to_string()),
+        ("tokens", c.tokens.to_string()),
+        ("masks", c.masks.to_string()),
+        ("same best token", percent(c.top1_agreement)),
+        ("same five best tokens", percent(c.top5_agreement)),
+        ("KL divergence", format!("{:.5} nats", c.kl)),
+        ("pseudo-perplexity", format!("{:.3}", c.perplexity)),
+        ("the checkpoint's", format!("{:.3}", c.reference_perplexity)),
+        ("cosine, mean", format!("{:.6}", c.hidden_cosine_mean)),
+        ("cosine, median", format!("{:.6}", c.hidden_cosine_median)),
+        ("cosine, worst", format!("{:.6}", c.hidden_cosine_min)),
+    ];
+    for (name, value) in rows {
+        writeln!(out, "{name:<22} {value}")?;
+    }
+    Ok(())
+}
