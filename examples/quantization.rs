@@ -18,6 +18,9 @@ use std::error::Error;
 use std::path::Path;
 use std::time::Instant;
 
+/// Quantizes a block of weights and gives back what it stands for.
+type Format = fn(&[f32]) -> Vec<f32>;
+
 const BLOCK: usize = 32;
 const TOKENS: usize = 12_000;
 
@@ -52,8 +55,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         );
     };
     let directory = tempfile::tempdir()?;
-    type Format = (&'static str, fn(&[f32]) -> Vec<f32>);
-    let formats: [Format; 2] = [("Q4_0", q4_0), ("IQ4_NL", iq4_nl)];
+    let formats: [(&str, Format); 2] = [("Q4_0", q4_0), ("IQ4_NL", iq4_nl)];
     for (name, format) in formats {
         let rounded = directory.path().join(name);
         round(source.directory(), &rounded, format)?;
@@ -110,7 +112,7 @@ fn answer(session: &mut Session<'_>, text: &MaskedText) -> Result<(Vec<f32>, Vec
 }
 
 /// Copies a checkpoint, the products of its layers rounded.
-fn round(from: &Path, to: &Path, format: fn(&[f32]) -> Vec<f32>) -> Result<(), Box<dyn Error>> {
+fn round(from: &Path, to: &Path, format: Format) -> Result<(), Box<dyn Error>> {
     std::fs::create_dir(to)?;
     for entry in std::fs::read_dir(from)? {
         let path = entry?.path();

@@ -88,16 +88,10 @@ impl Calibration {
         tokenizer: &TokenizerFile,
         config: &Config,
     ) -> Result<Tokens, ConvertError> {
-        let texts = texts(&self.text, tokenizer, config, WINDOW)?;
+        let Some(texts) = texts(&self.text, tokenizer, config, WINDOW)? else {
+            return Ok(Tokens::Unknown);
+        };
         let all: usize = texts.iter().map(Vec::len).sum();
-        let unknown = texts
-            .iter()
-            .flatten()
-            .filter(|&&id| Some(id) == config.unk_token_id)
-            .count();
-        if 2 * unknown > all {
-            return Ok(Tokens::Unknown { unknown, all });
-        }
         if all < MIN_TOKENS {
             return Err(ConvertError::ShortCalibration {
                 name: self.name.clone(),
@@ -129,16 +123,17 @@ pub(crate) enum Tokens {
     /// Texts that the model can read.
     Known(Vec<Vec<u32>>),
     /// The text isn't in the model's language.
-    Unknown { unknown: usize, all: usize },
+    Unknown,
 }
 
-/// The lines of a text as tokens with the special ones around them; none longer than `window` or what the model takes.
+/// The lines of a text as tokens with the special ones around them; none longer than `window` or what the model takes. `None`
+/// where the tokenizer knows less than half of the bytes.
 pub(crate) fn texts(
     text: &str,
     tokenizer: &TokenizerFile,
     config: &Config,
     window: usize,
-) -> Result<Vec<Vec<u32>>, ConvertError> {
+) -> Result<Option<Vec<Vec<u32>>>, ConvertError> {
     let unusable = |e: tokenizers::Error| ConvertError::Tokenizer {
         path: "tokenizer.json".into(),
         reason: e.to_string(),
@@ -148,8 +143,15 @@ pub(crate) fn texts(
     inner.with_padding(None);
     let room = config.max_tokens().min(window).saturating_sub(2).max(1);
     let mut texts = Vec::new();
+    let (mut known, mut bytes) = (0, 0);
     for line in text.lines().filter(|line| !line.trim().is_empty()) {
-        let encoding = inner.encode_fast(line, false).map_err(unusable)?;
+        let encoding = inner.encode(line, false).map_err(unusable)?;
+        bytes += line.len();
+        let pairs = encoding.get_ids().iter().zip(encoding.get_offsets());
+        known += pairs
+            .filter(|&(&id, _)| Some(id) != config.unk_token_id)
+            .map(|(_, (start, end))| end - start)
+            .sum::<usize>();
         for ids in encoding.get_ids().chunks(room) {
             let mut text = vec![config.bos_token_id];
             text.extend(ids.iter().filter(|&&id| (id as usize) < config.vocab_size));
@@ -159,7 +161,7 @@ pub(crate) fn texts(
             }
         }
     }
-    Ok(texts)
+    Ok((2 * known >= bytes).then_some(texts))
 }
 
 /// Whether a token of a text is masked: about one in so many, always the same ones.

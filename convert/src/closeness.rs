@@ -34,15 +34,10 @@ pub fn mask_texts(
     max_tokens: usize,
 ) -> Result<Vec<MaskedText>, ConvertError> {
     let config = &model.config;
-    let texts = texts(text, &model.tokenizer, config, WINDOW)?;
-    let all: usize = texts.iter().map(Vec::len).sum();
-    let unknown = texts
-        .iter()
-        .flatten()
-        .filter(|&&id| Some(id) == config.unk_token_id);
-    if 2 * unknown.count() > all {
+    let Some(texts) = texts(text, &model.tokenizer, config, WINDOW)? else {
         return Ok(Vec::new());
-    }
+    };
+    let all: usize = texts.iter().map(Vec::len).sum();
     let (mut kept, mut seen, mut count) = (Vec::new(), 0, 0);
     for (i, mut ids) in texts.into_iter().enumerate() {
         seen += ids.len();

@@ -162,17 +162,7 @@ fn write(
         Some(calibration) => {
             let name = calibration.name().to_owned();
             match calibration.tokens(tokenizer, config)? {
-                Tokens::Unknown {
-                    unknown,
-                    all: tokens,
-                } => {
-                    let unknown = CalibrationSummary::Unknown {
-                        name,
-                        unknown,
-                        tokens,
-                    };
-                    (Vec::new(), unknown)
-                }
+                Tokens::Unknown => (Vec::new(), CalibrationSummary::Unknown { name }),
                 Tokens::Known(texts) => {
                     let tokens = texts.iter().map(Vec::len).sum();
                     notes.insert("calibration".into(), name.clone());

@@ -42,10 +42,6 @@ pub enum CalibrationSummary {
     Unknown {
         /// What the text is called.
         name: String,
-        /// Its unknown tokens.
-        unknown: usize,
-        /// All of its tokens.
-        tokens: usize,
     },
 }
 
