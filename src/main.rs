@@ -1,7 +1,7 @@
 //! The command `rq`: this file is the policy for errors and exit codes; `cli` is the program.
 //!
-//! Exit codes: 0, 2 on an error. A reader that closes the pipe early is no error. An error is one line on standard
-//! error, whatever its causes say.
+//! Exit codes: 0; 1 where a check fails (`verify`, `eval`); 2 on an error. A reader that closes the pipe early is no error.
+//! An error is one line on standard error, whatever its causes say.
 
 #![forbid(unsafe_code)]
 
@@ -14,8 +14,7 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            let message = format!("{error:#}");
-            cli::say(message.lines().collect::<Vec<_>>().join(" "));
+            cli::report(&error);
             ExitCode::from(2)
         }
     }

@@ -100,12 +100,14 @@ pub(super) fn open_file(path: &Path) -> Result<Model> {
     })
 }
 
+/// What is said of a file that doesn't hold what it should.
+#[derive(Debug, thiserror::Error)]
+#[error("{} isn't a sound model file; convert the model again, or copy the file again", .0.display())]
+pub(super) struct Unsound(PathBuf);
+
 /// An error about what a file holds.
 pub(super) fn damaged(error: impl Into<anyhow::Error>, path: &Path) -> anyhow::Error {
-    let place = path.display();
-    error.into().context(format!(
-        "{place} isn't a sound model file; convert the model again, or copy the file again"
-    ))
+    error.into().context(Unsound(path.to_owned()))
 }
 
 /// The model that `--model` or `RQ_MODEL` names, else a converted roberta-large, else the embedded default.

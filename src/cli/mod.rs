@@ -115,7 +115,7 @@ pub(crate) fn run() -> Result<ExitCode> {
         Command::Eval(args) => return eval::run(&args),
         Command::Fill(args) => fill::run(&args),
         Command::Info(args) => info::run(&args),
-        Command::Verify(args) => verify::run(&args),
+        Command::Verify(args) => return verify::run(&args),
     }?;
     Ok(ExitCode::SUCCESS)
 }
@@ -123,6 +123,12 @@ pub(crate) fn run() -> Result<ExitCode> {
 /// A line on standard error. That nobody reads it is no error.
 pub(crate) fn say(message: impl Display) {
     let _ = writeln!(std::io::stderr(), "rq: {message}");
+}
+
+/// An error, in one line.
+pub(crate) fn report(error: &anyhow::Error) {
+    let message = format!("{error:#}");
+    say(message.lines().collect::<Vec<_>>().join(" "));
 }
 
 /// What clap has to say about the arguments, without the usage, which `--help` gives.

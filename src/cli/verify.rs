@@ -4,6 +4,7 @@ use super::{human_size, locate};
 use anyhow::Result;
 use clap::Args;
 use std::io::Write;
+use std::process::ExitCode;
 
 #[derive(Args)]
 pub(super) struct VerifyArgs {
@@ -12,12 +13,21 @@ pub(super) struct VerifyArgs {
     file: String,
 }
 
-pub(super) fn run(args: &VerifyArgs) -> Result<()> {
+/// Exits with 1 where the file isn't sound.
+pub(super) fn run(args: &VerifyArgs) -> Result<ExitCode> {
     let path = locate::find(&args.file)?;
     let place = path.display();
-    let model = locate::open_file(&path)?;
-    let verified = model.file().verify();
-    let report = verified.map_err(|error| locate::damaged(error, &path))?;
+    let verified = locate::open_file(&path).and_then(|model| {
+        let verified = model.file().verify();
+        verified.map_err(|error| locate::damaged(error, &path))
+    });
+    let report = match verified {
+        Err(error) if error.is::<locate::Unsound>() => {
+            super::report(&error);
+            return Ok(ExitCode::from(1));
+        }
+        verified => verified?,
+    };
     let mut out = std::io::stdout().lock();
     writeln!(
         out,
@@ -26,5 +36,5 @@ pub(super) fn run(args: &VerifyArgs) -> Result<()> {
         human_size(report.bytes),
         report.fingerprint
     )?;
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
