@@ -106,6 +106,10 @@ fn one_answer_everywhere() {
     };
     for name in MODELS {
         for quant in Quant::ALL {
+            // q4m's tensors are those of the other two: one model shows that they go together.
+            if quant == Quant::Q4m && name != MODELS[0] {
+                continue;
+            }
             let key = format!("{name} {}", quant.name());
             let directory = tempfile::tempdir().unwrap();
             let bytes = std::fs::read(converted(name, quant, directory.path())).unwrap();
