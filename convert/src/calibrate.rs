@@ -8,13 +8,14 @@
 //! Threads divide sequences, panels and outputs, never a sum: the file doesn't depend on them.
 
 use crate::checkpoint::Checkpoint;
+use crate::convert::packed_len;
 use crate::error::ConvertError;
 use crate::gptq::{CHUNK, Factor, Moments};
 use crate::layout::Origin;
 use crate::summary::Squares;
 use half::f16;
 use rayon::prelude::*;
-use rq_format::{Config, ExpectedTensor, FormatError, HiddenAct};
+use rq_format::{Config, ExpectedTensor, HiddenAct};
 use rq_kernels::activation::{ActivationBlock, Activations};
 use rq_kernels::kernels::{self, Kernels};
 use rq_kernels::lanes::{LANES, Lanes, as_floats, as_floats_mut, panels_for, to_lanes};
@@ -632,13 +633,7 @@ fn pack(
     kernels: &dyn Kernels,
 ) -> Result<(Vec<u8>, Vec<f32>), ConvertError> {
     let (rows, columns) = (tensor.rows, tensor.columns);
-    let Some(len) = format.packed_len(rows, columns) else {
-        return Err(ConvertError::Format(FormatError::TooLarge {
-            name: tensor.name.clone(),
-            rows: rows as u64,
-            columns: columns as u64,
-        }));
-    };
+    let len = packed_len(format, tensor)?;
     let (panels, blocks) = (panels_for(rows), columns.div_ceil(BLOCK));
     let mut scales = vec![[f16::ZERO; LANES]; panels * blocks];
     let mut bytes = vec![0; panels * blocks * format.code_bytes()];

@@ -252,6 +252,22 @@ fn write(
     Ok(summary)
 }
 
+/// Bytes of a tensor that is packed.
+pub(crate) fn packed_len(
+    format: BlockFormat,
+    tensor: &ExpectedTensor,
+) -> Result<usize, ConvertError> {
+    let (rows, columns) = (tensor.rows, tensor.columns);
+    let len = format.packed_len(rows, columns);
+    len.ok_or_else(|| {
+        ConvertError::Format(FormatError::TooLarge {
+            name: tensor.name.clone(),
+            rows: rows as u64,
+            columns: columns as u64,
+        })
+    })
+}
+
 /// Quantizes and packs a tensor, panels in parallel.
 fn quantize(
     checkpoint: &Checkpoint,
@@ -261,13 +277,7 @@ fn quantize(
     format: BlockFormat,
 ) -> Result<(Vec<u8>, Squares), ConvertError> {
     let (rows, columns) = (tensor.rows, tensor.columns);
-    let Some(len) = format.packed_len(rows, columns) else {
-        return Err(ConvertError::Format(FormatError::TooLarge {
-            name: tensor.name.clone(),
-            rows: rows as u64,
-            columns: columns as u64,
-        }));
-    };
+    let len = packed_len(format, tensor)?;
     let blocks = columns.div_ceil(BLOCK);
     let (panel_codes, panel_scales) = (blocks * format.code_bytes(), blocks * size_of::<Scales>());
     let mut packed = vec![0; len];
