@@ -52,7 +52,7 @@ fn stages(model: &str) -> Result<(), Box<dyn Error>> {
     let batch: Batch = [&ids].into_iter().collect();
     let mask = ids
         .iter()
-        .position(|&id| id == model.config().mask_token_id);
+        .position(|&id| Some(id) == model.config().mask_token_id);
     session.logits(&batch, Rows::Only(&[mask.ok_or("no mask")?]))?;
     stage("encoder and head");
     session.logits(&batch, Rows::Only(&[mask.ok_or("no mask")?]))?;

@@ -48,10 +48,10 @@ fn main() -> Result<(), Box<dyn Error>> {
             1.0 - c.hidden_cosine_mean,
             1.0 - c.hidden_cosine_median,
             1.0 - c.hidden_cosine_min,
-            100.0 * c.top1_agreement,
-            100.0 * c.top5_agreement,
-            c.kl,
-            c.perplexity
+            100.0 * of_masks(c.top1_agreement),
+            100.0 * of_masks(c.top5_agreement),
+            of_masks(c.kl),
+            of_masks(c.perplexity),
         );
     };
     let directory = tempfile::tempdir()?;
@@ -207,4 +207,9 @@ fn iq4_nl(x: &[f32]) -> Vec<f32> {
     let scale = f16::from_f32(d * m).to_f32();
     let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
     x.iter().map(|x| scale * nearest(x * inverse)).collect()
+}
+
+/// A figure over masks; without any it is NaN.
+fn of_masks(figure: Option<f64>) -> f64 {
+    figure.unwrap_or(f64::NAN)
 }

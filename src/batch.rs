@@ -6,6 +6,8 @@ use std::ops::Range;
 #[derive(Clone, Debug)]
 pub struct Batch {
     ids: Vec<u32>,
+    /// One for each token.
+    token_types: Vec<u32>,
     /// Where each sequence begins, and the end of the last.
     offsets: Vec<usize>,
 }
@@ -14,6 +16,7 @@ impl Default for Batch {
     fn default() -> Self {
         Self {
             ids: Vec::new(),
+            token_types: Vec::new(),
             offsets: vec![0],
         }
     }
@@ -25,17 +28,34 @@ impl Batch {
         Self::default()
     }
 
-    /// Appends a sequence. An empty one is left out.
+    /// Appends a sequence, all of token type 0. An empty one is left out.
     pub fn push(&mut self, ids: &[u32]) {
         if !ids.is_empty() {
             self.ids.extend_from_slice(ids);
+            self.token_types.resize(self.ids.len(), 0);
             self.offsets.push(self.ids.len());
         }
+    }
+
+    /// Appends a sequence with a token type for each token: BERT's pairs of texts have two. An empty one is left out.
+    ///
+    /// # Panics
+    /// When there aren't as many types as ids.
+    pub fn push_with_types(&mut self, ids: &[u32], token_types: &[u32]) {
+        assert_eq!(ids.len(), token_types.len(), "a type for each token");
+        let start = self.ids.len();
+        self.push(ids);
+        self.token_types[start..].copy_from_slice(token_types);
     }
 
     /// All token ids.
     pub fn ids(&self) -> &[u32] {
         &self.ids
+    }
+
+    /// The type of each token.
+    pub fn token_types(&self) -> &[u32] {
+        &self.token_types
     }
 
     /// Sequences.
@@ -46,6 +66,11 @@ impl Batch {
     /// Whether there is no sequence.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// The row of each sequence's first token, by which a sequence is classified.
+    pub fn first_rows(&self) -> &[usize] {
+        &self.offsets[..self.len()]
     }
 
     /// The rows of each sequence.

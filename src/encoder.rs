@@ -9,7 +9,7 @@ use crate::batch::Batch;
 use crate::profile::{Part, Timers};
 use crate::weights::{Encoder, Layer, Linear, Norm};
 use crate::workspace::Workspace;
-use rq_format::Config;
+use rq_format::{Architecture, Config};
 use rq_kernels::activation::{ActivationBlock, Activations};
 use rq_kernels::kernels::Kernels;
 use rq_kernels::lanes::{Lanes, as_floats_mut, panels_for};
@@ -225,11 +225,12 @@ impl Compute<'_> {
             panels_for(config.hidden_size),
             config.hidden_size.div_ceil(BLOCK),
         );
-        // A padding token in a text takes the position before the first, and isn't counted.
+        let padded = config.architecture == Architecture::Roberta;
         for sequence in batch.sequences() {
             let mut next = config.position_offset;
             for &id in &batch.ids()[sequence] {
-                let pad = id == config.pad_token_id;
+                // RoBERTa's padding token in a text takes the position before the first, and isn't counted.
+                let pad = padded && id == config.pad_token_id;
                 workspace.positions.push(if pad {
                     config.position_offset - 1
                 } else {
@@ -246,7 +247,9 @@ impl Compute<'_> {
                 .word_embeddings
                 .dequantize_row(batch.ids()[row] as usize, as_floats_mut(lanes));
             let position = &weights.position_embeddings[positions[row] * panels..][..panels];
-            for ((x, t), p) in lanes.iter_mut().zip(weights.token_type).zip(position) {
+            let token_type = batch.token_types()[row] as usize;
+            let token_type = &weights.token_types[token_type * panels..][..panels];
+            for ((x, t), p) in lanes.iter_mut().zip(token_type).zip(position) {
                 for ((x, t), p) in x.0.iter_mut().zip(t.0).zip(p.0) {
                     *x = *x + t + p;
                 }

@@ -1,6 +1,6 @@
 //! What can go wrong, in words for the person who sees it.
 
-use rq_format::FormatError;
+use rq_format::{FormatError, Head};
 use rq_kernels::isa::UnknownIsa;
 use rq_kernels::kernels::UnavailableIsa;
 
@@ -22,6 +22,34 @@ pub enum Error {
         /// Entries of the vocabulary.
         vocab_size: usize,
     },
+    /// A token type that the model doesn't have.
+    #[error("token type {token_type}, of a model with {type_vocab_size}")]
+    TokenType {
+        /// The type.
+        token_type: u32,
+        /// How many there are.
+        type_vocab_size: usize,
+    },
+    /// Logits were asked for of a model that has no head.
+    #[error("the model has no head: it gives hidden states, and no logits")]
+    NoHead,
+    /// A task that another head is for.
+    #[error(
+        "{task} needs a model with the head {needed}; this one has the head {found}, and is for `rq {command}`"
+    )]
+    WrongHead {
+        /// What was asked for.
+        task: &'static str,
+        /// The head for it.
+        needed: Head,
+        /// The model's.
+        found: Head,
+        /// The command for that.
+        command: &'static str,
+    },
+    /// A task of one model was asked of a session of another.
+    #[error("the session is another model's")]
+    OtherModel,
     /// The instruction set that was asked for isn't one.
     #[error(transparent)]
     UnknownIsa(#[from] UnknownIsa),
@@ -59,6 +87,18 @@ pub enum Error {
         /// The most that the model takes.
         limit: usize,
     },
+    /// Windows over a long text that can't advance.
+    #[error(
+        "windows of {limit} tokens have no room beside {used} fixed tokens and an overlap of {overlap}: take a shorter question, a smaller overlap or larger windows"
+    )]
+    NoRoom {
+        /// Tokens of a window.
+        limit: usize,
+        /// Those that stand in each: special ones, and a question.
+        used: usize,
+        /// Those that it shares with the window before.
+        overlap: usize,
+    },
     /// Truncation left no mask.
     #[error(
         "truncated to {limit} of {tokens} tokens, the text has no mask token ({mask}) left: move it nearer to the beginning"
@@ -92,6 +132,30 @@ pub enum Error {
         /// What is wrong with it.
         source: Box<Error>,
     },
+}
+
+/// The command for models with a head.
+fn command(head: Head) -> &'static str {
+    match head {
+        Head::MaskedLm => "fill",
+        Head::SequenceClassification => "classify",
+        Head::TokenClassification => "tag",
+        Head::QuestionAnswering => "answer",
+        _ => "embed",
+    }
+}
+
+/// Refuses a model whose head is for something else.
+pub(crate) fn need_head(task: &'static str, needed: Head, found: Head) -> Result<(), Error> {
+    match found == needed {
+        true => Ok(()),
+        false => Err(Error::WrongHead {
+            task,
+            needed,
+            found,
+            command: command(found),
+        }),
+    }
 }
 
 /// The text for a message: its first characters.

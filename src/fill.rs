@@ -1,9 +1,10 @@
 //! Fill-mask: the most probable tokens for each mask of a text, with the semantics of transformers' pipeline.
 
 use crate::batch::Batch;
-use crate::error::{Error, shortened};
+use crate::error::{Error, need_head, shortened};
 use crate::session::Session;
 use crate::tokenizer::{Encoding, Tokenizer};
+use rq_format::Head;
 use std::fmt;
 
 /// Tokens of several texts that are computed together, at most; a single text may have more.
@@ -123,6 +124,7 @@ impl Session<'_> {
         texts: &[S],
         options: &FillOptions,
     ) -> Result<Vec<Vec<Vec<Fill>>>, Error> {
+        need_head("fill", Head::MaskedLm, self.model().config().head)?;
         let tokenizer = self.model().tokenizer();
         let vocab_size = self.model().config().vocab_size;
         match options.targets.as_ref().map(|targets| targets.0.last()) {
@@ -217,13 +219,15 @@ impl Masked {
         let Encoding {
             ids,
             truncated_from,
+            ..
         } = tokenizer.encode(text, truncate)?;
-        let is_mask = |(i, &id): (usize, &u32)| (id == tokenizer.mask_token_id()).then_some(i);
+        let is_mask =
+            |(i, &id): (usize, &u32)| (Some(id) == tokenizer.mask_token_id()).then_some(i);
         let masks: Vec<usize> = ids.iter().enumerate().filter_map(is_mask).collect();
         if !masks.is_empty() {
             return Ok(Self { ids, masks });
         }
-        let mask = tokenizer.mask_token().to_owned();
+        let mask = tokenizer.mask_token().unwrap_or_default().to_owned();
         match truncated_from {
             Some(tokens) if text.contains(&mask) => Err(Error::MaskTruncated {
                 mask,

@@ -1,18 +1,18 @@
-//! The masked language modelling head: dense, activation, LayerNorm, and the decoder over the vocabulary.
+//! The heads: from hidden states to logits.
 
 use crate::encoder::Compute;
-use crate::weights::LmHead;
+use crate::weights::{Head, Linear};
 use crate::workspace::Workspace;
 use rq_format::Config;
-use rq_kernels::activation::Activations;
+use rq_kernels::BLOCK;
+use rq_kernels::activation::{ActivationBlock, Activations};
 use rq_kernels::lanes::{Lanes, panels_for};
-use rq_kernels::{BLOCK, Gelu};
 
 impl Compute<'_> {
-    /// The logits of the first `rows` hidden states, panel-major: `[vocab_size / 16][rows]`.
-    pub(crate) fn lm_head<'w>(
+    /// The logits of the first `rows` hidden states, panel-major: `[outputs / 16][rows]`; none without a head.
+    pub(crate) fn head<'w>(
         &self,
-        head: &LmHead<'_>,
+        head: &Head<'_>,
         config: &Config,
         rows: usize,
         workspace: &'w mut Workspace,
@@ -29,32 +29,65 @@ impl Compute<'_> {
         } = workspace;
         let hidden = &mut hidden[..rows * panels];
         let acts = &mut acts[..rows * blocks];
+        let out = match head {
+            Head::None => return &[],
+            Head::MaskedLm {
+                dense,
+                activation,
+                norm,
+                decoder,
+            } => {
+                let inner = &mut output[..panels * rows];
+                self.product_of(dense, acts, blocks, inner);
+                self.kernels.gelu(*activation, inner);
+                let inner = &*inner;
+                self.rows(config, hidden, acts, |row, lanes| {
+                    take_row(inner, row, rows, lanes);
+                    self.norm(norm, config, lanes);
+                });
+                decoder
+            }
+            Head::Sequence { dense, out } => {
+                let inner = &mut output[..panels * rows];
+                self.product_of(dense, acts, blocks, inner);
+                let inner = &*inner;
+                self.rows(config, hidden, acts, |row, lanes| {
+                    take_row(inner, row, rows, lanes);
+                    for x in lanes.iter_mut().flat_map(|lanes| &mut lanes.0) {
+                        // In software, so that it is the same everywhere.
+                        *x = libm::tanh(f64::from(*x)) as f32;
+                    }
+                });
+                out
+            }
+            Head::Tokens { out } => out,
+        };
+        let logits = &mut output[..panels_for(config.outputs()) * rows];
+        self.product_of(out, acts, blocks, logits);
+        logits
+    }
 
-        let dense = &mut output[..panels * rows];
+    /// All of a matrix times row-major activations.
+    fn product_of(
+        &self,
+        linear: &Linear<'_>,
+        acts: &[ActivationBlock],
+        blocks: usize,
+        out: &mut [Lanes],
+    ) {
+        let panels = linear.weight.panels();
         self.linear(
-            &head.dense,
+            linear,
             0..panels,
             &Activations::row_major(acts, blocks),
-            dense,
+            out,
         );
-        // The exact form, whatever the encoder's activation function is.
-        self.kernels.gelu(Gelu::Erf, dense);
-        let dense = &*dense;
-        self.rows(config, hidden, acts, |row, lanes| {
-            for (x, y) in lanes.iter_mut().zip(dense[row..].iter().step_by(rows)) {
-                *x = *y;
-            }
-            self.norm(&head.norm, config, lanes);
-        });
+    }
+}
 
-        let vocab_panels = panels_for(config.vocab_size);
-        let logits = &mut output[..vocab_panels * rows];
-        self.linear(
-            &head.decoder,
-            0..vocab_panels,
-            &Activations::row_major(acts, blocks),
-            logits,
-        );
-        logits
+/// Copies a row of what a product gave.
+fn take_row(panels: &[Lanes], row: usize, rows: usize, lanes: &mut [Lanes]) {
+    for (x, y) in lanes.iter_mut().zip(panels[row..].iter().step_by(rows)) {
+        *x = *y;
     }
 }

@@ -29,6 +29,7 @@ mod model;
 mod profile;
 mod session;
 mod tokenizer;
+mod vocabulary;
 mod weights;
 mod workspace;
 
@@ -41,4 +42,4 @@ pub use profile::Profile;
 pub use rq_format as format;
 pub use rq_kernels::isa::{ISA_VARIABLE, Isa};
 pub use session::{Session, SessionOptions, arena_bytes};
-pub use tokenizer::{Encoding, Tokenizer};
+pub use tokenizer::{Encoding, Tokenizer, Tokens};

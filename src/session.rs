@@ -5,7 +5,7 @@ use crate::encoder::{Compute, Rows};
 use crate::error::Error;
 use crate::model::Model;
 use crate::profile::{Profile, Timers};
-use crate::weights::{Encoder, LmHead};
+use crate::weights::{Encoder, Head};
 use crate::workspace::{Extent, Workspace};
 use rq_format::Config;
 use rq_kernels::isa::{ISA_VARIABLE, Isa};
@@ -52,7 +52,7 @@ pub fn arena_bytes(config: &Config, lengths: &[usize], logits: usize, threads: u
 pub struct Session<'m> {
     model: &'m Model,
     encoder: Encoder<'m>,
-    lm_head: LmHead<'m>,
+    head: Head<'m>,
     kernels: &'static dyn Kernels,
     threads: Threads,
     workspace: Workspace,
@@ -70,7 +70,7 @@ impl<'m> Session<'m> {
         Ok(Self {
             model,
             encoder: Encoder::find(model.file())?,
-            lm_head: LmHead::find(model.file())?,
+            head: Head::find(model.file())?,
             kernels,
             workspace: Workspace::new(threads.count()),
             threads,
@@ -95,7 +95,7 @@ impl<'m> Session<'m> {
     /// The last hidden states of the wanted rows of a batch: `rows` x hidden_size floats, row after row.
     ///
     /// # Errors
-    /// When a token isn't in the vocabulary, or a sequence is longer than the model's positions.
+    /// When a token isn't in the vocabulary, a token type not in its table, or a sequence is longer than the model takes.
     ///
     /// # Panics
     /// When the wanted rows aren't ascending rows of the batch.
@@ -133,15 +133,17 @@ impl<'m> Session<'m> {
         Ok(())
     }
 
-    /// The logits of the wanted rows of a batch: `rows` x vocab_size floats, row after row.
+    /// The logits that the model's head gives for the wanted rows of a batch: `rows` x
+    /// [`outputs`](rq_format::Config::outputs) floats, row after row. A sequence classifier's rows are the
+    /// [first ones](Batch::first_rows) of the sequences.
     ///
     /// # Errors
-    /// As [`Session::hidden_states`].
+    /// As [`Session::hidden_states`], and when the model has no head.
     ///
     /// # Panics
     /// As [`Session::hidden_states`].
     pub fn logits(&mut self, batch: &Batch, rows: Rows<'_>) -> Result<Vec<f32>, Error> {
-        let mut out = vec![0.0; rows.count(batch) * self.model.config().vocab_size];
+        let mut out = vec![0.0; rows.count(batch) * self.model.config().outputs()];
         self.logits_into(batch, rows, &mut out)?;
         Ok(out)
     }
@@ -149,7 +151,7 @@ impl<'m> Session<'m> {
     /// As [`Session::logits`], into memory of the caller, and like [`Session::hidden_states_into`] without allocations.
     ///
     /// # Errors
-    /// As [`Session::hidden_states`].
+    /// As [`Session::logits`].
     ///
     /// # Panics
     /// As [`Session::hidden_states_into`].
@@ -159,14 +161,14 @@ impl<'m> Session<'m> {
         rows: Rows<'_>,
         out: &mut [f32],
     ) -> Result<(), Error> {
-        let vocab_size = self.model.config().vocab_size;
+        let outputs = self.model.config().outputs();
         assert_eq!(
             out.len(),
-            rows.count(batch) * vocab_size,
+            rows.count(batch) * outputs,
             "floats of the result"
         );
         self.with_logits(batch, rows, |_, logits, rows| {
-            for (row, out) in out.chunks_exact_mut(vocab_size).enumerate() {
+            for (row, out) in out.chunks_exact_mut(outputs).enumerate() {
                 let panels = logits[row..].iter().step_by(rows);
                 for (out, lanes) in out.chunks_mut(LANES).zip(panels) {
                     out.copy_from_slice(&lanes.0[..out.len()]);
@@ -186,14 +188,14 @@ impl<'m> Session<'m> {
         self.workspace.held()
     }
 
-    /// The probability of each vocabulary entry at the wanted rows of a batch, one row after the other to `f`.
+    /// The softmax of the logits at the wanted rows of a batch, one row after the other to `f`.
     pub(crate) fn probabilities(
         &mut self,
         batch: &Batch,
         rows: &[usize],
         mut f: impl FnMut(&[f32]) + Send,
     ) -> Result<(), Error> {
-        let vocab_size = self.model.config().vocab_size;
+        let outputs = self.model.config().outputs();
         self.with_logits(batch, Rows::Only(rows), |kernels, logits, rows| {
             let mut row_logits = vec![Lanes::ZERO; logits.len() / rows];
             for row in 0..rows {
@@ -204,12 +206,12 @@ impl<'m> Session<'m> {
                     *to = *from;
                 }
                 let mut inverse_sum = [0.0];
-                kernels.softmax(&mut row_logits, vocab_size, 1.0, &mut inverse_sum);
+                kernels.softmax(&mut row_logits, outputs, 1.0, &mut inverse_sum);
                 for lanes in &mut row_logits {
                     let scaled: [f32; LANES] = lanes.0.map(|x| x * inverse_sum[0]);
                     lanes.0 = scaled;
                 }
-                f(&as_floats(&row_logits)[..vocab_size]);
+                f(&as_floats(&row_logits)[..outputs]);
             }
         })
     }
@@ -228,11 +230,11 @@ impl<'m> Session<'m> {
             threads: &self.threads,
             timers: None,
         };
-        let (config, head, workspace) = (self.model.config(), &self.lm_head, &mut self.workspace);
+        let (config, head, workspace) = (self.model.config(), &self.head, &mut self.workspace);
         let start = Instant::now();
         if count > 0 {
             self.threads.run(|| {
-                compute.lm_head(head, config, 1, workspace);
+                compute.head(head, config, 1, workspace);
             });
         }
         Ok(Profile::new(encoder, &timers, start.elapsed()))
@@ -244,17 +246,20 @@ impl<'m> Session<'m> {
         rows: Rows<'_>,
         f: impl FnOnce(&dyn Kernels, &[Lanes], usize) -> R + Send,
     ) -> Result<R, Error> {
+        if self.model.config().head == rq_format::Head::None {
+            return Err(Error::NoHead);
+        }
         let count = self.encode(batch, rows, rows.count(batch), None)?;
         let compute = Compute {
             kernels: self.kernels,
             threads: &self.threads,
             timers: None,
         };
-        let (config, head, workspace) = (self.model.config(), &self.lm_head, &mut self.workspace);
+        let (config, head, workspace) = (self.model.config(), &self.head, &mut self.workspace);
         Ok(self.threads.run(|| {
             let logits = match count {
                 0 => &[],
-                _ => compute.lm_head(head, config, count, workspace),
+                _ => compute.head(head, config, count, workspace),
             };
             f(compute.kernels, logits, count)
         }))
@@ -271,6 +276,17 @@ impl<'m> Session<'m> {
         let vocab_size = config.vocab_size;
         if let Some(&token) = batch.ids().iter().find(|&&id| id as usize >= vocab_size) {
             return Err(Error::TokenRange { token, vocab_size });
+        }
+        let type_vocab_size = config.type_vocab_size;
+        if let Some(&token_type) = batch
+            .token_types()
+            .iter()
+            .find(|&&t| t as usize >= type_vocab_size)
+        {
+            return Err(Error::TokenType {
+                token_type,
+                type_vocab_size,
+            });
         }
         let limit = config.max_tokens();
         if let Some(tokens) = batch.sequences().map(|s| s.len()).find(|&len| len > limit) {

@@ -1,15 +1,16 @@
 //! From text to token ids and back.
 
-use crate::bpe::BpeModel;
 use crate::error::Error;
-use rq_format::Config;
+use crate::vocabulary::Vocabulary;
+use rq_format::{Architecture, Config};
+use tokenizers::utils::truncation::TruncationDirection;
 use tokenizers::{
-    DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, TokenizerImpl,
+    DecoderWrapper, EncodeInput, NormalizerWrapper, PostProcessor, PostProcessorWrapper,
+    PreTokenizerWrapper, TokenizerImpl,
 };
 
-/// RoBERTa's tokenizers are byte-level BPE.
-type Bpe = TokenizerImpl<
-    BpeModel,
+type Pipeline = TokenizerImpl<
+    Vocabulary,
     NormalizerWrapper,
     PreTokenizerWrapper,
     PostProcessorWrapper,
@@ -19,21 +20,41 @@ type Bpe = TokenizerImpl<
 /// The tokenizer of a model, and the limits that the model sets.
 #[derive(Debug)]
 pub struct Tokenizer {
-    inner: Bpe,
+    inner: Pipeline,
     vocab_size: usize,
     max_tokens: usize,
-    mask_token: String,
+    /// Whether the texts of a pair have different token types.
+    typed: bool,
+    mask: Option<(u32, String)>,
     pad_token_id: u32,
-    mask_token_id: u32,
 }
 
-/// The tokens of a text.
+/// The tokens of a text, or of a pair of texts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Encoding {
     /// Token ids, the special ones included.
     pub ids: Vec<u32>,
+    /// The type of each: 1 in the second text of a pair of BERT's, else 0.
+    pub token_types: Vec<u32>,
     /// How many tokens there were before the truncation, if there was one.
     pub truncated_from: Option<usize>,
+}
+
+/// The tokens of a text, or of a pair of texts, and where they come from. All lists are as long as `ids`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tokens {
+    /// Token ids, the special ones included.
+    pub ids: Vec<u32>,
+    /// The type of each: 1 in the second text of a pair of BERT's, else 0.
+    pub token_types: Vec<u32>,
+    /// The characters (code points) of its text that each stands for: from, to. (0, 0) for special tokens.
+    pub offsets: Vec<(usize, usize)>,
+    /// Which were put around the texts, or are special tokens that the text has.
+    pub special: Vec<bool>,
+    /// The word of its text, from 0, that each is a part of, as the tokenizer divides it; none for what was put around.
+    pub words: Vec<Option<u32>>,
+    /// The text that each is of: 0, or 1 for the second of a pair; none for what was put around.
+    pub texts: Vec<Option<usize>>,
 }
 
 impl Tokenizer {
@@ -41,26 +62,32 @@ impl Tokenizer {
         let unusable = |e: tokenizers::Error| Error::Tokenizer(e.to_string());
         // Whether it is UTF-8 is found out once, not string by string.
         let json = std::str::from_utf8(json).map_err(|e| unusable(e.into()))?;
-        let mut inner: Bpe = json.parse().map_err(unusable)?;
+        let mut inner: Pipeline = json.parse().map_err(unusable)?;
         // A file may carry settings for batches of its trainer's; here a text is what it is.
         inner.with_truncation(None).map_err(unusable)?;
         inner.with_padding(None);
-        let mask_token = inner.id_to_token(config.mask_token_id).ok_or_else(|| {
-            Error::Tokenizer(format!("it has no mask token {}", config.mask_token_id))
-        })?;
+        let mask = match config.mask_token_id {
+            None => None,
+            Some(id) => {
+                let token = inner.id_to_token(id);
+                let token =
+                    token.ok_or_else(|| Error::Tokenizer(format!("it has no mask token {id}")))?;
+                Some((id, token))
+            }
+        };
         Ok(Self {
             inner,
             vocab_size: config.vocab_size,
             max_tokens: config.max_tokens(),
-            mask_token,
+            typed: config.architecture == Architecture::Bert,
+            mask,
             pad_token_id: config.pad_token_id,
-            mask_token_id: config.mask_token_id,
         })
     }
 
-    /// The mask token, as it is written in a text.
-    pub fn mask_token(&self) -> &str {
-        &self.mask_token
+    /// The mask token, as it is written in a text, if there is one.
+    pub fn mask_token(&self) -> Option<&str> {
+        self.mask.as_ref().map(|(_, token)| token.as_str())
     }
 
     /// The most tokens that the model takes, the special ones included.
@@ -74,23 +101,145 @@ impl Tokenizer {
     /// When the text has more tokens than the model takes and `truncate` is false.
     pub fn encode(&self, text: &str, truncate: bool) -> Result<Encoding, Error> {
         let mut ids = self.ids(text, true)?;
-        let (tokens, limit) = (ids.len(), self.max_tokens);
-        if tokens <= limit {
-            return Ok(Encoding {
-                ids,
-                truncated_from: None,
+        let tokens = ids.len();
+        if tokens > self.max_tokens {
+            self.refuse_unless(truncate, tokens)?;
+            let limit = self.max_tokens;
+            // The closing special token stays.
+            ids[limit - 1] = ids[tokens - 1];
+            ids.truncate(limit);
+        }
+        Ok(Encoding {
+            token_types: vec![0; ids.len()],
+            truncated_from: (ids.len() < tokens).then_some(tokens),
+            ids,
+        })
+    }
+
+    /// The tokens of a pair of texts, the special ones included. Truncation takes from the end of the longer text, token
+    /// by token, until both fit.
+    ///
+    /// # Errors
+    /// When the texts have more tokens than the model takes and `truncate` is false.
+    pub fn encode_pair(&self, text: &str, pair: &str, truncate: bool) -> Result<Encoding, Error> {
+        let parts = [self.part(text, 0)?, self.part(pair, 1)?];
+        let mut lens = [parts[0].len(), parts[1].len()];
+        let added = self.added_tokens(true);
+        let tokens = lens[0] + lens[1] + added;
+        if tokens > self.max_tokens {
+            self.refuse_unless(truncate, tokens)?;
+            while lens[0] + lens[1] + added > self.max_tokens && lens != [0, 0] {
+                lens[usize::from(lens[1] >= lens[0])] -= 1;
+            }
+        }
+        let [mut first, mut second] = parts;
+        first.truncate(lens[0], 0, TruncationDirection::Right);
+        second.truncate(lens[1], 0, TruncationDirection::Right);
+        let Tokens {
+            ids, token_types, ..
+        } = self.finish(first, Some(second))?.swap_remove(0);
+        Ok(Encoding {
+            truncated_from: (ids.len() < tokens).then_some(tokens),
+            ids,
+            token_types,
+        })
+    }
+
+    /// The tokens of a text, or of a pair, of any length, with the special tokens around, and where they come from.
+    ///
+    /// # Errors
+    /// When the tokenizer fails, or gives a token that the model doesn't have.
+    pub fn tokens(&self, text: &str, pair: Option<&str>) -> Result<Tokens, Error> {
+        let second = pair.map(|pair| self.part(pair, 1)).transpose()?;
+        Ok(self.finish(self.part(text, 0)?, second)?.swap_remove(0))
+    }
+
+    /// The tokens of a text in windows of at most `limit` tokens, special ones included, that overlap by `overlap` tokens.
+    /// With `before`, that stands whole in front of each window, as the first text of a pair.
+    ///
+    /// # Errors
+    /// When the tokenizer fails, or a window has no room for more than the overlap.
+    pub fn windows(
+        &self,
+        before: Option<&str>,
+        text: &str,
+        limit: usize,
+        overlap: usize,
+    ) -> Result<Vec<Tokens>, Error> {
+        let pair = before.is_some();
+        let first = before.map(|text| self.part(text, 0)).transpose()?;
+        let used = first.as_ref().map_or(0, |first| first.len()) + self.added_tokens(pair);
+        let room = limit.saturating_sub(used);
+        if room <= overlap {
+            return Err(Error::NoRoom {
+                limit,
+                used,
+                overlap,
             });
         }
-        if !truncate {
-            return Err(Error::TooLong { tokens, limit });
+        let mut part = self.part(text, u32::from(pair))?;
+        part.truncate(room, overlap, TruncationDirection::Right);
+        match first {
+            Some(first) => self.finish(first, Some(part)),
+            None => self.finish(part, None),
         }
-        // The closing special token stays.
-        ids[limit - 1] = ids[tokens - 1];
-        ids.truncate(limit);
-        Ok(Encoding {
-            ids,
-            truncated_from: Some(tokens),
+    }
+
+    /// How many tokens are put around a text or a pair.
+    pub(crate) fn added_tokens(&self, pair: bool) -> usize {
+        let processor = self.inner.get_post_processor();
+        processor.map_or(0, |processor| processor.added_tokens(pair))
+    }
+
+    fn refuse_unless(&self, truncate: bool, tokens: usize) -> Result<(), Error> {
+        let limit = self.max_tokens;
+        truncate
+            .then_some(())
+            .ok_or(Error::TooLong { tokens, limit })
+    }
+
+    /// The tokens of one text, without those that are put around it.
+    fn part(&self, text: &str, token_type: u32) -> Result<tokenizers::Encoding, Error> {
+        let mut encoding = self
+            .inner
+            .encode_char_offsets(text, false)
+            .map_err(|e| Error::Tokenizer(e.to_string()))?;
+        encoding.set_type_ids(vec![token_type; encoding.len()]);
+        Ok(encoding)
+    }
+
+    /// Puts the special tokens around a text or a pair; each of the windows, if there are some.
+    fn finish(
+        &self,
+        first: tokenizers::Encoding,
+        second: Option<tokenizers::Encoding>,
+    ) -> Result<Vec<Tokens>, Error> {
+        let mut whole = self
+            .inner
+            .post_process(first, second, true)
+            .map_err(|e| Error::Tokenizer(e.to_string()))?;
+        let windows = whole.take_overflowing();
+        let all = std::iter::once(whole).chain(windows);
+        all.map(|encoding| {
+            self.check(encoding.get_ids())?;
+            let types = encoding.get_type_ids();
+            Ok(Tokens {
+                ids: encoding.get_ids().to_vec(),
+                token_types: match self.typed {
+                    true => types.to_vec(),
+                    false => vec![0; types.len()],
+                },
+                offsets: encoding.get_offsets().to_vec(),
+                special: encoding
+                    .get_special_tokens_mask()
+                    .iter()
+                    .map(|&m| m != 0)
+                    .collect(),
+                words: encoding.get_word_ids().to_vec(),
+                texts: encoding.get_sequence_ids(),
+            })
         })
+        .collect()
     }
 
     /// The tokens of a text of any length, with the special tokens around it or without.
@@ -100,15 +249,17 @@ impl Tokenizer {
     pub fn ids(&self, text: &str, special_tokens: bool) -> Result<Vec<u32>, Error> {
         let encoding = self
             .inner
-            .encode_fast(text, special_tokens)
+            .encode_fast(EncodeInput::Single(text.into()), special_tokens)
             .map_err(|e| Error::Tokenizer(e.to_string()))?;
-        let ids = encoding.get_ids();
-        match ids.iter().find(|&&id| id as usize >= self.vocab_size) {
-            Some(&token) => Err(Error::TokenRange {
-                token,
-                vocab_size: self.vocab_size,
-            }),
-            None => Ok(ids.to_vec()),
+        self.check(encoding.get_ids())?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    fn check(&self, ids: &[u32]) -> Result<(), Error> {
+        let vocab_size = self.vocab_size;
+        match ids.iter().find(|&&id| id as usize >= vocab_size) {
+            Some(&token) => Err(Error::TokenRange { token, vocab_size }),
+            None => Ok(()),
         }
     }
 
@@ -136,7 +287,8 @@ impl Tokenizer {
         self.pad_token_id
     }
 
-    pub(crate) fn mask_token_id(&self) -> u32 {
-        self.mask_token_id
+    /// The id of the mask token, if there is one.
+    pub fn mask_token_id(&self) -> Option<u32> {
+        self.mask.as_ref().map(|(id, _)| *id)
     }
 }

@@ -1,7 +1,7 @@
 //! The weights of a model as the encoder uses them: views into its file, found by name once.
 
 use crate::error::Error;
-use rq_format::{Config, ModelFile};
+use rq_format::{Architecture, Config, ModelFile};
 use rq_kernels::Gelu;
 use rq_kernels::lanes::Lanes;
 use rq_kernels::packed::PackedMatrix;
@@ -37,18 +37,27 @@ pub(crate) struct Layer<'a> {
 pub(crate) struct Encoder<'a> {
     pub(crate) word_embeddings: PackedMatrix<'a>,
     pub(crate) position_embeddings: &'a [Lanes],
-    /// The row of token type 0, the only one that RoBERTa uses.
-    pub(crate) token_type: &'a [Lanes],
+    pub(crate) token_types: &'a [Lanes],
     pub(crate) norm: Norm<'a>,
     pub(crate) layers: Vec<Layer<'a>>,
 }
 
-/// The masked language modelling head.
+/// What is computed of the hidden states.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct LmHead<'a> {
-    pub(crate) dense: Linear<'a>,
-    pub(crate) norm: Norm<'a>,
-    pub(crate) decoder: Linear<'a>,
+pub(crate) enum Head<'a> {
+    /// Nothing.
+    None,
+    /// A masked language model's: dense, activation, LayerNorm, and the decoder over the vocabulary.
+    MaskedLm {
+        dense: Linear<'a>,
+        activation: Gelu,
+        norm: Norm<'a>,
+        decoder: Linear<'a>,
+    },
+    /// A sequence classifier's: dense, tanh, and the product over the labels. BERT's pooler is the dense part.
+    Sequence { dense: Linear<'a>, out: Linear<'a> },
+    /// That of tags or of answers' places: a product.
+    Tokens { out: Linear<'a> },
 }
 
 /// Finds tensors by name.
@@ -100,25 +109,38 @@ impl<'a> Encoder<'a> {
                 config.max_position_embeddings,
                 hidden,
             )?,
-            token_type: file.lanes("embeddings.token_type", config.type_vocab_size, hidden)?,
+            token_types: file.lanes("embeddings.token_type", config.type_vocab_size, hidden)?,
             norm: find.norm("embeddings.norm", hidden)?,
             layers,
         })
     }
 }
 
-impl<'a> LmHead<'a> {
+impl<'a> Head<'a> {
     pub(crate) fn find(file: &'a ModelFile) -> Result<Self, Error> {
         let (find, config) = (Finder { file }, file.config());
-        let decoder = if config.tie_word_embeddings {
-            "embeddings.word"
-        } else {
-            "lm_head.decoder.weight"
-        };
-        Ok(Self {
-            dense: find.linear("lm_head.dense")?,
-            norm: find.norm("lm_head.norm", config.hidden_size)?,
-            decoder: find.linear_of(decoder, "lm_head.decoder.bias")?,
+        Ok(match config.head {
+            rq_format::Head::None => Self::None,
+            rq_format::Head::MaskedLm => Self::MaskedLm {
+                dense: find.linear("lm_head.dense")?,
+                // RoBERTa's has the exact form, whatever the layers have.
+                activation: match config.architecture {
+                    Architecture::Bert => gelu(config),
+                    _ => Gelu::Erf,
+                },
+                norm: find.norm("lm_head.norm", config.hidden_size)?,
+                decoder: match config.tie_word_embeddings {
+                    true => find.linear_of("embeddings.word", "lm_head.decoder.bias")?,
+                    false => find.linear("lm_head.decoder")?,
+                },
+            },
+            rq_format::Head::SequenceClassification => Self::Sequence {
+                dense: find.linear("classifier.dense")?,
+                out: find.linear("classifier.out")?,
+            },
+            _ => Self::Tokens {
+                out: find.linear("classifier.out")?,
+            },
         })
     }
 }

@@ -102,8 +102,7 @@ impl Lengths {
             acts: tokens * hidden.div_ceil(BLOCK),
             qkv: 3 * attention_panels * tokens,
             inner: inner_blocks.max(attention_panels.div_ceil(2)) * tokens,
-            output: (panels_for(hidden) * tokens)
-                .max(panels_for(config.vocab_size) * extent.logits),
+            output: (panels_for(hidden) * tokens).max(panels_for(config.outputs()) * extent.logits),
             // Attention's context, keys' scales and scores; or two panels of a feed-forward layer.
             lanes: (context + key_blocks + scores).max(2 * tokens),
             codes: key_blocks,

@@ -46,7 +46,7 @@ fn sequences(name: &str, model: &Model) -> Vec<Vec<u32>> {
         .map(|case| case.ids.clone())
         .collect();
     let longest = model.config().max_tokens();
-    all.push(vec![model.config().mask_token_id]);
+    all.push(vec![model.config().mask_token_id.unwrap()]);
     all.push(
         (0..longest as u32)
             .map(|i| 5 + i * 7 % (model.config().vocab_size as u32 - 5))
@@ -76,7 +76,7 @@ impl Golden {
     fn new(file: &str, text: &str, batch: &Batch, session: &mut Session<'_>) -> Self {
         let mask = session.model().config().mask_token_id;
         let masks: Vec<usize> = (0..batch.ids().len())
-            .filter(|&row| batch.ids()[row] == mask)
+            .filter(|&row| Some(batch.ids()[row]) == mask)
             .collect();
         let hidden = session.hidden_states(batch, Rows::All).unwrap();
         let logits = session.logits(batch, Rows::Only(&masks)).unwrap();

@@ -875,13 +875,13 @@ fn checkpoints_that_cannot_be_converted() {
                     model,
                     "config.json",
                     "RobertaForMaskedLM",
-                    "BertForMaskedLM",
+                    "AlbertForMaskedLM",
                 )
             },
             &[
                 "config.json",
-                "BertForMaskedLM",
-                "supported: RobertaForMaskedLM",
+                "AlbertForMaskedLM",
+                "supported: Roberta, XLMRoberta, Camembert and Bert",
             ],
         ),
         (

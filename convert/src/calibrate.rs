@@ -140,7 +140,7 @@ impl<'a> Calibrator<'a> {
             float("embeddings.norm.bias")?,
         ]
         .map(|x| to_lanes(&x));
-        let word = Origin::of("embeddings.word");
+        let word = Origin::of(config, "embeddings.word");
         let width = config.hidden_size;
         let sequences = texts.par_iter().map(|ids| {
             let mut streams = [(); 2].map(|()| Vec::with_capacity(ids.len()));
@@ -575,7 +575,7 @@ impl<'a> Calibrator<'a> {
 
     fn rows(&self, tensor: &ExpectedTensor) -> Result<Vec<f32>, ConvertError> {
         let mut values = vec![0.0; tensor.rows * tensor.columns];
-        Origin::of(&tensor.name).read_rows(
+        Origin::of(self.config, &tensor.name).read_rows(
             self.checkpoint,
             self.config,
             0..tensor.rows,
@@ -587,7 +587,7 @@ impl<'a> Calibrator<'a> {
     /// A weight as the right operand of a product: for each panel of rows, a vector for each column.
     fn weights(&self, tensor: &ExpectedTensor) -> Result<Vec<Lanes>, ConvertError> {
         let (rows, columns) = (tensor.rows, tensor.columns);
-        let origin = Origin::of(&tensor.name);
+        let origin = Origin::of(self.config, &tensor.name);
         let mut weights = vec![Lanes::ZERO; panels_for(rows) * columns];
         weights
             .par_chunks_exact_mut(columns)

@@ -2,7 +2,7 @@
 
 use crate::error::ConvertError;
 use crate::tokenizer::TokenizerFile;
-use rq_format::Config;
+use rq_format::{Config, Head};
 use sha2::{Digest, Sha256};
 use std::path::Path;
 use tokenizers::Tokenizer;
@@ -13,7 +13,7 @@ const ENGLISH: &str = include_str!("../data/calibration.txt");
 const WINDOW: usize = 256;
 /// Fewer tokens than these say too little of a model's activations.
 const MIN_TOKENS: usize = 512;
-/// Of how many tokens one is masked: the model is used on masked texts.
+/// Of how many tokens one is masked in the texts of a masked language model: it is used on masked texts.
 const MASKED_ONE_IN: u64 = 8;
 
 /// A text on which a model is calibrated: each line is one text of the model.
@@ -107,9 +107,15 @@ impl Calibration {
                 continue;
             }
             count += text.len();
-            for at in 1..text.len() - 1 {
-                if masked(i, at, MASKED_ONE_IN) {
-                    text[at] = config.mask_token_id;
+            // Only a masked language model meets masks in its use.
+            let mask = config
+                .mask_token_id
+                .filter(|_| config.head == Head::MaskedLm);
+            if let Some(mask) = mask {
+                for at in 1..text.len() - 1 {
+                    if masked(i, at, MASKED_ONE_IN) {
+                        text[at] = mask;
+                    }
                 }
             }
             kept.push(text);

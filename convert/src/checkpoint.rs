@@ -4,11 +4,11 @@
 use crate::error::ConvertError;
 use crate::hf_config::HfConfig;
 use crate::json;
-use crate::layout;
+use crate::layout::{self, LmHeadNames};
 use crate::source::{ANY_WEIGHTS, INDEX, Source, TORCH_INDEX, TORCH_WEIGHTS, WEIGHTS};
 use crate::torch;
 use half::{bf16, f16};
-use rq_format::MappedFile;
+use rq_format::{Head, MappedFile};
 use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -18,10 +18,10 @@ use std::path::{Path, PathBuf};
 /// Rows of the word embeddings that are compared with the decoder's at a time.
 const COMPARED_ROWS: usize = 256;
 
-/// The weights of a masked language model: every tensor that it needs is there, in floats and in the shape that its
+/// The weights of a model: every tensor that it needs is there, in floats and in the shape that its
 /// configuration says.
 ///
-/// Tensors go by their names in transformers without the prefix `roberta.`, which a checkpoint may have or not.
+/// Tensors go by their names in transformers without the prefix `roberta.` or `bert.`, which a checkpoint may have or not.
 #[derive(Debug)]
 pub struct Checkpoint {
     /// The weights' file, or the index of the shards: what errors name.
@@ -298,20 +298,23 @@ impl Checkpoint {
     /// Finds what the model needs among the tensors, checks it, and says what is left.
     fn resolve(&mut self, config: &HfConfig) -> Result<(), ConvertError> {
         let full_name = |tensors: &BTreeMap<String, Entry>, name: &str| {
-            let prefixed = format!("{}{name}", layout::prefix(name));
+            let prefixed = format!("{}{name}", layout::prefix(config.architecture(), name));
             let old = |name: &str| layout::old_name(name).unwrap_or_default();
             let names = [prefixed.clone(), name.into(), old(&prefixed), old(name)];
             let found = names.into_iter().find(|n| tensors.contains_key(n));
             found.ok_or(prefixed)
         };
+        let masked_lm = config.head() == Head::MaskedLm;
+        let tied = masked_lm && config.tie_word_embeddings();
+        let lm_head = LmHeadNames::of(config.architecture());
         let mut missing = Vec::new();
         for (name, shape) in layout::required(config) {
             // transformers ties whichever of the two is there to the other.
             let found = full_name(&self.tensors, &name).or_else(|absent| match name.as_str() {
-                layout::WORD_EMBEDDINGS if config.tie_word_embeddings() => {
-                    full_name(&self.tensors, layout::DECODER).map_err(|_| absent)
+                layout::WORD_EMBEDDINGS if tied => {
+                    full_name(&self.tensors, lm_head.decoder).map_err(|_| absent)
                 }
-                layout::DECODER_BIAS => full_name(&self.tensors, layout::LM_HEAD_BIAS)
+                name if name == lm_head.bias => full_name(&self.tensors, lm_head.other_bias)
                     .map_err(|other| format!("{other} (or {absent})")),
                 _ => Err(absent),
             });
@@ -322,19 +325,21 @@ impl Checkpoint {
         }
         // A decoder of its own: if the configuration says so, or if there is one that differs from the embeddings,
         // whatever the configuration says. transformers 5 decides alike.
-        if let Ok(full) = full_name(&self.tensors, layout::DECODER) {
+        if !masked_lm {
+            // There is no decoder, or it has nothing to do.
+        } else if let Ok(full) = full_name(&self.tensors, lm_head.decoder) {
             let (vocab, hidden) = (config.vocab_size(), config.hidden_size());
             if self.aliases.contains_key(layout::WORD_EMBEDDINGS) && missing.is_empty() {
-                self.take(layout::DECODER, full, &[vocab, hidden])?;
-                self.tied = self.equal(layout::WORD_EMBEDDINGS, layout::DECODER)?;
+                self.take(lm_head.decoder, full, &[vocab, hidden])?;
+                self.tied = self.equal(layout::WORD_EMBEDDINGS, lm_head.decoder)?;
                 if self.tied {
-                    self.aliases.remove(layout::DECODER);
+                    self.aliases.remove(lm_head.decoder);
                 }
             }
         } else if !config.tie_word_embeddings() {
             missing.push(format!(
                 "{} (config.json has tie_word_embeddings false)",
-                layout::DECODER
+                lm_head.decoder
             ));
         }
         if !missing.is_empty() {

@@ -1,9 +1,11 @@
-//! How close a model is to the checkpoint that it was made of, on the masked tokens of a text.
+//! How close a model is to the checkpoint that it was made of, on a text: of a masked language model on masked tokens of
+//! it, of another head on what it says of the text or of its tokens.
 
 use crate::calibration::{masked, texts};
 use crate::error::ConvertError;
 use crate::pretrained::Pretrained;
 use crate::reference::Reference;
+use rq_format::Head;
 
 /// The most tokens of one text. Longer lines are cut.
 const WINDOW: usize = 128;
@@ -12,18 +14,19 @@ const MASKED_ONE_IN: [u64; 2] = [13, 2];
 /// The tokens whose order a person looks at.
 const TOP: usize = 5;
 
-/// A text of which some tokens are masked.
+/// A text, and where a model's logits are looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MaskedText {
     /// The tokens, special ones and masks included.
     pub ids: Vec<u32>,
-    /// Where the masks are, in ascending order; at least one.
+    /// Where the logits are compared, in ascending order. Of a masked language model that is at the masks, of which there
+    /// is at least one; of a sequence classifier at the first token; of the others with a head at every token of the text.
     pub masks: Vec<usize>,
     /// The tokens that are masked.
     pub answers: Vec<u32>,
 }
 
-/// Masks about 15 % of the tokens of a text, always the same ones. Each line is a text of its own; lines are taken from
+/// Texts to compare a model on. For a masked language model about 15 % of the tokens are masked, always the same ones. Each line is a text of its own; lines are taken from
 /// all over the text, until there are `max_tokens`. There are none where most of the text is unknown to the tokenizer.
 ///
 /// # Errors
@@ -44,6 +47,23 @@ pub fn mask_texts(
         if count as u128 * all as u128 > seen as u128 * max_tokens.min(all) as u128 {
             continue;
         }
+        if let Some(masks) = match config.head {
+            Head::None => Some(0..0),
+            Head::SequenceClassification => Some(0..1),
+            Head::TokenClassification | Head::QuestionAnswering => Some(1..ids.len() - 1),
+            _ => None,
+        } {
+            count += ids.len();
+            kept.push(MaskedText {
+                ids,
+                masks: masks.collect(),
+                answers: Vec::new(),
+            });
+            continue;
+        }
+        let Some(mask) = config.mask_token_id else {
+            unreachable!("a masked language model has a mask");
+        };
         let known = |id: u32| Some(id) != config.unk_token_id;
         let [of, chosen] = MASKED_ONE_IN;
         let masks: Vec<usize> = (1..ids.len() - 1)
@@ -57,7 +77,7 @@ pub fn mask_texts(
         count += ids.len();
         let answers = masks
             .iter()
-            .map(|&at| std::mem::replace(&mut ids[at], config.mask_token_id))
+            .map(|&at| std::mem::replace(&mut ids[at], mask))
             .collect();
         kept.push(MaskedText {
             ids,
@@ -75,18 +95,21 @@ pub struct Closeness {
     pub texts: usize,
     /// Their tokens.
     pub tokens: usize,
-    /// The masked ones among them, over which the next figures are.
+    /// The outputs over which the next figures are: the masked ones among them; of a classifier, a text or a token each;
+    /// of a model for questions, the start and the end in each text.
     pub masks: usize,
-    /// The share of masks for which the best token is the checkpoint's.
-    pub top1_agreement: f64,
-    /// The share of the checkpoint's five best tokens that are among the model's.
-    pub top5_agreement: f64,
+    /// The share of them for which the best token, label or place is the checkpoint's; nothing without a head.
+    pub top1_agreement: Option<f64>,
+    /// The share of the checkpoint's five best that are among the model's.
+    pub top5_agreement: Option<f64>,
     /// The mean Kullback-Leibler divergence from the checkpoint's probabilities to the model's, in nats.
-    pub kl: f64,
-    /// exp of the mean of -ln(probability of the masked token): the model's.
-    pub perplexity: f64,
+    pub kl: Option<f64>,
+    /// exp of the mean of -ln(probability of the masked token): the model's. Nothing without masks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub perplexity: Option<f64>,
     /// The checkpoint's.
-    pub reference_perplexity: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reference_perplexity: Option<f64>,
     /// The mean cosine of the last hidden states with the checkpoint's, over all tokens.
     pub hidden_cosine_mean: f64,
     /// The median.
@@ -99,7 +122,8 @@ pub struct Closeness {
 #[derive(Clone, Debug)]
 pub struct Expected {
     width: usize,
-    vocab_size: usize,
+    outputs: usize,
+    head: Head,
     texts: Vec<MaskedText>,
     /// For each text, the hidden states of its tokens and the logits of its masks.
     answers: Vec<(Vec<f32>, Vec<f32>)>,
@@ -115,7 +139,8 @@ impl Expected {
         let answers = texts.iter().map(|text| reference.answer(text)).collect();
         Self {
             width: config.hidden_size,
-            vocab_size: config.vocab_size,
+            outputs: config.outputs(),
+            head: config.head,
             texts,
             answers,
         }
@@ -137,6 +162,7 @@ impl Expected {
             hidden_cosine_min: 1.0,
             ..Closeness::default()
         };
+        let (mut top1, mut top5, mut kl) = (0.0, 0.0, 0.0);
         let (mut loss, mut reference_loss) = (0.0, 0.0);
         let mut cosines = Vec::new();
         for (text, (exact, exact_logits)) in self.texts.iter().zip(&self.answers) {
@@ -148,40 +174,59 @@ impl Expected {
                 rows.zip(hidden.chunks_exact(self.width))
                     .map(|(a, b)| cosine(a, b)),
             );
-            let pairs = exact_logits
-                .chunks_exact(self.vocab_size)
-                .zip(logits.chunks_exact(self.vocab_size));
-            for ((exact, found), &answer) in pairs.zip(&text.answers) {
+            let (exact, found) = (self.choices(exact_logits), self.choices(&logits));
+            for (i, (exact, found)) in exact.iter().zip(&found).enumerate() {
                 let (best, best_found) = (top(exact), top(found));
-                sums.top1_agreement += f64::from(u8::from(best[0] == best_found[0]));
+                top1 += f64::from(u8::from(best[0] == best_found[0]));
                 let shared = best.iter().filter(|id| best_found.contains(id)).count();
-                sums.top5_agreement += shared as f64 / best.len() as f64;
+                top5 += shared as f64 / best.len() as f64;
                 let (p, q) = (log_softmax(exact), log_softmax(found));
-                sums.kl += p
-                    .iter()
-                    .zip(&q)
-                    .map(|(p, q)| p.exp() * (p - q))
-                    .sum::<f64>();
-                reference_loss -= p[answer as usize];
-                loss -= q[answer as usize];
+                let terms = p.iter().zip(&q).map(|(p, q)| p.exp() * (p - q));
+                kl += terms.sum::<f64>();
+                if let Some(&answer) = text.answers.get(i) {
+                    reference_loss -= p[answer as usize];
+                    loss -= q[answer as usize];
+                }
             }
             sums.texts += 1;
             sums.tokens += text.ids.len();
-            sums.masks += text.masks.len();
+            sums.masks += exact.len();
         }
-        let masks = sums.masks.max(1) as f64;
+        let mean = |sum: f64| (sums.masks > 0).then(|| sum / sums.masks as f64);
+        let perplexity = |loss| Some(mean(loss)?.exp()).filter(|_| self.head == Head::MaskedLm);
         cosines.sort_by(f64::total_cmp);
         Ok(Closeness {
-            top1_agreement: sums.top1_agreement / masks,
-            top5_agreement: sums.top5_agreement / masks,
-            kl: sums.kl / masks,
-            perplexity: (loss / masks).exp(),
-            reference_perplexity: (reference_loss / masks).exp(),
+            top1_agreement: mean(top1),
+            top5_agreement: mean(top5),
+            kl: mean(kl),
+            perplexity: perplexity(loss),
+            reference_perplexity: perplexity(reference_loss),
             hidden_cosine_mean: cosines.iter().sum::<f64>() / cosines.len().max(1) as f64,
             hidden_cosine_median: cosines.get(cosines.len() / 2).copied().unwrap_or(1.0),
             hidden_cosine_min: cosines.first().copied().unwrap_or(1.0),
             ..sums
         })
+    }
+
+    /// The logits among which a model chooses, a choice each: a token's or a text's labels; where an answer starts, and
+    /// where it ends.
+    fn choices(&self, logits: &[f32]) -> Vec<Vec<f32>> {
+        match self.head {
+            Head::QuestionAnswering => (0..self.outputs)
+                .map(|which| {
+                    logits
+                        .iter()
+                        .skip(which)
+                        .step_by(self.outputs)
+                        .copied()
+                        .collect()
+                })
+                .collect(),
+            _ => logits
+                .chunks_exact(self.outputs.max(1))
+                .map(<[f32]>::to_vec)
+                .collect(),
+        }
     }
 }
 

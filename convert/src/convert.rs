@@ -8,6 +8,7 @@ use crate::checkpoint::{Checkpoint, WeightsFile};
 use crate::error::ConvertError;
 use crate::layout::Origin;
 use crate::pretrained::Pretrained;
+use crate::sentence::{MODULES, POOLING_SETTINGS, TRANSFORMER_SETTINGS};
 use crate::source::{INDEX, Source, TORCH_INDEX};
 use crate::summary::{CalibrationSummary, Squares, Summary};
 use half::f16;
@@ -27,8 +28,11 @@ use std::time::Instant;
 pub const CONVERTER: &str = concat!("rq-convert ", env!("CARGO_PKG_VERSION"));
 
 /// The files of a model beside its weights, which an output must not replace.
-const INPUTS: [&str; 9] = [
+const INPUTS: [&str; 13] = [
     "config.json",
+    MODULES,
+    TRANSFORMER_SETTINGS,
+    POOLING_SETTINGS,
     INDEX,
     TORCH_INDEX,
     "tokenizer.json",
@@ -37,6 +41,7 @@ const INPUTS: [&str; 9] = [
     "added_tokens.json",
     "vocab.json",
     "merges.txt",
+    "vocab.txt",
 ];
 
 /// The recipe for the weights.
@@ -204,7 +209,7 @@ fn write(
     };
     let mut bias = None;
     for (tensor, spec) in tensors.iter().zip(&specs) {
-        let origin = Origin::of(&tensor.name);
+        let origin = Origin::of(config, &tensor.name);
         let mut squares = Squares::default();
         let length = match spec.format.block() {
             None => {

@@ -87,7 +87,7 @@ pub enum ConvertError {
     Hub(#[from] crate::hub::HubError),
 
     /// The architecture isn't supported.
-    #[error("{}: the architecture {found} isn't supported; supported: {}", path.display(), crate::SUPPORTED_ARCHITECTURES.join(", "))]
+    #[error("{}: the architecture {found} isn't supported; supported: {}", path.display(), crate::SUPPORTED_ARCHITECTURES)]
     Architecture {
         /// The configuration's file.
         path: PathBuf,
@@ -239,10 +239,18 @@ pub enum ConvertError {
     },
 
     /// The directory has no tokenizer.
-    #[error("{} has no tokenizer: neither tokenizer.json nor vocab.json with merges.txt; download it, or save it there with `save_pretrained`", directory.display())]
+    #[error("{} has no tokenizer: neither tokenizer.json nor vocab.json with merges.txt, nor vocab.txt; download it, or save it there with `save_pretrained`", directory.display())]
     NoTokenizer {
         /// The directory.
         directory: PathBuf,
+    },
+    /// The directory's tokenizer is in a form that isn't read.
+    #[error("{} has its tokenizer in {file}, which rq doesn't read; save it as tokenizer.json, with `AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)`", directory.display())]
+    SentencePiece {
+        /// The directory.
+        directory: PathBuf,
+        /// The file found.
+        file: &'static str,
     },
     /// The tokenizer can't be read.
     #[error("{} isn't a tokenizer that rq can use: {reason}", path.display())]

@@ -2,29 +2,68 @@
 
 use crate::error::ConvertError;
 use crate::json;
+use crate::sentence::SentenceEncoder;
 use crate::tokenizer::SpecialTokens;
-use rq_format::{Architecture, Config, ConfigFields, Head, HiddenAct};
+use rq_format::{Architecture, Config, ConfigFields, Head, HiddenAct, MAX_LABELS, ScoreFunction};
 use serde::Deserialize;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// The architectures that can be converted, as `config.json` names them.
-pub const SUPPORTED_ARCHITECTURES: [&str; 1] = ["RobertaForMaskedLM"];
+/// The model types that can be converted, as `config.json` names them, with their graphs and what their classes' names
+/// begin with.
+const FAMILIES: [(&str, Architecture, &str); 4] = [
+    ("roberta", Architecture::Roberta, "Roberta"),
+    ("xlm-roberta", Architecture::Roberta, "XLMRoberta"),
+    ("camembert", Architecture::Roberta, "Camembert"),
+    ("bert", Architecture::Bert, "Bert"),
+];
+
+/// What the classes' names end with, and their heads.
+const HEADS: [(&str, Head); 5] = [
+    ("Model", Head::None),
+    ("ForMaskedLM", Head::MaskedLm),
+    ("ForSequenceClassification", Head::SequenceClassification),
+    ("ForTokenClassification", Head::TokenClassification),
+    ("ForQuestionAnswering", Head::QuestionAnswering),
+];
+
+/// The architectures that can be converted, for people.
+pub const SUPPORTED_ARCHITECTURES: &str = "Roberta, XLMRoberta, Camembert and Bert, each as Model, ForMaskedLM, \
+    ForSequenceClassification, ForTokenClassification and ForQuestionAnswering";
+
+/// The head that transformers' class of this name has, if it is one that can be converted.
+fn class(name: &str) -> Option<(&'static str, Architecture, Head)> {
+    FAMILIES
+        .iter()
+        .find_map(|&(model_type, architecture, family)| {
+            let end = name.strip_prefix(family)?;
+            let (_, head) = HEADS.iter().find(|(known, _)| *known == end)?;
+            Some((model_type, architecture, *head))
+        })
+}
 
 /// A `config.json` of a supported architecture.
 #[derive(Clone, Debug)]
 pub struct HfConfig {
     path: PathBuf,
     fields: Fields,
+    architecture: Architecture,
+    head: Head,
     hidden_act: HiddenAct,
     pad_token_id: u32,
+    labels: Vec<String>,
+    score_function: Option<ScoreFunction>,
+    sentence: SentenceEncoder,
 }
 
-/// The fields that matter. What is left out has the default of transformers' `RobertaConfig`.
+/// The fields that matter. What is left out has the default of transformers' `RobertaConfig`, or of `BertConfig`, which
+/// differs in two.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default)]
 struct Fields {
-    vocab_size: usize,
+    /// 50,265, or BERT's 30,522.
+    vocab_size: Option<usize>,
     hidden_size: usize,
     num_hidden_layers: usize,
     num_attention_heads: usize,
@@ -33,13 +72,33 @@ struct Fields {
     max_position_embeddings: usize,
     type_vocab_size: usize,
     layer_norm_eps: f64,
-    pad_token_id: Option<u32>,
+    /// Not there: 1, or BERT's 0. `null` is something else.
+    #[serde(deserialize_with = "present")]
+    pad_token_id: Option<Option<u32>>,
     bos_token_id: Option<u32>,
     eos_token_id: Option<TokenIds>,
     position_embedding_type: Option<String>,
     is_decoder: bool,
     add_cross_attention: bool,
     tie_word_embeddings: bool,
+    id2label: Option<BTreeMap<String, Value>>,
+    num_labels: Option<usize>,
+    problem_type: Option<String>,
+    function_to_apply: Option<String>,
+    /// How sentence-transformers' CrossEncoder stores the same, before version 4 and since.
+    sbert_ce_default_activation_function: Option<String>,
+    sentence_transformers: Option<CrossEncoder>,
+}
+
+/// What sentence-transformers writes of a CrossEncoder.
+#[derive(Clone, Debug, Deserialize)]
+struct CrossEncoder {
+    activation_fn: Option<String>,
+}
+
+/// Tells a field that is null from one that isn't there.
+fn present<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<Option<u32>>, D::Error> {
+    Option::deserialize(value).map(Some)
 }
 
 /// Generating models may list several tokens.
@@ -53,7 +112,7 @@ enum TokenIds {
 impl Default for Fields {
     fn default() -> Self {
         Self {
-            vocab_size: 50265,
+            vocab_size: None,
             hidden_size: 768,
             num_hidden_layers: 12,
             num_attention_heads: 12,
@@ -62,19 +121,25 @@ impl Default for Fields {
             max_position_embeddings: 512,
             type_vocab_size: 2,
             layer_norm_eps: 1e-12,
-            pad_token_id: Some(1),
+            pad_token_id: None,
             bos_token_id: Some(0),
             eos_token_id: Some(TokenIds::One(2)),
             position_embedding_type: None,
             is_decoder: false,
             add_cross_attention: false,
             tie_word_embeddings: true,
+            id2label: None,
+            num_labels: None,
+            problem_type: None,
+            function_to_apply: None,
+            sbert_ce_default_activation_function: None,
+            sentence_transformers: None,
         }
     }
 }
 
 impl HfConfig {
-    /// Reads `config.json` in `directory`.
+    /// Reads `config.json` in `directory`, and what sentence-transformers has written beside it.
     ///
     /// # Errors
     /// When it can't be read, isn't JSON, or describes a model that isn't supported.
@@ -82,8 +147,8 @@ impl HfConfig {
         let path = directory.join("config.json");
         let value = json::read::<Value>(&path)?;
         // The architecture first: the fields of another one may well be of other types.
-        check_architecture(&path, &value)?;
-        let fields: Fields =
+        let (architecture, head) = architecture(&path, &value)?;
+        let mut fields: Fields =
             serde_json::from_value(value).map_err(|source| ConvertError::Json {
                 path: path.clone(),
                 source,
@@ -120,22 +185,48 @@ impl HfConfig {
         if fields.add_cross_attention {
             return unsupported("add_cross_attention", &true, "false");
         }
-        let Some(pad_token_id) = fields.pad_token_id else {
-            let supported = "a token's id, behind which positions start";
-            return unsupported("pad_token_id", &Value::Null, supported);
+        let bert = architecture == Architecture::Bert;
+        fields
+            .vocab_size
+            .get_or_insert(if bert { 30522 } else { 50265 });
+        let pad_token_id = match fields.pad_token_id {
+            Some(Some(id)) => id,
+            Some(None) if bert => 0,
+            Some(None) => {
+                let supported = "a token's id, behind which positions start";
+                return unsupported("pad_token_id", &Value::Null, supported);
+            }
+            None => u32::from(!bert),
+        };
+        let labels = match head.has_labels() {
+            true => labels(&path, &fields)?,
+            false => Vec::new(),
+        };
+        let score_function = match head {
+            Head::SequenceClassification => Some(score_function(&path, &fields, labels.len())?),
+            _ => None,
+        };
+        let sentence = match head {
+            Head::None => SentenceEncoder::read(directory)?,
+            _ => SentenceEncoder::default(),
         };
         let config = Self {
             path,
             fields,
+            architecture,
+            head,
             hidden_act,
             pad_token_id,
+            labels,
+            score_function,
+            sentence,
         };
         // Sizes that can't be are refused now, before anything is allocated by them. The special tokens are the
         // tokenizer's to say; any that are in the vocabulary will do here.
         let probe = SpecialTokens {
             bos: Some(0),
             eos: Some(0),
-            mask: 0,
+            mask: Some(0),
             unk: None,
         };
         config.config(&probe, true, "probe")?;
@@ -147,9 +238,24 @@ impl HfConfig {
         &self.path
     }
 
+    /// The graph of the encoder.
+    pub fn architecture(&self) -> Architecture {
+        self.architecture
+    }
+
+    /// What is computed of its output.
+    pub fn head(&self) -> Head {
+        self.head
+    }
+
+    /// The names of a classifier's classes.
+    pub fn labels(&self) -> &[String] {
+        &self.labels
+    }
+
     /// Entries of the vocabulary.
     pub fn vocab_size(&self) -> usize {
-        self.fields.vocab_size
+        self.fields.vocab_size.unwrap_or_default()
     }
 
     /// The width of the hidden states.
@@ -202,10 +308,18 @@ impl HfConfig {
             Some(TokenIds::Several(ids)) => ids.first().copied(),
             None => None,
         };
+        let position_offset = match self.architecture {
+            Architecture::Bert => 0,
+            _ => self.pad_token_id as usize + 1,
+        };
+        let max_seq_length = self
+            .sentence
+            .max_seq_length
+            .filter(|&length| length + position_offset < f.max_position_embeddings);
         Config::new(ConfigFields {
-            architecture: Architecture::Roberta,
-            head: Head::MaskedLm,
-            vocab_size: f.vocab_size,
+            architecture: self.architecture,
+            head: self.head,
+            vocab_size: self.vocab_size(),
             hidden_size: f.hidden_size,
             num_hidden_layers: f.num_hidden_layers,
             num_attention_heads: f.num_attention_heads,
@@ -219,9 +333,12 @@ impl HfConfig {
             eos_token_id: special.eos.or(eos).unwrap_or(0),
             mask_token_id: special.mask,
             unk_token_id: special.unk,
-            position_offset: self.pad_token_id as usize + 1,
+            position_offset,
             tie_word_embeddings,
-            labels: Vec::new(),
+            labels: self.labels.clone(),
+            score_function: self.score_function,
+            pooling: self.sentence.pooling,
+            max_seq_length,
             quantization: quantization.into(),
         })
         .map_err(|source| ConvertError::Config {
@@ -231,23 +348,23 @@ impl HfConfig {
     }
 }
 
-fn check_architecture(path: &Path, config: &Value) -> Result<(), ConvertError> {
+/// The graph and the head of the first architecture that is named, or of the model type alone.
+fn architecture(path: &Path, config: &Value) -> Result<(Architecture, Head), ConvertError> {
     let names = |key: &str| match &config[key] {
         Value::String(name) => vec![name.as_str()],
         Value::Array(names) => names.iter().filter_map(Value::as_str).collect(),
         _ => Vec::new(),
     };
     let (architectures, model_type) = (names("architectures"), names("model_type"));
-    let known = architectures
-        .iter()
-        .any(|name| SUPPORTED_ARCHITECTURES.contains(name));
-    let roberta = model_type.iter().all(|&name| name == "roberta");
-    if known && roberta {
-        return Ok(());
+    let known = architectures.iter().find_map(|name| class(name));
+    if let Some((family, architecture, head)) = known
+        && model_type.iter().all(|&name| name == family)
+    {
+        return Ok((architecture, head));
     }
     let found = match (architectures.as_slice(), model_type.as_slice()) {
         ([], []) => "that it doesn't name".into(),
-        (names, [model_type, ..]) if known || names.is_empty() => {
+        (names, [model_type, ..]) if known.is_some() || names.is_empty() => {
             format!("of the model_type {model_type}")
         }
         (names, _) => names.join(", "),
@@ -256,4 +373,77 @@ fn check_architecture(path: &Path, config: &Value) -> Result<(), ConvertError> {
         path: path.into(),
         found,
     })
+}
+
+/// The names of the classes: `id2label` by number; where it isn't there, as transformers names them.
+fn labels(path: &Path, fields: &Fields) -> Result<Vec<String>, ConvertError> {
+    let Some(id2label) = &fields.id2label else {
+        let count = fields.num_labels.unwrap_or(2).min(MAX_LABELS + 1);
+        return Ok((0..count).map(|i| format!("LABEL_{i}")).collect());
+    };
+    let label = |i: usize| match id2label.get(&i.to_string())? {
+        Value::String(label) => Some(label.clone()),
+        number @ Value::Number(_) => Some(number.to_string()),
+        _ => None,
+    };
+    let labels: Option<Vec<String>> = (0..id2label.len()).map(label).collect();
+    labels.ok_or_else(|| ConvertError::Unsupported {
+        path: path.into(),
+        field: "id2label",
+        found: format!(
+            "{} entries that aren't all names or numbers from 0",
+            id2label.len()
+        ),
+        supported: "a name for each class, numbered from 0 without a gap",
+    })
+}
+
+/// What makes scores of logits: what the checkpoint says, else by the kind of problem, as transformers' pipeline has it.
+fn score_function(
+    path: &Path,
+    fields: &Fields,
+    labels: usize,
+) -> Result<ScoreFunction, ConvertError> {
+    let unsupported = |field, found: &str, supported| {
+        Err(ConvertError::Unsupported {
+            path: path.into(),
+            field,
+            found: format!("{found:?}"),
+            supported,
+        })
+    };
+    let new = fields.sentence_transformers.as_ref();
+    let activation = new
+        .and_then(|s| s.activation_fn.as_deref())
+        .or(fields.sbert_ce_default_activation_function.as_deref());
+    if let Some(name) = activation {
+        return match name.rsplit('.').next().unwrap_or(name) {
+            "Identity" => Ok(ScoreFunction::None),
+            "Sigmoid" => Ok(ScoreFunction::Sigmoid),
+            _ => {
+                let supported = "torch's Identity and Sigmoid";
+                unsupported("sentence_transformers' activation", name, supported)
+            }
+        };
+    }
+    match (fields.problem_type.as_deref(), labels) {
+        (Some("regression"), _) => Ok(ScoreFunction::None),
+        (Some("multi_label_classification"), _) | (_, 1) => Ok(ScoreFunction::Sigmoid),
+        (None | Some("single_label_classification"), _) => {
+            match fields.function_to_apply.as_deref() {
+                None | Some("softmax") => Ok(ScoreFunction::Softmax),
+                Some("sigmoid") => Ok(ScoreFunction::Sigmoid),
+                Some("none") => Ok(ScoreFunction::None),
+                Some(other) => unsupported(
+                    "function_to_apply",
+                    other,
+                    "\"softmax\", \"sigmoid\" and \"none\"",
+                ),
+            }
+        }
+        (Some(other), _) => {
+            let supported = "\"regression\", \"single_label_classification\" and \"multi_label_classification\"";
+            unsupported("problem_type", other, supported)
+        }
+    }
 }

@@ -1,31 +1,75 @@
-//! Which tensors a RoBERTa masked language model has in transformers, and how the file's are made of them.
+//! Which tensors a model has in transformers, and how the file's are made of them.
 //!
-//! Names here have no prefix `roberta.`; [`Checkpoint`] finds them with it or without.
+//! Names here have no prefix `roberta.` or `bert.`; [`Checkpoint`] finds them with it or without.
 
 use crate::checkpoint::Checkpoint;
 use crate::error::ConvertError;
 use crate::hf_config::HfConfig;
-use rq_format::Config;
+use rq_format::{Architecture, Config, Head};
 use std::ops::Range;
 
 /// The table of tokens.
 pub(crate) const WORD_EMBEDDINGS: &str = "embeddings.word_embeddings.weight";
-/// The LM head's own weight, where it isn't the table of tokens.
-pub(crate) const DECODER: &str = "lm_head.decoder.weight";
-/// The bias that the LM head adds, under the name of the layer that adds it.
-pub(crate) const DECODER_BIAS: &str = "lm_head.decoder.bias";
-/// The same bias under its other name, by which most checkpoints have it.
-pub(crate) const LM_HEAD_BIAS: &str = "lm_head.bias";
+
+/// What transformers calls the parts of the LM head.
+pub(crate) struct LmHeadNames {
+    pub(crate) dense: &'static str,
+    pub(crate) norm: &'static str,
+    /// The LM head's own weight, where it isn't the table of tokens.
+    pub(crate) decoder: &'static str,
+    /// The bias that the LM head adds, under the name of the layer that adds it.
+    pub(crate) bias: &'static str,
+    /// The same bias under its other name, by which most checkpoints have it.
+    pub(crate) other_bias: &'static str,
+}
+
+impl LmHeadNames {
+    pub(crate) fn of(architecture: Architecture) -> Self {
+        match architecture {
+            Architecture::Bert => Self {
+                dense: "cls.predictions.transform.dense",
+                norm: "cls.predictions.transform.LayerNorm",
+                decoder: "cls.predictions.decoder.weight",
+                bias: "cls.predictions.decoder.bias",
+                other_bias: "cls.predictions.bias",
+            },
+            _ => Self {
+                dense: "lm_head.dense",
+                norm: "lm_head.layer_norm",
+                decoder: "lm_head.decoder.weight",
+                bias: "lm_head.decoder.bias",
+                other_bias: "lm_head.bias",
+            },
+        }
+    }
+}
+
+/// What transformers calls the two products of a sequence classifier.
+pub(crate) fn classifier_names(architecture: Architecture) -> [&'static str; 2] {
+    match architecture {
+        Architecture::Bert => ["pooler.dense", "classifier"],
+        _ => ["classifier.dense", "classifier.out_proj"],
+    }
+}
+
+/// What transformers calls the product of a head that looks at each token.
+pub(crate) fn token_head_name(head: Head) -> &'static str {
+    match head {
+        Head::QuestionAnswering => "qa_outputs",
+        _ => "classifier",
+    }
+}
 
 /// Query, key and value: their order in the file's product.
 const QKV: [&str; 3] = ["query", "key", "value"];
 
 /// What checkpoints put before the name of a tensor.
-pub(crate) fn prefix(name: &str) -> &'static str {
-    if name.starts_with("lm_head.") {
-        ""
-    } else {
-        "roberta."
+pub(crate) fn prefix(architecture: Architecture, name: &str) -> &'static str {
+    let of_encoder = ["embeddings.", "encoder.", "pooler."];
+    match architecture {
+        _ if !of_encoder.iter().any(|start| name.starts_with(start)) => "",
+        Architecture::Bert => "bert.",
+        _ => "roberta.",
     }
 }
 
@@ -74,9 +118,28 @@ pub(crate) fn required(config: &HfConfig) -> Vec<(String, Vec<usize>)> {
         with_bias(&format!("{layer}.output.dense"), &[hidden, intermediate]);
         with_bias(&format!("{layer}.output.LayerNorm"), &[hidden]);
     }
-    with_bias("lm_head.dense", &[hidden, hidden]);
-    with_bias("lm_head.layer_norm", &[hidden]);
-    push(DECODER_BIAS.into(), &[config.vocab_size()]);
+    let architecture = config.architecture();
+    match config.head() {
+        Head::None => {}
+        Head::MaskedLm => {
+            let names = LmHeadNames::of(architecture);
+            with_bias(names.dense, &[hidden, hidden]);
+            with_bias(names.norm, &[hidden]);
+            push(names.bias.into(), &[config.vocab_size()]);
+        }
+        Head::SequenceClassification => {
+            let [dense, out] = classifier_names(architecture);
+            with_bias(dense, &[hidden, hidden]);
+            with_bias(out, &[config.labels().len(), hidden]);
+        }
+        head => {
+            let outputs = match head {
+                Head::QuestionAnswering => 2,
+                _ => config.labels().len(),
+            };
+            with_bias(token_head_name(head), &[outputs, hidden]);
+        }
+    }
     tensors
 }
 
@@ -98,7 +161,7 @@ impl Origin {
     ///
     /// # Panics
     /// When no model has such a tensor.
-    pub(crate) fn of(name: &str) -> Self {
+    pub(crate) fn of(config: &Config, name: &str) -> Self {
         let Some((stem, parameter)) = name.rsplit_once('.') else {
             unreachable!("every tensor's name has a dot: {name}");
         };
@@ -119,12 +182,22 @@ impl Origin {
                 _ => unreachable!("no layer has a tensor {name}"),
             };
         }
+        let lm_head = LmHeadNames::of(config.architecture);
+        let [dense, out] = match config.head {
+            Head::SequenceClassification => classifier_names(config.architecture),
+            head => ["", token_head_name(head)],
+        };
         Self::Same(match (stem, parameter) {
             ("embeddings", "word") => WORD_EMBEDDINGS.into(),
             ("embeddings", _) => format!("embeddings.{parameter}_embeddings.weight"),
             ("embeddings.norm", _) => format!("embeddings.LayerNorm.{parameter}"),
-            ("lm_head.norm", _) => format!("lm_head.layer_norm.{parameter}"),
-            _ => name.into(),
+            ("lm_head.dense", _) => format!("{}.{parameter}", lm_head.dense),
+            ("lm_head.norm", _) => format!("{}.{parameter}", lm_head.norm),
+            ("lm_head.decoder", "weight") => lm_head.decoder.into(),
+            ("lm_head.decoder", _) => lm_head.bias.into(),
+            ("classifier.dense", _) => format!("{dense}.{parameter}"),
+            ("classifier.out", _) => format!("{out}.{parameter}"),
+            _ => unreachable!("no model has a tensor {name}"),
         })
     }
 

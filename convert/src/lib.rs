@@ -29,6 +29,7 @@ mod layout;
 mod pickle;
 mod pretrained;
 mod reference;
+mod sentence;
 mod source;
 mod summary;
 mod tokenizer;

@@ -26,7 +26,7 @@ impl Pretrained {
     pub fn open(source: &Source, quantization: &str) -> Result<Self, ConvertError> {
         let hf_config = HfConfig::read(source.directory())?;
         let checkpoint = Checkpoint::open(source, &hf_config)?;
-        let tokenizer = TokenizerFile::read(source.directory(), hf_config.vocab_size())?;
+        let tokenizer = TokenizerFile::read(source.directory(), &hf_config)?;
         let config = hf_config.config(tokenizer.special(), checkpoint.tied(), quantization)?;
         Ok(Self {
             config,

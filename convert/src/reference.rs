@@ -5,30 +5,42 @@
 
 use crate::checkpoint::Checkpoint;
 use crate::error::ConvertError;
-use crate::layout::{DECODER, DECODER_BIAS, WORD_EMBEDDINGS};
+use crate::layout::{LmHeadNames, WORD_EMBEDDINGS, classifier_names, token_head_name};
 use rayon::prelude::*;
-use rq_format::{Config, HiddenAct};
+use rq_format::{Architecture, Config, Head, HiddenAct};
 
 /// Partial sums of a dot product.
 const LANES: usize = 8;
 /// Tokens that share a reading of a weight.
 const TOKENS: usize = 4;
 
-/// A RoBERTa masked language model in f32, on the heap.
+/// A model in f32, on the heap.
 #[derive(Debug)]
 pub struct Reference {
     config: Config,
     word: Vec<f32>,
     position: Vec<f32>,
-    /// The first row of the token types: the only one that RoBERTa uses.
     token_type: Vec<f32>,
     norm: Norm,
     layers: Vec<Layer>,
-    head_dense: Linear,
-    head_norm: Norm,
-    /// `None` where the decoder is the word embeddings.
-    decoder: Option<Vec<f32>>,
-    decoder_bias: Vec<f32>,
+    head: HeadWeights,
+}
+
+#[derive(Debug)]
+enum HeadWeights {
+    None,
+    MaskedLm {
+        dense: Linear,
+        norm: Norm,
+        /// `None` where the decoder is the word embeddings.
+        decoder: Option<Vec<f32>>,
+        bias: Vec<f32>,
+    },
+    Sequence {
+        dense: Linear,
+        out: Linear,
+    },
+    Tokens(Linear),
 }
 
 #[derive(Debug)]
@@ -90,25 +102,39 @@ impl Reference {
                 ffn_norm: part_norm("output.LayerNorm")?,
             })
         };
-        let mut token_type = tensor("embeddings.token_type_embeddings.weight")?;
-        token_type.truncate(config.hidden_size);
+        let head = match config.head {
+            Head::None => HeadWeights::None,
+            Head::MaskedLm => {
+                let names = LmHeadNames::of(config.architecture);
+                HeadWeights::MaskedLm {
+                    dense: linear(names.dense)?,
+                    norm: norm(names.norm)?,
+                    decoder: match config.tie_word_embeddings {
+                        true => None,
+                        false => Some(tensor(names.decoder)?),
+                    },
+                    bias: tensor(names.bias)?,
+                }
+            }
+            Head::SequenceClassification => {
+                let [dense, out] = classifier_names(config.architecture);
+                HeadWeights::Sequence {
+                    dense: linear(dense)?,
+                    out: linear(out)?,
+                }
+            }
+            head => HeadWeights::Tokens(linear(token_head_name(head))?),
+        };
         Ok(Self {
             config: config.clone(),
             word: tensor(WORD_EMBEDDINGS)?,
             position: tensor("embeddings.position_embeddings.weight")?,
-            token_type,
+            token_type: tensor("embeddings.token_type_embeddings.weight")?,
             norm: norm("embeddings.LayerNorm")?,
             layers: (0..config.num_hidden_layers)
                 .map(layer)
                 .collect::<Result<_, _>>()?,
-            head_dense: linear("lm_head.dense")?,
-            head_norm: norm("lm_head.layer_norm")?,
-            decoder: if config.tie_word_embeddings {
-                None
-            } else {
-                Some(tensor(DECODER)?)
-            },
-            decoder_bias: tensor(DECODER_BIAS)?,
+            head,
         })
     }
 
@@ -119,7 +145,15 @@ impl Reference {
     /// # Panics
     /// When an id isn't in the vocabulary, or there are more tokens than positions.
     pub fn forward(&self, ids: &[u32]) -> Vec<f32> {
-        let mut x = self.embed(ids);
+        self.forward_pair(ids, &vec![0; ids.len()])
+    }
+
+    /// The same with a token type for each token, which only BERT has more than one of.
+    ///
+    /// # Panics
+    /// When an id isn't in the vocabulary, a type not in its table, or there are more tokens than positions.
+    pub fn forward_pair(&self, ids: &[u32], token_types: &[u32]) -> Vec<f32> {
+        let mut x = self.embed(ids, token_types);
         for layer in &self.layers {
             let [q, k, v] = layer.qkv.each_ref().map(|linear| linear.apply(&x));
             let mut y = layer.attention_output.apply(&self.attention(&q, &k, &v));
@@ -136,18 +170,36 @@ impl Reference {
         x
     }
 
-    /// The logits of tokens of which these are the hidden states: for each, `vocab_size` values.
+    /// The logits of tokens of which these are the hidden states: for each, [`Config::outputs`] values.
     ///
     /// # Panics
     /// When `hidden` isn't whole rows of `hidden_size`.
     pub fn logits(&self, hidden: &[f32]) -> Vec<f32> {
-        let mut x = self.head_dense.apply(hidden);
-        // transformers' LM head has the exact GELU whatever the configuration says of the layers.
-        x.par_iter_mut()
-            .for_each(|x| *x = activate(HiddenAct::Gelu, *x));
-        self.layer_norm(&self.head_norm, &mut x);
-        let weight = self.decoder.as_ref().unwrap_or(&self.word);
-        product(weight, &self.decoder_bias, &x)
+        match &self.head {
+            HeadWeights::None => Vec::new(),
+            HeadWeights::MaskedLm {
+                dense,
+                norm,
+                decoder,
+                bias,
+            } => {
+                let mut x = dense.apply(hidden);
+                // RoBERTa's LM head in transformers has the exact GELU whatever the configuration says of the layers.
+                let function = match self.config.architecture {
+                    Architecture::Bert => self.config.hidden_act,
+                    _ => HiddenAct::Gelu,
+                };
+                x.par_iter_mut().for_each(|x| *x = activate(function, *x));
+                self.layer_norm(norm, &mut x);
+                product(decoder.as_ref().unwrap_or(&self.word), bias, &x)
+            }
+            HeadWeights::Sequence { dense, out } => {
+                let mut x = dense.apply(hidden);
+                x.iter_mut().for_each(|x| *x = x.tanh());
+                out.apply(&x)
+            }
+            HeadWeights::Tokens(out) => out.apply(hidden),
+        }
     }
 
     /// The configuration.
@@ -155,22 +207,23 @@ impl Reference {
         &self.config
     }
 
-    fn embed(&self, ids: &[u32]) -> Vec<f32> {
+    fn embed(&self, ids: &[u32], token_types: &[u32]) -> Vec<f32> {
         let width = self.config.hidden_size;
         let pad = self.config.pad_token_id;
-        let mut seen = 0;
+        let mut next = self.config.position_offset;
         let mut x = Vec::with_capacity(ids.len() * width);
-        for &id in ids {
-            // Positions count the tokens that aren't padding; padding itself is at the padding's own position.
-            let position = if id == pad {
-                pad as usize
-            } else {
-                seen += 1;
-                pad as usize + seen
+        for (&id, &token_type) in ids.iter().zip(token_types) {
+            // RoBERTa's positions count the tokens that aren't padding; padding itself is at its own position.
+            let position = match self.config.architecture {
+                Architecture::Roberta if id == pad => pad as usize,
+                _ => {
+                    next += 1;
+                    next - 1
+                }
             };
             let row = |table: &[f32], row: usize| table[row * width..][..width].to_vec();
             let mut sum = row(&self.word, id as usize);
-            add(&mut sum, &self.token_type);
+            add(&mut sum, &row(&self.token_type, token_type as usize));
             add(&mut sum, &row(&self.position, position));
             x.extend(sum);
         }

@@ -17,10 +17,23 @@ pub(crate) const ANY_WEIGHTS: [&str; 4] = [WEIGHTS, INDEX, TORCH_WEIGHTS, TORCH_
 /// Weights in forms that aren't read: named, so that the error can say what to do.
 pub(crate) const OTHER_WEIGHTS: [&str; 3] = ["tf_model.h5", "flax_model.msgpack", "model.onnx"];
 /// Names without an organization, as older downloads and most texts have them, and the repositories that they mean.
-const ALIASES: [(&str, &str); 3] = [
+const ALIASES: [(&str, &str); 13] = [
     ("roberta-base", "FacebookAI/roberta-base"),
     ("roberta-large", "FacebookAI/roberta-large"),
+    ("roberta-large-mnli", "FacebookAI/roberta-large-mnli"),
     ("distilroberta-base", "distilbert/distilroberta-base"),
+    ("xlm-roberta-base", "FacebookAI/xlm-roberta-base"),
+    ("xlm-roberta-large", "FacebookAI/xlm-roberta-large"),
+    ("camembert-base", "almanach/camembert-base"),
+    ("bert-base-uncased", "google-bert/bert-base-uncased"),
+    ("bert-base-cased", "google-bert/bert-base-cased"),
+    ("bert-large-uncased", "google-bert/bert-large-uncased"),
+    ("bert-large-cased", "google-bert/bert-large-cased"),
+    (
+        "bert-base-multilingual-cased",
+        "google-bert/bert-base-multilingual-cased",
+    ),
+    ("all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2"),
 ];
 
 /// The repositories of the hub that a name may mean: that of the name itself, then the one that it is short for.

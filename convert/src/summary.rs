@@ -48,7 +48,7 @@ pub enum CalibrationSummary {
 /// The tensors of one kind and format.
 #[derive(Clone, Debug)]
 pub struct KindSummary {
-    /// What they are: "embeddings", "attention", "feed-forward", "LM head" or "norms, biases, positions".
+    /// What they are: "embeddings", "attention", "feed-forward", "head" or "norms, biases, positions".
     pub kind: &'static str,
     /// How they are stored.
     pub format: TensorFormat,
@@ -123,6 +123,6 @@ fn kind_of(tensor: &ExpectedTensor) -> &'static str {
         TensorKind::Embedding => "embeddings",
         TensorKind::Linear if tensor.name.contains(".attention.") => "attention",
         TensorKind::Linear if tensor.name.contains(".ffn.") => "feed-forward",
-        TensorKind::Linear => "LM head",
+        TensorKind::Linear => "head",
     }
 }

@@ -1,14 +1,25 @@
-//! The tokenizer: `tokenizer.json` as it is, or the same made of `vocab.json` and `merges.txt`.
+//! The tokenizer: `tokenizer.json` as it is, or the same made of `vocab.json` and `merges.txt` (RoBERTa) or `vocab.txt`
+//! (BERT).
 
 use crate::error::ConvertError;
+use crate::hf_config::HfConfig;
 use crate::json;
+use rq_format::{Architecture, Head};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use tokenizers::decoders::wordpiece::WordPiece as WordPieceDecoder;
 use tokenizers::models::bpe::BPE;
+use tokenizers::models::wordpiece::WordPiece;
+use tokenizers::normalizers::bert::BertNormalizer;
+use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::processors::bert::BertProcessing;
 use tokenizers::processors::roberta::RobertaProcessing;
 use tokenizers::{AddedToken, ModelWrapper, Tokenizer};
+
+/// The vocabularies of SentencePiece, which only transformers makes a `tokenizer.json` of.
+const SENTENCE_PIECE: [&str; 2] = ["sentencepiece.bpe.model", "spiece.model"];
 
 /// The tokens that have a meaning of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,8 +28,8 @@ pub struct SpecialTokens {
     pub bos: Option<u32>,
     /// Put behind every text, if one is.
     pub eos: Option<u32>,
-    /// Stands for a missing token.
-    pub mask: u32,
+    /// Stands for a missing token, if there is one.
+    pub mask: Option<u32>,
     /// Stands for what the vocabulary can't spell, if it has one.
     pub unk: Option<u32>,
 }
@@ -32,12 +43,13 @@ pub struct TokenizerFile {
 
 impl TokenizerFile {
     /// Reads the tokenizer in `directory`: `tokenizer.json`, byte for byte, if it is there; else `vocab.json` and
-    /// `merges.txt`, converted as transformers converts them.
+    /// `merges.txt`, or `vocab.txt`, converted as transformers converts them.
     ///
     /// # Errors
-    /// When there is neither, it can't be read, gives ids beyond the vocabulary, or has no mask.
-    pub fn read(directory: &Path, vocab_size: usize) -> Result<Self, ConvertError> {
-        let names = Names::read(directory)?;
+    /// When there is none of them, it can't be read, gives ids beyond the vocabulary, or a masked language model's has no
+    /// mask.
+    pub fn read(directory: &Path, config: &HfConfig) -> Result<Self, ConvertError> {
+        let names = Names::read(directory, config.architecture())?;
         let has = |file: &str| directory.join(file).is_file();
         let mut path = directory.join("tokenizer.json");
         let bytes = if path.is_file() {
@@ -45,11 +57,17 @@ impl TokenizerFile {
         } else if has("vocab.json") && has("merges.txt") {
             path = directory.join("vocab.json");
             build(directory, &names)?
+        } else if has("vocab.txt") {
+            path = directory.join("vocab.txt");
+            build_word_piece(&path, &names)?
         } else {
             let directory = directory.to_path_buf();
-            return Err(ConvertError::NoTokenizer { directory });
+            return Err(match SENTENCE_PIECE.into_iter().find(|file| has(file)) {
+                Some(file) => ConvertError::SentencePiece { directory, file },
+                None => ConvertError::NoTokenizer { directory },
+            });
         };
-        let special = check(&path, &bytes, &names, vocab_size)?;
+        let special = check(&path, &bytes, &names, config)?;
         Ok(Self {
             json: bytes,
             special,
@@ -75,11 +93,15 @@ struct Names {
     unk: String,
     mask: String,
     add_prefix_space: bool,
+    /// Settings of BERT's normalizer.
+    do_lower_case: bool,
+    strip_accents: Option<bool>,
+    tokenize_chinese_chars: bool,
 }
 
 impl Names {
-    /// From `tokenizer_config.json`, else `special_tokens_map.json`, else RoBERTa's.
-    fn read(directory: &Path) -> Result<Self, ConvertError> {
+    /// From `tokenizer_config.json`, else `special_tokens_map.json`, else those of the architecture.
+    fn read(directory: &Path, architecture: Architecture) -> Result<Self, ConvertError> {
         let mut files = Vec::new();
         for file in ["tokenizer_config.json", "special_tokens_map.json"] {
             let path = directory.join(file);
@@ -94,14 +116,21 @@ impl Names {
             });
             written.unwrap_or_else(|| default.into())
         };
-        let prefix = files.iter().find_map(|f| f["add_prefix_space"].as_bool());
+        let flag = |key: &str| files.iter().find_map(|f| f[key].as_bool());
+        let [cls, sep, pad, unk, mask] = match architecture {
+            Architecture::Bert => ["[CLS]", "[SEP]", "[PAD]", "[UNK]", "[MASK]"],
+            _ => ["<s>", "</s>", "<pad>", "<unk>", "<mask>"],
+        };
         Ok(Self {
-            cls: name("cls_token", "<s>"),
-            sep: name("sep_token", "</s>"),
-            pad: name("pad_token", "<pad>"),
-            unk: name("unk_token", "<unk>"),
-            mask: name("mask_token", "<mask>"),
-            add_prefix_space: prefix.unwrap_or(false),
+            cls: name("cls_token", cls),
+            sep: name("sep_token", sep),
+            pad: name("pad_token", pad),
+            unk: name("unk_token", unk),
+            mask: name("mask_token", mask),
+            add_prefix_space: flag("add_prefix_space").unwrap_or(false),
+            do_lower_case: flag("do_lower_case").unwrap_or(true),
+            strip_accents: flag("strip_accents"),
+            tokenize_chinese_chars: flag("tokenize_chinese_chars").unwrap_or(true),
         })
     }
 }
@@ -118,7 +147,52 @@ fn build(directory: &Path, names: &Names) -> Result<Vec<u8>, ConvertError> {
         .map_err(&error)?;
     let mut tokenizer = Tokenizer::new(bpe);
 
-    let added = directory.join("added_tokens.json");
+    let [cls, sep] = around(&tokenizer, &vocab, names)?;
+    let prefix = names.add_prefix_space;
+    tokenizer
+        .with_pre_tokenizer(Some(ByteLevel::new(prefix, true, true)))
+        .with_decoder(Some(ByteLevel::new(true, true, true)))
+        .with_post_processor(Some(
+            RobertaProcessing::new(sep, cls)
+                .trim_offsets(true)
+                .add_prefix_space(prefix),
+        ));
+    // The mask swallows the space before it: " <mask>" and "<mask>" are the same to the model.
+    finish(tokenizer, names, true).map_err(&error)
+}
+
+/// Makes a `tokenizer.json` of `vocab.txt`, as transformers does for a `BertTokenizer`.
+fn build_word_piece(vocab: &Path, names: &Names) -> Result<Vec<u8>, ConvertError> {
+    let error = tokenizer_error(vocab);
+    let model = WordPiece::from_file(&vocab.to_string_lossy())
+        .unk_token(names.unk.clone())
+        .continuing_subword_prefix("##".into())
+        .max_input_chars_per_word(100)
+        .build()
+        .map_err(&error)?;
+    let mut tokenizer = Tokenizer::new(model);
+    let [cls, sep] = around(&tokenizer, vocab, names)?;
+    tokenizer
+        .with_normalizer(Some(BertNormalizer::new(
+            true,
+            names.tokenize_chinese_chars,
+            names.strip_accents,
+            names.do_lower_case,
+        )))
+        .map_err(&error)?
+        .with_pre_tokenizer(Some(BertPreTokenizer))
+        .with_decoder(Some(WordPieceDecoder::new("##".into(), true)))
+        .with_post_processor(Some(BertProcessing::new(sep, cls)));
+    finish(tokenizer, names, false).map_err(&error)
+}
+
+/// The tokens around a text with their ids, of a vocabulary that adds none by another file.
+fn around(
+    tokenizer: &Tokenizer,
+    vocab: &Path,
+    names: &Names,
+) -> Result<[(String, u32); 2], ConvertError> {
+    let added = vocab.with_file_name("added_tokens.json");
     if added.is_file() {
         let tokens: BTreeMap<String, u32> = json::read(&added)?;
         let foreign = tokens
@@ -128,37 +202,29 @@ fn build(directory: &Path, names: &Names) -> Result<Vec<u8>, ConvertError> {
             return Err(ConvertError::AddedToken { path: added, token });
         }
     }
-
     let id = |role, token: &String| {
         tokenizer
             .token_to_id(token)
             .ok_or_else(|| ConvertError::SpecialToken {
-                path: vocab.clone(),
+                path: vocab.into(),
                 role,
                 token: token.clone(),
             })
     };
     let sep = (names.sep.clone(), id("separator", &names.sep)?);
-    let cls = (names.cls.clone(), id("first", &names.cls)?);
-    id("mask", &names.mask)?;
-    let prefix = names.add_prefix_space;
+    Ok([(names.cls.clone(), id("first", &names.cls)?), sep])
+}
+
+/// Adds the special tokens that the vocabulary has, and writes the whole.
+fn finish(mut tokenizer: Tokenizer, names: &Names, lstrip: bool) -> tokenizers::Result<Vec<u8>> {
     let special = [&names.cls, &names.pad, &names.sep, &names.unk, &names.mask];
     let special: Vec<AddedToken> = special
         .into_iter()
         .filter(|token| tokenizer.token_to_id(token).is_some())
-        // The mask swallows the space before it: " <mask>" and "<mask>" are the same to the model.
-        .map(|token| AddedToken::from(token.clone(), true).lstrip(*token == names.mask))
+        .map(|token| AddedToken::from(token.clone(), true).lstrip(lstrip && *token == names.mask))
         .collect();
-    tokenizer
-        .with_pre_tokenizer(Some(ByteLevel::new(prefix, true, true)))
-        .with_decoder(Some(ByteLevel::new(true, true, true)))
-        .with_post_processor(Some(
-            RobertaProcessing::new(sep, cls)
-                .trim_offsets(true)
-                .add_prefix_space(prefix),
-        ));
-    tokenizer.add_special_tokens(special).map_err(&error)?;
-    Ok(tokenizer.to_string(false).map_err(&error)?.into_bytes())
+    tokenizer.add_special_tokens(special)?;
+    Ok(tokenizer.to_string(false)?.into_bytes())
 }
 
 /// Checks that a tokenizer can be read and fits the model; finds its special tokens.
@@ -166,14 +232,14 @@ fn check(
     path: &Path,
     json: &[u8],
     names: &Names,
-    vocab_size: usize,
+    config: &HfConfig,
 ) -> Result<SpecialTokens, ConvertError> {
     let error = tokenizer_error(path);
     let mut tokenizer = Tokenizer::from_bytes(json).map_err(&error)?;
-    if !matches!(tokenizer.get_model(), ModelWrapper::BPE(_)) {
+    let vocab_size = config.vocab_size();
+    if matches!(tokenizer.get_model(), ModelWrapper::WordLevel(_)) {
         return Err(error(
-            "its model isn't byte-level BPE, which is RoBERTa's and the only kind that rq reads"
-                .into(),
+            "its model is WordLevel; rq reads BPE, WordPiece and Unigram".into(),
         ));
     }
     let vocabulary = tokenizer.get_vocab(true);
@@ -189,13 +255,14 @@ fn check(
             vocab_size,
         });
     }
-    let Some(mask) = tokenizer.token_to_id(&names.mask) else {
+    let mask = tokenizer.token_to_id(&names.mask);
+    if mask.is_none() && config.head() == Head::MaskedLm {
         return Err(ConvertError::SpecialToken {
             path: path.into(),
             role: "mask",
             token: names.mask.clone(),
         });
-    };
+    }
     // What is put around a text shows in the empty one; some files ask for padding or truncation by themselves.
     tokenizer
         .with_padding(None)

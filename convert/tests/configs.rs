@@ -4,7 +4,7 @@ mod common;
 
 use common::{assert_error, find, model, tensors, write};
 use rq_convert::{ConvertError, HfConfig, Pretrained};
-use rq_format::HiddenAct;
+use rq_format::{Architecture, Head, HiddenAct, Pooling, PoolingMode, ScoreFunction};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
@@ -49,7 +49,7 @@ fn what_is_left_out_is_as_in_transformers() {
     let special = rq_convert::SpecialTokens {
         bos: None,
         eos: None,
-        mask: 50264,
+        mask: Some(50264),
         unk: Some(3),
     };
     let config = config.config(&special, true, "q8").unwrap();
@@ -93,32 +93,49 @@ fn activation_functions() {
 
 #[test]
 fn other_architectures_are_refused_by_name() {
-    refused(
-        "architectures",
-        json!(["BertForMaskedLM"]),
-        ": the architecture BertForMaskedLM isn't supported; supported: RobertaForMaskedLM",
-    );
-    refused(
-        "architectures",
-        json!(["RobertaForSequenceClassification"]),
-        ": the architecture RobertaForSequenceClassification isn't supported; supported: RobertaForMaskedLM",
-    );
-    refused(
-        "architectures",
-        Value::Null,
-        ": the architecture of the model_type roberta isn't supported; supported: RobertaForMaskedLM",
-    );
-    refused(
-        "model_type",
-        json!("xlm-roberta"),
-        ": the architecture of the model_type xlm-roberta isn't supported; supported: RobertaForMaskedLM",
-    );
+    let supported = "isn't supported; supported: Roberta, XLMRoberta, Camembert and Bert, each as Model, ForMaskedLM, \
+                     ForSequenceClassification, ForTokenClassification and ForQuestionAnswering";
+    for (field, value, found) in [
+        (
+            "architectures",
+            json!(["DistilBertForMaskedLM"]),
+            "DistilBertForMaskedLM",
+        ),
+        (
+            "architectures",
+            json!(["RobertaForMultipleChoice"]),
+            "RobertaForMultipleChoice",
+        ),
+        (
+            "architectures",
+            json!(["BertForPreTraining"]),
+            "BertForPreTraining",
+        ),
+        (
+            "architectures",
+            json!(["BertLMHeadModel"]),
+            "BertLMHeadModel",
+        ),
+        ("architectures", Value::Null, "of the model_type roberta"),
+        (
+            "model_type",
+            json!("xlm-roberta"),
+            "of the model_type xlm-roberta",
+        ),
+        ("model_type", json!("bert"), "of the model_type bert"),
+    ] {
+        refused(
+            field,
+            value,
+            &format!(": the architecture {found} {supported}"),
+        );
+    }
     let directory = model(&tensors(""));
     write(directory.path(), "config.json", "{}");
     assert_error(
         open(directory.path()),
         directory.path(),
-        "DIR/config.json: the architecture that it doesn't name isn't supported; supported: RobertaForMaskedLM",
+        &format!("DIR/config.json: the architecture that it doesn't name {supported}"),
     );
 }
 
@@ -189,7 +206,10 @@ fn the_tokenizer_says_what_is_around_a_text() {
     let config = open(directory.path()).unwrap().config;
     assert_eq!((config.bos_token_id, config.eos_token_id), (0, 2));
     assert_eq!((config.pad_token_id, config.position_offset), (3, 4));
-    assert_eq!((config.mask_token_id, config.unk_token_id), (18, Some(3)));
+    assert_eq!(
+        (config.mask_token_id, config.unk_token_id),
+        (Some(18), Some(3))
+    );
 }
 
 #[test]
@@ -222,7 +242,10 @@ fn the_mask_may_have_another_name() {
         "tokenizer_config.json",
         json!({"mask_token": {"content": "k"}}).to_string(),
     );
-    assert_eq!(open(directory.path()).unwrap().config.mask_token_id, 14);
+    assert_eq!(
+        open(directory.path()).unwrap().config.mask_token_id,
+        Some(14)
+    );
     write(
         directory.path(),
         "tokenizer_config.json",
@@ -263,16 +286,271 @@ fn tokenizers_that_do_not_fit_are_refused() {
     assert_error(
         open(dir),
         dir,
-        "DIR/tokenizer.json isn't a tokenizer that rq can use: its model isn't byte-level BPE, which is RoBERTa's and the \
-         only kind that rq reads",
+        "DIR/tokenizer.json isn't a tokenizer that rq can use: its model is WordLevel; rq reads BPE, WordPiece and \
+         Unigram",
     );
     fs::remove_file(dir.join("tokenizer.json")).unwrap();
     assert_error(
         open(dir),
         dir,
-        "DIR has no tokenizer: neither tokenizer.json nor vocab.json with merges.txt; download it, or save it there \
+        "DIR has no tokenizer: neither tokenizer.json nor vocab.json with merges.txt, nor vocab.txt; download it, or save it there \
          with `save_pretrained`",
     );
+}
+
+#[test]
+fn a_tokenizer_of_sentence_piece_alone_is_refused_by_its_name() {
+    let directory = model(&tensors("roberta."));
+    let dir = directory.path();
+    fs::remove_file(dir.join("tokenizer.json")).unwrap();
+    write(dir, "sentencepiece.bpe.model", "not read");
+    assert_error(
+        open(dir),
+        dir,
+        "DIR has its tokenizer in sentencepiece.bpe.model, which rq doesn't read; save it as tokenizer.json, with \
+         `AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)`",
+    );
+}
+
+/// Reads the small model's configuration with another head and some fields.
+fn with_head(architecture: &str, fields: &Value) -> Result<HfConfig, String> {
+    let directory = tempfile::tempdir().unwrap();
+    let mut config = common::config();
+    config["architectures"] = json!([architecture]);
+    for (field, value) in fields.as_object().unwrap() {
+        config[field] = value.clone();
+    }
+    write(directory.path(), "config.json", config.to_string());
+    HfConfig::read(directory.path()).map_err(|error| common::chain(&error))
+}
+
+#[test]
+fn labels_and_their_scores_are_as_in_transformers() {
+    let three = json!({"0": "no", "1": "maybe", "2": "yes"});
+    let one = json!({"0": "LABEL_0"});
+    let special = rq_convert::SpecialTokens {
+        bos: Some(0),
+        eos: Some(2),
+        mask: None,
+        unk: None,
+    };
+    for (fields, labels, function) in [
+        (json!({"id2label": three}), 3, ScoreFunction::Softmax),
+        (json!({}), 2, ScoreFunction::Softmax),
+        (json!({"num_labels": 5}), 5, ScoreFunction::Softmax),
+        (json!({"id2label": one}), 1, ScoreFunction::Sigmoid),
+        (
+            json!({"id2label": three, "problem_type": "multi_label_classification"}),
+            3,
+            ScoreFunction::Sigmoid,
+        ),
+        (
+            json!({"id2label": three, "problem_type": "single_label_classification"}),
+            3,
+            ScoreFunction::Softmax,
+        ),
+        (
+            json!({"id2label": one, "problem_type": "regression"}),
+            1,
+            ScoreFunction::None,
+        ),
+        (
+            json!({"id2label": three, "function_to_apply": "none"}),
+            3,
+            ScoreFunction::None,
+        ),
+        (
+            json!({"id2label": one, "sbert_ce_default_activation_function": "torch.nn.modules.linear.Identity"}),
+            1,
+            ScoreFunction::None,
+        ),
+        (
+            json!({"id2label": one, "sentence_transformers": {"activation_fn": "torch.nn.modules.activation.Sigmoid"}}),
+            1,
+            ScoreFunction::Sigmoid,
+        ),
+    ] {
+        let config = with_head("RobertaForSequenceClassification", &fields).unwrap();
+        let config = config.config(&special, true, "q8").unwrap();
+        assert_eq!(
+            (config.labels.len(), config.score_function),
+            (labels, Some(function)),
+            "{fields}"
+        );
+    }
+    let names = with_head("RobertaForTokenClassification", &json!({"id2label": three})).unwrap();
+    assert_eq!(names.labels(), ["no", "maybe", "yes"]);
+    let numbers = json!({"id2label": {"0": 1, "1": 2}});
+    let names = with_head("RobertaForTokenClassification", &numbers).unwrap();
+    assert_eq!(names.labels(), ["1", "2"]);
+    for (fields, expected) in [
+        (
+            json!({"id2label": {"0": "a", "2": "b"}}),
+            "id2label is 2 entries that aren't all names or numbers from 0",
+        ),
+        (
+            json!({"id2label": {"0": "a\n"}}),
+            "label 0 is \"a\\n\"; a label is 1 to 1024 bytes without control characters",
+        ),
+        (
+            json!({"id2label": {}}),
+            "0 labels; the head sequence_classification has from 1 to 65536",
+        ),
+        (
+            json!({"problem_type": "ranking"}),
+            "problem_type is \"ranking\"; rq supports \"regression\"",
+        ),
+        (
+            json!({"function_to_apply": "relu"}),
+            "function_to_apply is \"relu\"; rq supports",
+        ),
+        (
+            json!({"sbert_ce_default_activation_function": "torch.nn.Tanh"}),
+            "activation is \"torch.nn.Tanh\"; rq supports",
+        ),
+    ] {
+        let error = with_head("RobertaForSequenceClassification", &fields).unwrap_err();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn bert_has_its_own_defaults() {
+    let directory = tempfile::tempdir().unwrap();
+    write(
+        directory.path(),
+        "config.json",
+        json!({"architectures": ["BertModel"]}).to_string(),
+    );
+    let config = HfConfig::read(directory.path()).unwrap();
+    assert_eq!((config.vocab_size(), config.type_vocab_size()), (30522, 2));
+    let special = rq_convert::SpecialTokens {
+        bos: Some(101),
+        eos: Some(102),
+        mask: Some(103),
+        unk: Some(100),
+    };
+    let config = config.config(&special, true, "q8").unwrap();
+    assert_eq!(
+        (config.architecture, config.head),
+        (Architecture::Bert, Head::None)
+    );
+    assert_eq!(
+        (
+            config.pad_token_id,
+            config.position_offset,
+            config.max_tokens()
+        ),
+        (0, 0, 512)
+    );
+    assert_eq!((config.pooling, config.max_seq_length), (None, None));
+}
+
+#[test]
+fn sentence_encoders_say_how_they_pool() {
+    let read = |files: &[(&str, Value)]| {
+        let directory = tempfile::tempdir().unwrap();
+        let mut config = common::config();
+        config["architectures"] = json!(["RobertaModel"]);
+        write(directory.path(), "config.json", config.to_string());
+        fs::create_dir(directory.path().join("1_Pooling")).unwrap();
+        for (file, content) in files {
+            write(directory.path(), file, content.to_string());
+        }
+        let special = rq_convert::SpecialTokens {
+            bos: Some(0),
+            eos: Some(2),
+            mask: None,
+            unk: None,
+        };
+        let config = HfConfig::read(directory.path()).map_err(|error| {
+            common::chain(&error).replace(directory.path().to_str().unwrap(), "DIR")
+        })?;
+        Ok::<_, String>(config.config(&special, true, "q8").unwrap())
+    };
+    let module = |path: &str, kind: &str| json!({"path": path, "type": format!("sentence_transformers.models.{kind}")});
+    let transformer = module("", "Transformer");
+    let pooling = module("1_Pooling", "Pooling");
+    let normalize = module("2_Normalize", "Normalize");
+    let mode = |name: &str| {
+        let mut settings = json!({"word_embedding_dimension": 12, "pooling_mode_cls_token": false, "pooling_mode_mean_tokens": false});
+        settings[format!("pooling_mode_{name}")] = true.into();
+        settings
+    };
+    let two = json!([transformer, pooling]);
+    let three = json!([transformer, pooling, normalize]);
+    for (name, modules, expected, normalize) in [
+        ("mean_tokens", &three, PoolingMode::Mean, true),
+        ("cls_token", &two, PoolingMode::Cls, false),
+        ("max_tokens", &two, PoolingMode::Max, false),
+    ] {
+        let config = read(&[
+            ("modules.json", modules.clone()),
+            ("1_Pooling/config.json", mode(name)),
+            (
+                "sentence_bert_config.json",
+                json!({"max_seq_length": 5, "do_lower_case": false}),
+            ),
+        ])
+        .unwrap();
+        assert_eq!(
+            config.pooling,
+            Some(Pooling {
+                mode: expected,
+                normalize
+            })
+        );
+        // Of ten positions, two come before the first.
+        assert_eq!((config.max_seq_length, config.max_tokens()), (Some(5), 5));
+    }
+    let long = read(&[
+        ("modules.json", two.clone()),
+        ("1_Pooling/config.json", json!({"pooling_mode": "mean"})),
+        ("sentence_bert_config.json", json!({"max_seq_length": 512})),
+    ]);
+    let long = long.unwrap();
+    assert_eq!((long.max_seq_length, long.max_tokens()), (None, 8));
+    assert_eq!(long.pooling.unwrap().mode, PoolingMode::Mean);
+    for (files, expected) in [
+        (
+            vec![
+                (
+                    "modules.json",
+                    json!([transformer, pooling, module("2_Dense", "Dense")]),
+                ),
+                ("1_Pooling/config.json", mode("mean_tokens")),
+            ],
+            "DIR/modules.json: a module is Dense in place 2; rq supports Transformer, then Pooling, then Normalize or nothing",
+        ),
+        (
+            vec![(
+                "modules.json",
+                json!([transformer, module("../x", "Pooling")]),
+            )],
+            "DIR/modules.json: a module is at \"../x\"; rq supports a directory's name, as \"1_Pooling\"",
+        ),
+        (
+            vec![
+                ("modules.json", two.clone()),
+                ("1_Pooling/config.json", mode("lasttoken")),
+            ],
+            "DIR/1_Pooling/config.json: the pooling mode is lasttoken; rq supports one of cls_token, mean_tokens and max_tokens",
+        ),
+        (
+            vec![
+                ("modules.json", two.clone()),
+                ("1_Pooling/config.json", json!({})),
+            ],
+            "DIR/1_Pooling/config.json: the pooling mode is none; rq supports",
+        ),
+        (
+            vec![("modules.json", two.clone())],
+            "DIR/1_Pooling/config.json",
+        ),
+    ] {
+        let error = read(&files).unwrap_err();
+        assert!(error.contains(expected), "{error}");
+    }
 }
 
 #[test]

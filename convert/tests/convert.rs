@@ -198,7 +198,7 @@ fn q4_keeps_the_embeddings_and_the_head_in_q8() {
             ("norms, biases, positions", TensorFormat::F32, 24),
             ("attention", TensorFormat::Q4, 4),
             ("feed-forward", TensorFormat::Q4, 4),
-            ("LM head", TensorFormat::Q8, 2),
+            ("head", TensorFormat::Q8, 2),
         ]
     );
     for kind in &summary.kinds {

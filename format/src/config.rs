@@ -22,6 +22,10 @@ pub const MAX_POSITIONS: usize = 1 << 20;
 pub const MAX_TOKEN_TYPES: usize = 1 << 10;
 /// The largest `vocab_size`.
 pub const MAX_VOCAB_SIZE: usize = 1 << 24;
+/// The most labels.
+pub const MAX_LABELS: usize = 1 << 16;
+/// The longest label, in bytes.
+pub const MAX_LABEL_LEN: usize = 1 << 10;
 /// The longest `quantization`, in bytes.
 const MAX_QUANTIZATION_LEN: usize = 64;
 
@@ -30,8 +34,11 @@ const MAX_QUANTIZATION_LEN: usize = 64;
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Architecture {
-    /// Post-LayerNorm, learned positions that start behind the padding token's id.
+    /// Post-LayerNorm, learned positions that start behind the padding token's id, one token type. XLM-RoBERTa and
+    /// CamemBERT are this too.
     Roberta,
+    /// The same graph with positions that start at zero, and a token type for each text of a pair.
+    Bert,
 }
 
 /// What is computed of the encoder's output.
@@ -39,14 +46,36 @@ pub enum Architecture {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Head {
+    /// Nothing: the hidden states are the answer.
+    None,
     /// For a token, a logit for each entry of the vocabulary.
     MaskedLm,
+    /// For a text or a pair of texts, by its first token, a logit for each label.
+    SequenceClassification,
+    /// For a token, a logit for each label.
+    TokenClassification,
+    /// For a token, a logit that the answer starts there, and one that it ends there.
+    QuestionAnswering,
+}
+
+impl Head {
+    /// Whether the outputs have names.
+    pub fn has_labels(self) -> bool {
+        matches!(
+            self,
+            Self::SequenceClassification | Self::TokenClassification
+        )
+    }
 }
 
 impl fmt::Display for Head {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::None => "none",
             Self::MaskedLm => "masked_lm",
+            Self::SequenceClassification => "sequence_classification",
+            Self::TokenClassification => "token_classification",
+            Self::QuestionAnswering => "question_answering",
         })
     }
 }
@@ -60,6 +89,42 @@ pub enum HiddenAct {
     Gelu,
     /// x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) / 2.
     GeluTanh,
+}
+
+/// What makes scores of a classifier's logits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ScoreFunction {
+    /// The labels exclude each other.
+    Softmax,
+    /// Each label is there or not.
+    Sigmoid,
+    /// A logit is the score: regression.
+    None,
+}
+
+/// How hidden states become one embedding of a text, as the model was trained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pooling {
+    /// Which hidden states.
+    pub mode: PoolingMode,
+    /// Whether the embedding is scaled to the length 1.
+    pub normalize: bool,
+}
+
+/// Which hidden states of a text make its embedding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum PoolingMode {
+    /// The first token's.
+    Cls,
+    /// The mean over all tokens.
+    Mean,
+    /// In each dimension the largest.
+    Max,
 }
 
 /// The fields of a [`Config`], not checked yet. This is the JSON of the section, field for field.
@@ -94,16 +159,25 @@ pub struct ConfigFields {
     pub bos_token_id: u32,
     /// The token that ends a sequence (BERT: `[SEP]`).
     pub eos_token_id: u32,
-    /// The token that stands for a missing one.
-    pub mask_token_id: u32,
+    /// The token that stands for a missing one, if there is one. A masked language model has it.
+    pub mask_token_id: Option<u32>,
     /// The token that stands for what the vocabulary can't spell, if it has one.
     pub unk_token_id: Option<u32>,
-    /// The row of the position table that a sequence's first token takes. RoBERTa: `pad_token_id + 1`.
+    /// The row of the position table that a sequence's first token takes. RoBERTa: `pad_token_id + 1`; BERT: 0.
     pub position_offset: usize,
     /// Whether the LM head's product uses the word embeddings.
     pub tie_word_embeddings: bool,
-    /// The names of a classifier's classes, in the order of its outputs. Empty for a masked language model.
+    /// The names of a classifier's classes, in the order of its outputs. Empty for the other heads.
     pub labels: Vec<String>,
+    /// What makes scores of the logits of a sequence classifier; only it has this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score_function: Option<ScoreFunction>,
+    /// How a sentence encoder makes an embedding, where its publisher says so; only without a head.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pooling: Option<Pooling>,
+    /// The longest sequence in tokens that the publisher intends, if it is shorter than the positions allow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_seq_length: Option<usize>,
     /// The name of the recipe that quantized the weights, for people: "q8", "q4".
     pub quantization: String,
 }
@@ -175,13 +249,44 @@ pub enum ConfigError {
         /// The first one used.
         position_offset: usize,
     },
-    /// The head doesn't have that many classes.
-    #[error("{found} labels; the head {head} has none")]
+    /// The head has no labels, or needs some.
+    #[error("{found} labels; the head {head} has {}", if head.has_labels() { "from 1 to 65536" } else { "none" })]
     Labels {
         /// What is computed.
         head: Head,
         /// How many labels there are.
         found: usize,
+    },
+    /// A label can't be shown to a person.
+    #[error(
+        "label {index} is {found:?}; a label is 1 to {MAX_LABEL_LEN} bytes without control characters"
+    )]
+    Label {
+        /// Which, from 0.
+        index: usize,
+        /// What it is.
+        found: String,
+    },
+    /// A masked language model without a mask.
+    #[error("a masked_lm has a mask_token_id")]
+    NoMask,
+    /// A field that the head needs, or must not have.
+    #[error("{field} is {}; the head {head} has {}", if *found { "there" } else { "not there" }, if *found { "none" } else { "one" })]
+    HeadField {
+        /// Which.
+        field: &'static str,
+        /// What is computed.
+        head: Head,
+        /// Whether it is there.
+        found: bool,
+    },
+    /// More tokens intended than there are positions.
+    #[error("max_seq_length is {found}; it must be from 2 to {most}, as the positions allow")]
+    MaxSeqLength {
+        /// What it is.
+        found: usize,
+        /// Tokens that there are positions for.
+        most: usize,
     },
     /// The recipe's name isn't 1 to 64 of `a-z 0-9 . _ + -`.
     #[error(
@@ -199,7 +304,7 @@ impl Config {
     /// # Errors
     /// When a size is zero or beyond its limit, the heads don't divide the hidden size, a token isn't in the
     /// vocabulary, the position table has no room for two tokens or starts elsewhere than the architecture says,
-    /// epsilon isn't a normal f32, the labels don't suit the head, or the recipe's name isn't one.
+    /// epsilon isn't a normal f32, labels or other fields don't suit the head, or the recipe's name isn't one.
     pub fn new(fields: ConfigFields) -> Result<Self, ConfigError> {
         let f = &fields;
         for (field, found, max) in [
@@ -248,7 +353,7 @@ impl Config {
             ("pad_token_id", Some(f.pad_token_id)),
             ("bos_token_id", Some(f.bos_token_id)),
             ("eos_token_id", Some(f.eos_token_id)),
-            ("mask_token_id", Some(f.mask_token_id)),
+            ("mask_token_id", f.mask_token_id),
             ("unk_token_id", f.unk_token_id),
         ] {
             if let Some(found) = id.filter(|&id| id as usize >= f.vocab_size) {
@@ -261,6 +366,7 @@ impl Config {
         }
         let expected = match f.architecture {
             Architecture::Roberta => f.pad_token_id as usize + 1,
+            Architecture::Bert => 0,
         };
         if f.position_offset != expected {
             return Err(ConfigError::PositionOffset {
@@ -274,16 +380,13 @@ impl Config {
                 position_offset: f.position_offset,
             });
         }
-        match f.head {
-            Head::MaskedLm => {
-                if !f.labels.is_empty() {
-                    return Err(ConfigError::Labels {
-                        head: f.head,
-                        found: f.labels.len(),
-                    });
-                }
+        if let Some(found) = f.max_seq_length {
+            let most = f.max_position_embeddings - f.position_offset;
+            if !(2..=most).contains(&found) {
+                return Err(ConfigError::MaxSeqLength { found, most });
             }
         }
+        check_head(f)?;
         let legal = |b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'+' | b'-');
         if !(1..=MAX_QUANTIZATION_LEN).contains(&f.quantization.len())
             || !f.quantization.bytes().all(legal)
@@ -310,9 +413,20 @@ impl Config {
         self.head_size().next_multiple_of(LANES)
     }
 
-    /// The longest sequence in tokens, the special ones included.
+    /// The longest sequence in tokens, the special ones included: `max_seq_length`, or what the positions allow.
     pub fn max_tokens(&self) -> usize {
-        self.max_position_embeddings - self.position_offset
+        self.max_seq_length
+            .unwrap_or(self.max_position_embeddings - self.position_offset)
+    }
+
+    /// Logits that the head computes for a row; zero without a head.
+    pub fn outputs(&self) -> usize {
+        match self.head {
+            Head::None => 0,
+            Head::MaskedLm => self.vocab_size,
+            Head::SequenceClassification | Head::TokenClassification => self.labels.len(),
+            Head::QuestionAnswering => 2,
+        }
     }
 
     pub(crate) fn from_json(json: &[u8]) -> Result<Self, FormatError> {
@@ -330,6 +444,49 @@ impl Config {
             source,
         })
     }
+}
+
+/// Checks that there is what the head needs, and nothing else.
+fn check_head(f: &ConfigFields) -> Result<(), ConfigError> {
+    let head = f.head;
+    let labels = f.labels.len();
+    let count = if head.has_labels() {
+        1..=MAX_LABELS
+    } else {
+        0..=0
+    };
+    if !count.contains(&labels) {
+        return Err(ConfigError::Labels {
+            head,
+            found: labels,
+        });
+    }
+    let shown = |label: &String| {
+        (1..=MAX_LABEL_LEN).contains(&label.len()) && !label.chars().any(char::is_control)
+    };
+    if let Some(index) = f.labels.iter().position(|label| !shown(label)) {
+        return Err(ConfigError::Label {
+            index,
+            found: f.labels[index].chars().take(MAX_LABEL_LEN).collect(),
+        });
+    }
+    if head == Head::MaskedLm && f.mask_token_id.is_none() {
+        return Err(ConfigError::NoMask);
+    }
+    for (field, found, allowed, needed) in [
+        (
+            "score_function",
+            f.score_function.is_some(),
+            head == Head::SequenceClassification,
+            head == Head::SequenceClassification,
+        ),
+        ("pooling", f.pooling.is_some(), head == Head::None, false),
+    ] {
+        if (found && !allowed) || (!found && needed) {
+            return Err(ConfigError::HeadField { field, head, found });
+        }
+    }
+    Ok(())
 }
 
 impl Deref for Config {

@@ -91,7 +91,8 @@ impl Config {
         let mut list = List(Vec::new());
         let hidden = self.hidden_size;
         match self.architecture {
-            Architecture::Roberta => {
+            // One graph: BERT's differs in what is looked up, not in the tensors.
+            Architecture::Roberta | Architecture::Bert => {
                 list.push(
                     "embeddings.word",
                     self.vocab_size,
@@ -114,6 +115,7 @@ impl Config {
             }
         }
         match self.head {
+            Head::None => {}
             Head::MaskedLm => {
                 list.linear("lm_head.dense", hidden, hidden);
                 list.norm("lm_head.norm", hidden);
@@ -122,6 +124,13 @@ impl Config {
                 } else {
                     list.linear("lm_head.decoder", self.vocab_size, hidden);
                 }
+            }
+            Head::SequenceClassification => {
+                list.linear("classifier.dense", hidden, hidden);
+                list.linear("classifier.out", self.outputs(), hidden);
+            }
+            Head::TokenClassification | Head::QuestionAnswering => {
+                list.linear("classifier.out", self.outputs(), hidden);
             }
         }
         list.0

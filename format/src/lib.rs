@@ -33,11 +33,14 @@
 //!     pad_token_id: 1,
 //!     bos_token_id: 0,
 //!     eos_token_id: 2,
-//!     mask_token_id: 19,
+//!     mask_token_id: Some(19),
 //!     unk_token_id: Some(3),
 //!     position_offset: 2,
 //!     tie_word_embeddings: true,
 //!     labels: vec![],
+//!     score_function: None,
+//!     pooling: None,
+//!     max_seq_length: None,
 //!     quantization: "q8".into(),
 //! })?;
 //! let provenance = Provenance {
@@ -94,7 +97,8 @@ mod writer;
 
 pub use config::{
     Architecture, Config, ConfigError, ConfigFields, Head, HiddenAct, MAX_HIDDEN_SIZE,
-    MAX_INTERMEDIATE_SIZE, MAX_LAYERS, MAX_POSITIONS, MAX_TOKEN_TYPES, MAX_VOCAB_SIZE,
+    MAX_INTERMEDIATE_SIZE, MAX_LABEL_LEN, MAX_LABELS, MAX_LAYERS, MAX_POSITIONS, MAX_TOKEN_TYPES,
+    MAX_VOCAB_SIZE, Pooling, PoolingMode, ScoreFunction,
 };
 pub use error::{FormatError, Place};
 pub use expected::{ExpectedTensor, TensorKind};

@@ -4,8 +4,9 @@ mod common;
 
 use common::*;
 use rq_format::{
-    Config, ConfigError, ConfigFields, MAX_HIDDEN_SIZE, MAX_INTERMEDIATE_SIZE, MAX_LAYERS,
-    MAX_POSITIONS, MAX_TOKEN_TYPES, MAX_VOCAB_SIZE, TensorKind,
+    Architecture, Config, ConfigError, ConfigFields, Head, MAX_HIDDEN_SIZE, MAX_INTERMEDIATE_SIZE,
+    MAX_LABEL_LEN, MAX_LABELS, MAX_LAYERS, MAX_POSITIONS, MAX_TOKEN_TYPES, MAX_VOCAB_SIZE, Pooling,
+    PoolingMode, ScoreFunction, TensorKind,
 };
 
 fn refused(change: impl FnOnce(&mut ConfigFields)) -> ConfigError {
@@ -82,7 +83,7 @@ fn special_tokens_are_in_the_vocabulary() {
         ("pad_token_id", refused(|f| f.pad_token_id = 20)),
         ("bos_token_id", refused(|f| f.bos_token_id = 20)),
         ("eos_token_id", refused(|f| f.eos_token_id = 20)),
-        ("mask_token_id", refused(|f| f.mask_token_id = 20)),
+        ("mask_token_id", refused(|f| f.mask_token_id = Some(20))),
         ("unk_token_id", refused(|f| f.unk_token_id = Some(20))),
     ] {
         let expected = ConfigError::TokenId {
@@ -123,6 +124,130 @@ fn labels_suit_the_head() {
         refused(|f| f.labels = vec!["positive".into()]),
         ConfigError::Labels { found: 1, .. }
     ));
+    for head in [Head::SequenceClassification, Head::TokenClassification] {
+        assert_eq!(
+            refused(|f| f.head = head),
+            ConfigError::Labels { head, found: 0 }
+        );
+        let found = MAX_LABELS + 1;
+        assert_eq!(
+            refused(|f| (f.head, f.labels) = (head, vec!["a".into(); found])),
+            ConfigError::Labels { head, found }
+        );
+    }
+    for (label, found) in [
+        ("", ""),
+        ("a\nb", "a\nb"),
+        ("\u{7f}", "\u{7f}"),
+        ("\u{85}", "\u{85}"),
+    ] {
+        let labels = vec!["good".into(), label.into()];
+        let error = refused(|f| (f.head, f.labels) = (Head::TokenClassification, labels));
+        let found = found.into();
+        assert_eq!(error, ConfigError::Label { index: 1, found });
+    }
+    let long = vec!["l".repeat(MAX_LABEL_LEN + 1)];
+    assert!(matches!(
+        refused(|f| (f.head, f.labels) = (Head::TokenClassification, long)),
+        ConfigError::Label { index: 0, .. }
+    ));
+}
+
+#[test]
+fn a_head_has_its_fields_and_no_others() {
+    let labels = || vec!["no".to_owned(), "yes".to_owned()];
+    let pooling = Pooling {
+        mode: PoolingMode::Mean,
+        normalize: true,
+    };
+    let heads = [
+        Head::None,
+        Head::MaskedLm,
+        Head::SequenceClassification,
+        Head::TokenClassification,
+        Head::QuestionAnswering,
+    ];
+    for (head, outputs) in heads.into_iter().zip([0, 20, 2, 2, 2]) {
+        let mut fields = ConfigFields { head, ..fields() };
+        if head.has_labels() {
+            fields.labels = labels();
+        }
+        if head == Head::SequenceClassification {
+            let error = Config::new(fields.clone()).unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                "score_function is not there; the head sequence_classification has one"
+            );
+            fields.score_function = Some(ScoreFunction::Softmax);
+        }
+        assert_eq!(Config::new(fields.clone()).unwrap().outputs(), outputs);
+        let with_pooling = Config::new(ConfigFields {
+            pooling: Some(pooling),
+            ..fields.clone()
+        });
+        assert_eq!(with_pooling.is_ok(), head == Head::None, "{head}");
+        if head != Head::SequenceClassification {
+            let score_function = Some(ScoreFunction::Sigmoid);
+            let error = Config::new(ConfigFields {
+                score_function,
+                ..fields
+            })
+            .unwrap_err();
+            assert_eq!(
+                error,
+                ConfigError::HeadField {
+                    field: "score_function",
+                    head,
+                    found: true
+                }
+            );
+        }
+    }
+}
+
+#[test]
+fn only_a_masked_language_model_needs_a_mask() {
+    assert_eq!(refused(|f| f.mask_token_id = None), ConfigError::NoMask);
+    let fields = ConfigFields {
+        head: Head::None,
+        mask_token_id: None,
+        ..fields()
+    };
+    assert_eq!(Config::new(fields).unwrap().mask_token_id, None);
+}
+
+#[test]
+fn a_shorter_sequence_may_be_intended() {
+    for found in [0, 1, 5] {
+        assert_eq!(
+            refused(|f| f.max_seq_length = Some(found)),
+            ConfigError::MaxSeqLength { found, most: 4 }
+        );
+    }
+    let fields = ConfigFields {
+        max_seq_length: Some(3),
+        ..fields()
+    };
+    assert_eq!(Config::new(fields).unwrap().max_tokens(), 3);
+}
+
+#[test]
+fn bert_starts_at_position_zero() {
+    let error = refused(|f| f.architecture = Architecture::Bert);
+    assert_eq!(
+        error,
+        ConfigError::PositionOffset {
+            expected: 0,
+            found: 2
+        }
+    );
+    let fields = ConfigFields {
+        architecture: Architecture::Bert,
+        position_offset: 0,
+        type_vocab_size: 2,
+        ..fields()
+    };
+    assert_eq!(Config::new(fields).unwrap().max_tokens(), 6);
 }
 
 #[test]

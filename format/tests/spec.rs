@@ -8,9 +8,10 @@ mod common;
 
 use common::*;
 use rq_format::{
-    Config, ConfigFields, MAX_CONFIG_LEN, MAX_DIMENSION, MAX_HIDDEN_SIZE, MAX_INTERMEDIATE_SIZE,
-    MAX_LAYERS, MAX_NAME_LEN, MAX_POSITIONS, MAX_PROVENANCE_LEN, MAX_TENSORS, MAX_TOKEN_TYPES,
-    MAX_TOKENIZER_LEN, MAX_VOCAB_SIZE, TensorFormat, TensorKind,
+    Config, ConfigFields, Head, MAX_CONFIG_LEN, MAX_DIMENSION, MAX_HIDDEN_SIZE,
+    MAX_INTERMEDIATE_SIZE, MAX_LABEL_LEN, MAX_LABELS, MAX_LAYERS, MAX_NAME_LEN, MAX_POSITIONS,
+    MAX_PROVENANCE_LEN, MAX_TENSORS, MAX_TOKEN_TYPES, MAX_TOKENIZER_LEN, MAX_VOCAB_SIZE,
+    ScoreFunction, TensorFormat, TensorKind,
 };
 use rq_kernels::packed::{self, BlockFormat, PackedMatrix};
 use rq_kernels::q4::LEVELS;
@@ -186,6 +187,8 @@ fn limits() {
         MAX_INTERMEDIATE_SIZE as u64,
         MAX_POSITIONS as u64,
         MAX_TOKEN_TYPES as u64,
+        MAX_LABELS as u64,
+        MAX_LABEL_LEN as u64,
     ];
     assert_eq!(limits.collect::<Vec<u64>>(), expected);
 }
@@ -244,5 +247,54 @@ fn the_table_of_tensors_is_what_a_configuration_expects() {
             .map(|t| (t.name, t.rows, t.columns, t.kind == TensorKind::Float))
             .collect();
         assert_eq!(found, expected);
+    }
+}
+
+#[test]
+fn the_table_of_heads_is_what_a_configuration_expects() {
+    let page = page();
+    for head in [
+        Head::None,
+        Head::SequenceClassification,
+        Head::TokenClassification,
+        Head::QuestionAnswering,
+    ] {
+        let mut fields = ConfigFields { head, ..fields() };
+        if head.has_labels() {
+            fields.labels = ["a", "b", "c"].map(str::to_owned).to_vec();
+        }
+        if head == Head::SequenceClassification {
+            fields.score_function = Some(ScoreFunction::Softmax);
+        }
+        let config = Config::new(fields).unwrap();
+        let number = |cell: &str| match cell {
+            "H" => config.hidden_size,
+            "L" => config.outputs(),
+            number => number.parse().unwrap(),
+        };
+        let name = head.to_string();
+        let expected: Vec<_> = table(&page, "heads")
+            .into_iter()
+            .filter(|cells| {
+                cells[4]
+                    .split(", ")
+                    .any(|cell| cell.trim_matches('`') == name)
+            })
+            .map(|cells| {
+                let tensor = cells[0].trim_matches('`').to_owned();
+                (
+                    tensor,
+                    number(cells[1]),
+                    number(cells[2]),
+                    cells[3] == "f32",
+                )
+            })
+            .collect();
+        let tensors = config.expected_tensors().into_iter();
+        let found: Vec<_> = tensors
+            .filter(|t| !t.name.starts_with("embeddings.") && !t.name.starts_with("layers."))
+            .map(|t| (t.name, t.rows, t.columns, t.kind == TensorKind::Float))
+            .collect();
+        assert_eq!(found, expected, "{head}");
     }
 }

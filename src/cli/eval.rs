@@ -1,8 +1,9 @@
 //! `rq eval`, and the short form of it that ends a conversion.
 
 use super::{ComputeArgs, locate};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
+use rq::format::Head;
 use rq::{Batch, Model, Rows, Session, SessionOptions};
 use rq_convert::{
     Calibration, Closeness, Expected, HubCache, Pretrained, Reference, Source, mask_texts,
@@ -31,7 +32,7 @@ pub(super) struct EvalArgs {
 
     /// Text to evaluate on, one text of the model's a line [default: the English prose that calibrates]
     ///
-    /// About 15 % of the tokens are masked, always the same ones. Give a text that the model wasn't calibrated on.
+    /// Of a masked language model, about 15 % of the tokens are masked, always the same ones. Give a text that the model wasn't calibrated on.
     #[arg(long, value_name = "FILE")]
     text: Option<PathBuf>,
 
@@ -40,7 +41,7 @@ pub(super) struct EvalArgs {
     #[arg(value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(16..=1_000_000))]
     tokens: usize,
 
-    /// Exit with 1 if the best token is the checkpoint's for less than this share of the masks, from 0 to 1
+    /// Exit with 1 if the best token, or label, is the checkpoint's for less than this share of the masks, from 0 to 1
     #[arg(long, value_name = "X", value_parser = share)]
     min_agreement: Option<f64>,
 
@@ -99,19 +100,22 @@ pub(super) fn run(args: &EvalArgs) -> Result<ExitCode> {
         };
         writeln!(out, "{}", serde_json::to_string(&report)?)?;
     } else {
-        table(&mut out, &closeness)?;
+        table(&mut out, model.config().head, &closeness)?;
     }
-    let missed = args
-        .min_agreement
-        .filter(|&least| closeness.top1_agreement < least);
-    if let Some(least) = missed {
-        super::say(format!(
-            "the best token is the checkpoint's for {:.4} of the masks, less than {least}",
-            closeness.top1_agreement
-        ));
-        return Ok(ExitCode::from(1));
+    let Some(least) = args.min_agreement else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    let Some(agreement) = closeness.top1_agreement else {
+        bail!("--min-agreement: the model has no head, so that there are no answers to agree");
+    };
+    if agreement >= least {
+        return Ok(ExitCode::SUCCESS);
     }
-    Ok(ExitCode::SUCCESS)
+    let (best, of) = words(model.config().head);
+    super::say(format!(
+        "the {best} is the checkpoint's for {agreement:.4} of the {of}, less than {least}"
+    ));
+    Ok(ExitCode::from(1))
 }
 
 /// A converted file beside its source, on a little of a text: one line. `None` where the text says nothing to the model.
@@ -120,11 +124,17 @@ pub(super) fn short(file: &Path, source: &Source, text: &Calibration) -> Result<
     let mut session = Session::new(&model, &SessionOptions::default())?;
     let closeness = closeness(&mut session, source, text.text(), SHORT_TOKENS)?;
     Ok(closeness.map(|c| {
+        let (best, of) = words(model.config().head);
+        let agreement = c.top1_agreement.map(|agreement| {
+            format!(
+                "the same {best} for {:.1} % of {} {of}, ",
+                100.0 * agreement,
+                c.masks
+            )
+        });
         format!(
-            "beside the checkpoint: the same best token for {:.1} % of {} masks, cosine of the hidden states {:.5}, on {} \
-             tokens of the {}",
-            100.0 * c.top1_agreement,
-            c.masks,
+            "beside the checkpoint: {}cosine of the hidden states {:.5}, on {} tokens of the {}",
+            agreement.unwrap_or_default(),
             c.hidden_cosine_mean,
             c.tokens,
             text.name()
@@ -151,8 +161,10 @@ fn closeness(
         ]
     };
     ensure!(
-        shape(config) == shape(found),
-        "the file isn't a conversion of {}: its model has another shape",
+        shape(config) == shape(found)
+            && (config.architecture, config.head, &config.labels)
+                == (found.architecture, found.head, &found.labels),
+        "the file isn't a conversion of {}: its model has another shape or head",
         source.name()
     );
     if texts.is_empty() {
@@ -164,27 +176,58 @@ fn closeness(
     let closeness = expected.compare(|text| {
         let batch = Batch::from_iter([&text.ids]);
         let hidden = session.hidden_states(&batch, Rows::All)?;
-        let logits = session.logits(&batch, Rows::Only(&text.masks))?;
+        let logits = match text.masks.is_empty() {
+            true => Vec::new(),
+            false => session.logits(&batch, Rows::Only(&text.masks))?,
+        };
         Ok::<_, rq::Error>((hidden, logits))
     })?;
     Ok(Some(closeness))
 }
 
-fn table(out: &mut impl Write, c: &Closeness) -> Result<()> {
+/// What a head chooses, and among how many of what that is counted.
+fn words(head: Head) -> (&'static str, &'static str) {
+    match head {
+        Head::SequenceClassification => ("best label", "texts"),
+        Head::TokenClassification => ("best label", "tokens"),
+        Head::QuestionAnswering => ("best place", "starts and ends"),
+        _ => ("best token", "masks"),
+    }
+}
+
+fn table(out: &mut impl Write, head: Head, c: &Closeness) -> Result<()> {
     let percent = |x: f64| format!("{:.1} %", 100.0 * x);
-    let rows = [
-        ("texts", c.texts.to_string()),
-        ("tokens", c.tokens.to_string()),
-        ("masks", c.masks.to_string()),
-        ("same best token", percent(c.top1_agreement)),
-        ("same five best tokens", percent(c.top5_agreement)),
-        ("KL divergence", format!("{:.5} nats", c.kl)),
-        ("pseudo-perplexity", format!("{:.3}", c.perplexity)),
-        ("the checkpoint's", format!("{:.3}", c.reference_perplexity)),
-        ("cosine, mean", format!("{:.6}", c.hidden_cosine_mean)),
-        ("cosine, median", format!("{:.6}", c.hidden_cosine_median)),
-        ("cosine, worst", format!("{:.6}", c.hidden_cosine_min)),
+    let (best, of) = words(head);
+    let mut rows = vec![
+        ("texts".to_owned(), c.texts.to_string()),
+        ("tokens".to_owned(), c.tokens.to_string()),
     ];
+    let mut row = |name: String, value: Option<String>| rows.extend(value.map(|v| (name, v)));
+    if !matches!(
+        head,
+        Head::None | Head::SequenceClassification | Head::TokenClassification
+    ) {
+        row(of.into(), Some(c.masks.to_string()));
+    }
+    row(format!("same {best}"), c.top1_agreement.map(percent));
+    let five = best.replace("best ", "five best ") + "s";
+    row(format!("same {five}"), c.top5_agreement.map(percent));
+    row("KL divergence".into(), c.kl.map(|x| format!("{x:.5} nats")));
+    row(
+        "pseudo-perplexity".into(),
+        c.perplexity.map(|x| format!("{x:.3}")),
+    );
+    row(
+        "the checkpoint's".into(),
+        c.reference_perplexity.map(|x| format!("{x:.3}")),
+    );
+    for (name, cosine) in [
+        ("cosine, mean", c.hidden_cosine_mean),
+        ("cosine, median", c.hidden_cosine_median),
+        ("cosine, worst", c.hidden_cosine_min),
+    ] {
+        row(name.into(), Some(format!("{cosine:.6}")));
+    }
     for (name, value) in rows {
         writeln!(out, "{name:<22} {value}")?;
     }

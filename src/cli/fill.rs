@@ -202,7 +202,7 @@ fn completed(model: &Model, text: &str, masks: &[Vec<Fill>]) -> Result<Option<St
     let mut best = best.into_iter();
     for id in ids
         .iter_mut()
-        .filter(|id| **id == model.config().mask_token_id)
+        .filter(|id| Some(**id) == model.config().mask_token_id)
     {
         *id = best.next().map_or(*id, |fill| fill.token);
     }

@@ -1,5 +1,6 @@
 //! Which files of a repository make a model that can be converted.
 
+use crate::sentence::{MODULES, POOLING_SETTINGS, TRANSFORMER_SETTINGS};
 use crate::source::{ANY_WEIGHTS, INDEX, OTHER_WEIGHTS, TORCH_INDEX, WEIGHTS, is_hub_part};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,10 +9,13 @@ use std::path::Path;
 /// The indexes of sharded weights.
 pub(super) const INDEXES: [&str; 2] = [INDEX, TORCH_INDEX];
 /// Read if they are there.
-const OPTIONAL: [&str; 3] = [
+const OPTIONAL: [&str; 6] = [
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
+    MODULES,
+    TRANSFORMER_SETTINGS,
+    POOLING_SETTINGS,
 ];
 
 /// What a model can't do without, and this one hasn't.
@@ -33,8 +37,12 @@ pub(super) fn choose(has: impl Fn(&str) -> bool) -> Result<Vec<&'static str>, La
     };
     need(&[&["config.json"]], "config.json")?;
     need(
-        &[&["tokenizer.json"], &["vocab.json", "merges.txt"]],
-        "tokenizer.json, and no vocab.json with merges.txt",
+        &[
+            &["tokenizer.json"],
+            &["vocab.json", "merges.txt"],
+            &["vocab.txt"],
+        ],
+        "tokenizer.json, and neither vocab.json with merges.txt nor vocab.txt",
     )?;
     files.extend(OPTIONAL.into_iter().filter(|file| has(file)));
     let weights = ANY_WEIGHTS.into_iter().chain(OTHER_WEIGHTS);

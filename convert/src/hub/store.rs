@@ -124,7 +124,11 @@ impl Store {
         }
         make_parent(&pointer)?;
         let (blob, new) = (self.blob(etag), unique(&self.blob(etag)));
-        let target: PathBuf = ["..", "..", "blobs", etag].iter().collect();
+        // From the file's own directory, which may be below the snapshot.
+        let up = 2 + file.matches('/').count();
+        let target: PathBuf = std::iter::repeat_n("..", up)
+            .chain(["blobs", etag])
+            .collect();
         if self.copies || symlink(&target, &new).is_err() {
             fs::copy(&blob, &new).map_err(failed("copy", &blob))?;
         }

@@ -37,11 +37,14 @@ pub(crate) fn fields() -> ConfigFields {
         pad_token_id: 1,
         bos_token_id: 0,
         eos_token_id: 2,
-        mask_token_id: 19,
+        mask_token_id: Some(19),
         unk_token_id: Some(3),
         position_offset: 2,
         tie_word_embeddings: true,
         labels: vec![],
+        score_function: None,
+        pooling: None,
+        max_seq_length: None,
         quantization: "q4".into(),
     }
 }

@@ -59,11 +59,14 @@ impl Shape {
             pad_token_id: 1,
             bos_token_id: 0,
             eos_token_id: 2,
-            mask_token_id: vocab_size as u32 - 1,
+            mask_token_id: Some(vocab_size as u32 - 1),
             unk_token_id: Some(3),
             position_offset: 2,
             tie_word_embeddings: true,
             labels: vec![],
+            score_function: None,
+            pooling: None,
+            max_seq_length: None,
             quantization: quant.name().into(),
         })
         .expect("a valid configuration")
@@ -198,7 +201,7 @@ mod tests {
             small.write(quant, &path).unwrap();
             let model = Model::open(&path).unwrap();
             model.file().verify().unwrap();
-            assert_eq!(model.tokenizer().mask_token(), "<mask>");
+            assert_eq!(model.tokenizer().mask_token(), Some("<mask>"));
         }
     }
 }
