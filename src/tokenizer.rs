@@ -20,7 +20,9 @@ type Pipeline = TokenizerImpl<
 /// The tokenizer of a model, and the limits that the model sets.
 #[derive(Debug)]
 pub struct Tokenizer {
+    /// Without the step that puts special tokens around texts: windows are cut before it, and it mustn't happen twice.
     inner: Pipeline,
+    processor: Option<PostProcessorWrapper>,
     vocab_size: usize,
     max_tokens: usize,
     /// Whether the texts of a pair have different token types.
@@ -49,7 +51,7 @@ pub struct Tokens {
     pub token_types: Vec<u32>,
     /// The characters (code points) of its text that each stands for: from, to. (0, 0) for special tokens.
     pub offsets: Vec<(usize, usize)>,
-    /// Which were put around the texts, or are special tokens that the text has.
+    /// Which were put around the texts.
     pub special: Vec<bool>,
     /// The word of its text, from 0, that each is a part of, as the tokenizer divides it; none for what was put around.
     pub words: Vec<Option<u32>>,
@@ -66,6 +68,8 @@ impl Tokenizer {
         // A file may carry settings for batches of its trainer's; here a text is what it is.
         inner.with_truncation(None).map_err(unusable)?;
         inner.with_padding(None);
+        let processor = inner.get_post_processor().cloned();
+        inner.with_post_processor(None::<PostProcessorWrapper>);
         let mask = match config.mask_token_id {
             None => None,
             Some(id) => {
@@ -77,6 +81,7 @@ impl Tokenizer {
         };
         Ok(Self {
             inner,
+            processor,
             vocab_size: config.vocab_size,
             max_tokens: config.max_tokens(),
             typed: config.architecture == Architecture::Bert,
@@ -187,7 +192,7 @@ impl Tokenizer {
 
     /// How many tokens are put around a text or a pair.
     pub(crate) fn added_tokens(&self, pair: bool) -> usize {
-        let processor = self.inner.get_post_processor();
+        let processor = self.processor.as_ref();
         processor.map_or(0, |processor| processor.added_tokens(pair))
     }
 
@@ -214,32 +219,51 @@ impl Tokenizer {
         first: tokenizers::Encoding,
         second: Option<tokenizers::Encoding>,
     ) -> Result<Vec<Tokens>, Error> {
-        let mut whole = self
-            .inner
-            .post_process(first, second, true)
-            .map_err(|e| Error::Tokenizer(e.to_string()))?;
+        let unusable = |e: tokenizers::Error| Error::Tokenizer(e.to_string());
+        // How many tokens the first text has in each window: without a second one, all.
+        let first_len = match second {
+            Some(_) => first.len(),
+            None => usize::MAX,
+        };
+        let mut whole = self.processed(first, second).map_err(unusable)?;
         let windows = whole.take_overflowing();
         let all = std::iter::once(whole).chain(windows);
         all.map(|encoding| {
             self.check(encoding.get_ids())?;
-            let types = encoding.get_type_ids();
+            let mask = encoding.get_special_tokens_mask();
+            let special: Vec<bool> = mask.iter().map(|&m| m != 0).collect();
+            let mut seen = 0;
+            let texts = special.iter().map(|&special| {
+                (!special).then(|| {
+                    seen += 1;
+                    usize::from(seen > first_len)
+                })
+            });
             Ok(Tokens {
                 ids: encoding.get_ids().to_vec(),
                 token_types: match self.typed {
-                    true => types.to_vec(),
-                    false => vec![0; types.len()],
+                    true => encoding.get_type_ids().to_vec(),
+                    false => vec![0; encoding.len()],
                 },
                 offsets: encoding.get_offsets().to_vec(),
-                special: encoding
-                    .get_special_tokens_mask()
-                    .iter()
-                    .map(|&m| m != 0)
-                    .collect(),
+                texts: texts.collect(),
+                special,
                 words: encoding.get_word_ids().to_vec(),
-                texts: encoding.get_sequence_ids(),
             })
         })
         .collect()
+    }
+
+    /// Puts the special tokens around a text or a pair.
+    fn processed(
+        &self,
+        first: tokenizers::Encoding,
+        second: Option<tokenizers::Encoding>,
+    ) -> tokenizers::Result<tokenizers::Encoding> {
+        match &self.processor {
+            Some(processor) => processor.process(first, second, true),
+            None => self.inner.post_process(first, second, true),
+        }
     }
 
     /// The tokens of a text of any length, with the special tokens around it or without.
@@ -247,10 +271,12 @@ impl Tokenizer {
     /// # Errors
     /// When the tokenizer fails, or gives a token that the model doesn't have.
     pub fn ids(&self, text: &str, special_tokens: bool) -> Result<Vec<u32>, Error> {
-        let encoding = self
-            .inner
-            .encode_fast(EncodeInput::Single(text.into()), special_tokens)
-            .map_err(|e| Error::Tokenizer(e.to_string()))?;
+        let unusable = |e: tokenizers::Error| Error::Tokenizer(e.to_string());
+        let text = EncodeInput::Single(text.into());
+        let mut encoding = self.inner.encode_fast(text, false).map_err(unusable)?;
+        if special_tokens {
+            encoding = self.processed(encoding, None).map_err(unusable)?;
+        }
         self.check(encoding.get_ids())?;
         Ok(encoding.get_ids().to_vec())
     }

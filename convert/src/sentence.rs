@@ -32,6 +32,7 @@ struct Module {
 #[derive(Deserialize)]
 struct Transformer {
     max_seq_length: Option<usize>,
+    do_lower_case: Option<bool>,
 }
 
 impl SentenceEncoder {
@@ -49,6 +50,7 @@ impl SentenceEncoder {
             supported,
         };
         let mut encoder = Self::default();
+        let mut lower_case = false;
         for (i, module) in modules.iter().enumerate() {
             // "sentence_transformers.models.Pooling", and since version 5 with more before it.
             let kind = module.kind.rsplit('.').next().unwrap_or_default();
@@ -56,8 +58,9 @@ impl SentenceEncoder {
                 (0, "Transformer") if module.path.is_empty() => {
                     let settings = directory.join(TRANSFORMER_SETTINGS);
                     if settings.is_file() {
-                        encoder.max_seq_length =
-                            json::read::<Transformer>(&settings)?.max_seq_length;
+                        let settings: Transformer = json::read(&settings)?;
+                        encoder.max_seq_length = settings.max_seq_length;
+                        lower_case = settings.do_lower_case.unwrap_or(false);
                     }
                 }
                 (1, "Pooling") => {
@@ -70,6 +73,7 @@ impl SentenceEncoder {
                     encoder.pooling = Some(Pooling {
                         mode: mode(&settings)?,
                         normalize: false,
+                        lower_case,
                     });
                 }
                 (2, "Normalize") => {

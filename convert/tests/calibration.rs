@@ -121,7 +121,10 @@ fn a_checkpoint_is_equal_to_itself() {
         .compare(|text| Ok::<_, Infallible>(reference.answer(text)))
         .unwrap();
     assert_eq!((c.masks, c.tokens), (masks, tokens));
-    assert_eq!([c.top1_agreement, c.top5_agreement, c.kl], [1.0, 1.0, 0.0].map(Some));
+    assert_eq!(
+        [c.top1_agreement, c.top5_agreement, c.kl],
+        [1.0, 1.0, 0.0].map(Some)
+    );
     assert!(c.hidden_cosine_min > 1.0 - 1e-9);
     assert_eq!(c.perplexity, c.reference_perplexity);
     assert!(

@@ -489,7 +489,7 @@ fn sentence_encoders_say_how_they_pool() {
             ("1_Pooling/config.json", mode(name)),
             (
                 "sentence_bert_config.json",
-                json!({"max_seq_length": 5, "do_lower_case": false}),
+                json!({"max_seq_length": 5, "do_lower_case": true}),
             ),
         ])
         .unwrap();
@@ -497,7 +497,8 @@ fn sentence_encoders_say_how_they_pool() {
             config.pooling,
             Some(Pooling {
                 mode: expected,
-                normalize
+                normalize,
+                lower_case: true
             })
         );
         // Of ten positions, two come before the first.

@@ -112,6 +112,8 @@ pub struct Pooling {
     pub mode: PoolingMode,
     /// Whether the embedding is scaled to the length 1.
     pub normalize: bool,
+    /// Whether a text is put in lower case before the tokenizer sees it.
+    pub lower_case: bool,
 }
 
 /// Which hidden states of a text make its embedding.

@@ -159,6 +159,7 @@ fn a_head_has_its_fields_and_no_others() {
     let pooling = Pooling {
         mode: PoolingMode::Mean,
         normalize: true,
+        lower_case: false,
     };
     let heads = [
         Head::None,
