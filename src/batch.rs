@@ -2,6 +2,26 @@
 
 use std::ops::Range;
 
+/// Tokens of several sequences that a task computes together, at most; a single sequence may have more.
+const TOKENS_AT_ONCE: usize = 1024;
+
+/// Divides sequences of these lengths, in their order, into groups that are computed together.
+pub(crate) fn groups(lengths: impl IntoIterator<Item = usize>) -> Vec<Range<usize>> {
+    let mut groups: Vec<Range<usize>> = Vec::new();
+    let mut tokens = 0;
+    for (i, length) in lengths.into_iter().enumerate() {
+        tokens += length;
+        match groups.last_mut() {
+            Some(group) if tokens <= TOKENS_AT_ONCE => group.end = i + 1,
+            _ => {
+                groups.push(i..i + 1);
+                tokens = length;
+            }
+        }
+    }
+    groups
+}
+
 /// Sequences of token ids.
 #[derive(Clone, Debug)]
 pub struct Batch {
@@ -86,5 +106,18 @@ impl<T: AsRef<[u32]>> FromIterator<T> for Batch {
             batch.push(ids.as_ref());
         }
         batch
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_are_as_large_as_they_may_be() {
+        assert!(groups([]).is_empty());
+        assert_eq!(groups([1024, 1, 1023]), vec![0..1, 1..3]);
+        assert_eq!(groups([5000, 1, 2, 5000]), vec![0..1, 1..3, 3..4]);
+        assert_eq!(groups([300; 7]), vec![0..3, 3..6, 6..7]);
     }
 }

@@ -1,14 +1,11 @@
 //! Fill-mask: the most probable tokens for each mask of a text, with the semantics of transformers' pipeline.
 
-use crate::batch::Batch;
+use crate::batch::{Batch, groups};
 use crate::error::{Error, need_head, shortened};
 use crate::session::Session;
 use crate::tokenizer::{Encoding, Tokenizer};
 use rq_format::Head;
 use std::fmt;
-
-/// Tokens of several texts that are computed together, at most; a single text may have more.
-const TOKENS_AT_ONCE: usize = 1024;
 
 /// What to answer for each mask.
 #[derive(Clone, Debug)]
@@ -157,16 +154,8 @@ impl Session<'_> {
             .collect::<Result<_, _>>()?;
 
         let mut answers = Vec::with_capacity(texts.len());
-        let mut rest = &texts[..];
-        while !rest.is_empty() {
-            let mut tokens = 0;
-            let fitting = rest.iter().take_while(|text| {
-                tokens += text.ids.len();
-                tokens <= TOKENS_AT_ONCE
-            });
-            let (group, later) = rest.split_at(fitting.count().max(1));
-            rest = later;
-
+        for group in groups(texts.iter().map(|text| text.ids.len())) {
+            let group = &texts[group];
             let batch: Batch = group.iter().map(|text| &text.ids).collect();
             let masks: Vec<usize> = batch
                 .sequences()

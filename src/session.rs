@@ -82,6 +82,14 @@ impl<'m> Session<'m> {
         self.model
     }
 
+    /// Refuses to be used by a task of another model.
+    pub(crate) fn check_model(&self, model: &Model) -> Result<(), Error> {
+        match std::ptr::eq(self.model, model) {
+            true => Ok(()),
+            false => Err(Error::OtherModel),
+        }
+    }
+
     /// The instruction set that computes.
     pub fn isa(&self) -> Isa {
         self.kernels.isa()
