@@ -39,15 +39,16 @@ fn main() -> Result<(), Box<dyn Error>> {
         None => Calibration::english(),
     };
     println!(
-        "| weights | bits in the layers | 1-cos, mean | median | worst | top-1 | top-5 | KL | perplexity | seconds |"
+        "| weights | bits in the layers | 1-cos, mean | median | worst | of the texts' means | top-1 | top-5 | KL | perplexity | seconds |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|---|");
     let row = |name: &str, bits: f64, c: &Closeness, seconds: f64| {
         println!(
-            "| {name} | {bits:.2} | {:.2e} | {:.2e} | {:.2e} | {:.1} % | {:.1} % | {:.4} | {:.2} | {seconds:.1} |",
+            "| {name} | {bits:.2} | {:.2e} | {:.2e} | {:.2e} | {:.2e} | {:.1} % | {:.1} % | {:.4} | {:.2} | {seconds:.1} |",
             1.0 - c.hidden_cosine_mean,
             1.0 - c.hidden_cosine_median,
             1.0 - c.hidden_cosine_min,
+            1.0 - c.pooled_cosine_mean,
             100.0 * of_masks(c.top1_agreement),
             100.0 * of_masks(c.top5_agreement),
             of_masks(c.kl),
@@ -116,8 +117,13 @@ fn round(from: &Path, to: &Path, format: Format) -> Result<(), Box<dyn Error>> {
     std::fs::create_dir(to)?;
     for entry in std::fs::read_dir(from)? {
         let path = entry?.path();
-        if path.extension().is_none_or(|e| e == "json" || e == "txt") {
-            std::fs::copy(&path, to.join(path.file_name().unwrap_or_default()))?;
+        let copy = to.join(path.file_name().unwrap_or_default());
+        let pooling = path.join("config.json");
+        if pooling.is_file() {
+            std::fs::create_dir(&copy)?;
+            std::fs::copy(pooling, copy.join("config.json"))?;
+        } else if path.extension().is_some_and(|e| e == "json" || e == "txt") {
+            std::fs::copy(&path, copy)?;
         }
     }
     let bytes = std::fs::read(from.join("model.safetensors"))?;
@@ -138,6 +144,8 @@ fn round(from: &Path, to: &Path, format: Format) -> Result<(), Box<dyn Error>> {
                 .iter()
                 .map(|b| f16::from_le_bytes(*b).to_f32())
                 .collect(),
+            // No weights: the numbers of the positions.
+            Dtype::I64 => continue,
             other => return Err(format!("{name} is in {other:?}").into()),
         };
         let linear = name.contains("encoder.layer.") && view.shape().len() == 2;

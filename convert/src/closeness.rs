@@ -116,6 +116,8 @@ pub struct Closeness {
     pub hidden_cosine_median: f64,
     /// The worst.
     pub hidden_cosine_min: f64,
+    /// The mean cosine of what sentence encoders make of a text: the mean of its tokens' hidden states.
+    pub pooled_cosine_mean: f64,
 }
 
 /// What the checkpoint answers to some texts, in f32.
@@ -164,7 +166,7 @@ impl Expected {
         };
         let (mut top1, mut top5, mut kl) = (0.0, 0.0, 0.0);
         let (mut loss, mut reference_loss) = (0.0, 0.0);
-        let mut cosines = Vec::new();
+        let (mut cosines, mut pooled) = (Vec::new(), 0.0);
         for (text, (exact, exact_logits)) in self.texts.iter().zip(&self.answers) {
             let (hidden, logits) = run(text)?;
             assert_eq!(hidden.len(), exact.len(), "hidden states of the model");
@@ -174,8 +176,8 @@ impl Expected {
                 rows.zip(hidden.chunks_exact(self.width))
                     .map(|(a, b)| cosine(a, b)),
             );
-            let (exact, found) = (self.choices(exact_logits), self.choices(&logits));
-            for (i, (exact, found)) in exact.iter().zip(&found).enumerate() {
+            let (right, found) = (self.choices(exact_logits), self.choices(&logits));
+            for (i, (exact, found)) in right.iter().zip(&found).enumerate() {
                 let (best, best_found) = (top(exact), top(found));
                 top1 += f64::from(u8::from(best[0] == best_found[0]));
                 let shared = best.iter().filter(|id| best_found.contains(id)).count();
@@ -188,9 +190,11 @@ impl Expected {
                     loss -= q[answer as usize];
                 }
             }
+            let [exact_sum, sum] = [exact, &hidden].map(|rows| sum_of_rows(rows, self.width));
+            pooled += cosine(&exact_sum, &sum);
             sums.texts += 1;
             sums.tokens += text.ids.len();
-            sums.masks += exact.len();
+            sums.masks += right.len();
         }
         let mean = |sum: f64| (sums.masks > 0).then(|| sum / sums.masks as f64);
         let perplexity = |loss| Some(mean(loss)?.exp()).filter(|_| self.head == Head::MaskedLm);
@@ -204,6 +208,7 @@ impl Expected {
             hidden_cosine_mean: cosines.iter().sum::<f64>() / cosines.len().max(1) as f64,
             hidden_cosine_median: cosines.get(cosines.len() / 2).copied().unwrap_or(1.0),
             hidden_cosine_min: cosines.first().copied().unwrap_or(1.0),
+            pooled_cosine_mean: pooled / sums.texts.max(1) as f64,
             ..sums
         })
     }
@@ -245,6 +250,15 @@ impl Reference {
         let logits = self.logits(&masks.copied().collect::<Vec<_>>());
         (hidden, logits)
     }
+}
+
+/// The sum of rows, which has the direction of their mean.
+fn sum_of_rows(rows: &[f32], width: usize) -> Vec<f32> {
+    let mut sum = vec![0.0; width];
+    for row in rows.chunks_exact(width) {
+        sum.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
+    }
+    sum
 }
 
 fn cosine(a: &[f32], b: &[f32]) -> f64 {

@@ -225,6 +225,7 @@ fn table(out: &mut impl Write, head: Head, c: &Closeness) -> Result<()> {
         ("cosine, mean", c.hidden_cosine_mean),
         ("cosine, median", c.hidden_cosine_median),
         ("cosine, worst", c.hidden_cosine_min),
+        ("cosine of texts' means", c.pooled_cosine_mean),
     ] {
         row(name.into(), Some(format!("{cosine:.6}")));
     }
