@@ -82,16 +82,6 @@ pub enum Error {
     /// No target was given, or none is a token.
     #[error("none of the targets is a token of the model's vocabulary: at least one must be")]
     NoTargets,
-    /// One of several texts can't be filled.
-    #[error("text {number} of {count}")]
-    InBatch {
-        /// Which, from 1.
-        number: usize,
-        /// How many texts there are.
-        count: usize,
-        /// What is wrong with it.
-        source: Box<Error>,
-    },
 }
 
 /// The text for a message: its first characters.

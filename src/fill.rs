@@ -1,4 +1,7 @@
 //! Fill-mask: the most probable tokens for each mask of a text, with the semantics of transformers' pipeline.
+//!
+//! In two steps. A text is prepared by itself, which is where it can be refused; prepared texts are computed together,
+//! which then can't fail for the sake of one of them.
 
 use crate::batch::Batch;
 use crate::error::{Error, shortened};
@@ -109,18 +112,19 @@ impl Session<'_> {
     /// Several masks are scored in one pass, with all of them in place.
     ///
     /// # Errors
-    /// When the text is empty, has no mask, or is too long.
+    /// As [`MaskedText::new`] and [`Session::fill_batch`].
     pub fn fill(&mut self, text: &str, options: &FillOptions) -> Result<Vec<Vec<Fill>>, Error> {
+        let text = MaskedText::new(self.model().tokenizer(), text, options)?;
         Ok(self.fill_batch(&[text], options)?.pop().unwrap_or_default())
     }
 
     /// [`Session::fill`] for several texts, computed together. The answers are the same bits as one by one.
     ///
     /// # Errors
-    /// When any of the texts can't be filled: [`Error::InBatch`] says which.
-    pub fn fill_batch<S: AsRef<str>>(
+    /// When the options ask for what the model doesn't have, or a text was prepared for another model.
+    pub fn fill_batch(
         &mut self,
-        texts: &[S],
+        texts: &[MaskedText],
         options: &FillOptions,
     ) -> Result<Vec<Vec<Vec<Fill>>>, Error> {
         let tokenizer = self.model().tokenizer();
@@ -138,24 +142,9 @@ impl Session<'_> {
             }
             _ => {}
         }
-        let count = texts.len();
-        let texts: Vec<Masked> = (1..)
-            .zip(texts)
-            .map(|(number, text)| {
-                let masked = Masked::new(tokenizer, text.as_ref(), options.truncate);
-                masked.map_err(|error| match count {
-                    1 => error,
-                    _ => Error::InBatch {
-                        number,
-                        count,
-                        source: Box::new(error),
-                    },
-                })
-            })
-            .collect::<Result<_, _>>()?;
 
         let mut answers = Vec::with_capacity(texts.len());
-        let mut rest = &texts[..];
+        let mut rest = texts;
         while !rest.is_empty() {
             let mut tokens = 0;
             let fitting = rest.iter().take_while(|text| {
@@ -203,21 +192,26 @@ fn most_probable(probabilities: &[f32], options: &FillOptions) -> Vec<(u32, f32)
     all
 }
 
-/// A text with masks.
-struct Masked {
+/// A text with one or more masks, as tokens that fit the model: what [`Session::fill_batch`] computes.
+#[derive(Clone, Debug)]
+pub struct MaskedText {
     ids: Vec<u32>,
     masks: Vec<usize>,
 }
 
-impl Masked {
-    fn new(tokenizer: &Tokenizer, text: &str, truncate: bool) -> Result<Self, Error> {
+impl MaskedText {
+    /// Prepares a text, truncated if the options say so.
+    ///
+    /// # Errors
+    /// When the text is empty, has no mask, or is too long.
+    pub fn new(tokenizer: &Tokenizer, text: &str, options: &FillOptions) -> Result<Self, Error> {
         if text.is_empty() {
             return Err(Error::EmptyText);
         }
         let Encoding {
             ids,
             truncated_from,
-        } = tokenizer.encode(text, truncate)?;
+        } = tokenizer.encode(text, options.truncate)?;
         let is_mask = |(i, &id): (usize, &u32)| (id == tokenizer.mask_token_id()).then_some(i);
         let masks: Vec<usize> = ids.iter().enumerate().filter_map(is_mask).collect();
         if !masks.is_empty() {

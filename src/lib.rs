@@ -4,6 +4,10 @@
 //! owns the threads and the memory for it. The answer to a text doesn't depend on the instruction set, the number of
 //! threads, or the texts that are computed with it.
 //!
+//! A task has two steps: each text is prepared, as tokens that fit the model, and those prepared are computed together.
+//! What is wrong with a text shows in the first ([`MaskedText::new`]), so that one text never fails a batch of others
+//! ([`Session::fill_batch`]). For a single text there is one call for both:
+//!
 //! ```
 //! # #[cfg(feature = "demo-model")] {
 //! use rq::{FillOptions, Model, Session, SessionOptions};
@@ -35,7 +39,7 @@ mod workspace;
 pub use batch::Batch;
 pub use encoder::Rows;
 pub use error::Error;
-pub use fill::{Fill, FillOptions, TargetWarning, Targets};
+pub use fill::{Fill, FillOptions, MaskedText, TargetWarning, Targets};
 pub use model::Model;
 pub use profile::Profile;
 pub use rq_format as format;

@@ -3,7 +3,9 @@
 mod common;
 
 use common::{MODELS, model, tests_path};
-use rq::{Error, Fill, FillOptions, Model, Session, SessionOptions, TargetWarning, Targets};
+use rq::{
+    Error, Fill, FillOptions, MaskedText, Model, Session, SessionOptions, TargetWarning, Targets,
+};
 use rq_convert::Quant;
 use serde::Deserialize;
 use std::collections::HashMap;
@@ -176,7 +178,11 @@ fn a_batch_gives_the_bits_of_single_texts() {
             top_k: 20,
             ..FillOptions::default()
         };
-        let together = session.fill_batch(&texts, &options).unwrap();
+        let prepared: Vec<MaskedText> = texts
+            .iter()
+            .map(|text| MaskedText::new(model.tokenizer(), text, &options).unwrap())
+            .collect();
+        let together = session.fill_batch(&prepared, &options).unwrap();
         assert_eq!(together.len(), texts.len());
         for (text, together) in texts.iter().zip(together) {
             let alone = session.fill(text, &options).unwrap();
@@ -190,21 +196,42 @@ fn a_batch_gives_the_bits_of_single_texts() {
 }
 
 #[test]
-fn an_error_in_a_batch_says_which_text() {
+fn what_is_wrong_with_a_text_shows_when_it_is_prepared() {
     let model = model("sapiens-vh", Quant::Q8);
-    let mut session = session(&model);
-    let options = FillOptions::default();
+    let mut options = FillOptions::default();
+    let prepare = |text: &str, options: &FillOptions| {
+        MaskedText::new(model.tokenizer(), text, options).map(|_| ())
+    };
     let long = format!("<mask>{}", "E".repeat(200));
-    let error = session.fill_batch(&["<mask>", &long], &options);
+    assert!(matches!(prepare("", &options), Err(Error::EmptyText)));
+    assert!(matches!(
+        prepare("EVQL", &options),
+        Err(Error::NoMask { .. })
+    ));
+    let error = prepare(&long, &options);
     assert!(matches!(
         error,
-        Err(Error::InBatch { number: 2, count: 2, source })
-            if matches!(*source, Error::TooLong { tokens: 203, limit: 144 })
+        Err(Error::TooLong {
+            tokens: 203,
+            limit: 144
+        })
     ));
-    let error = session.fill_batch(&[&long], &options);
-    assert!(matches!(error, Err(Error::TooLong { .. })));
-    let none: [&str; 0] = [];
-    assert_eq!(session.fill_batch(&none, &options).unwrap().len(), 0);
+    options.truncate = true;
+    prepare(&long, &options).unwrap();
+    assert_eq!(session(&model).fill_batch(&[], &options).unwrap().len(), 0);
+}
+
+/// Tokens of a larger vocabulary, or more than the model takes, are an error, not an index out of bounds.
+#[test]
+fn texts_of_another_model_are_refused() {
+    let (small, large) = MODELS.map(|name| model(name, Quant::Q8)).into();
+    let options = FillOptions::default();
+    let text = MaskedText::new(large.tokenizer(), "The garden<mask>", &options).unwrap();
+    let error = session(&small).fill_batch(&[text], &options);
+    assert!(matches!(
+        error,
+        Err(Error::TokenRange { vocab_size: 25, .. })
+    ));
 }
 
 /// Ids of a larger vocabulary are an error, not an index out of bounds.

@@ -4,7 +4,7 @@
 mod common;
 
 use common::{MODELS, convert_to, cosine, goldens, model, tensor, tests_path};
-use rq::{Batch, FillOptions, Model, Rows, Session, SessionOptions};
+use rq::{Batch, FillOptions, MaskedText, Model, Rows, Session, SessionOptions};
 use rq_convert::Quant;
 use safetensors::SafeTensors;
 use serde::Deserialize;
@@ -128,8 +128,11 @@ fn published_behaviour_of_sapiens() {
 
     // Case 1 is the whole sequence; each residue is masked in turn.
     let sequence = &goldens.cases[1].text;
-    let texts: Vec<String> = (0..sequence.len())
-        .map(|i| format!("{}<mask>{}", &sequence[..i], &sequence[i + 1..]))
+    let texts: Vec<MaskedText> = (0..sequence.len())
+        .map(|i| {
+            let text = format!("{}<mask>{}", &sequence[..i], &sequence[i + 1..]);
+            MaskedText::new(model.tokenizer(), &text, &best_of).unwrap()
+        })
         .collect();
     let answers = session.fill_batch(&texts, &best_of).unwrap();
     let right = answers

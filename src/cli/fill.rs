@@ -3,7 +3,7 @@
 use super::{ComputeArgs, locate, say};
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use rq::{Fill, FillOptions, Model, Targets};
+use rq::{Fill, FillOptions, MaskedText, Model, Targets};
 use serde::Serialize;
 use std::io::{BufRead, IsTerminal, Write};
 
@@ -100,7 +100,16 @@ pub(super) fn run(args: &FillArgs) -> Result<()> {
     let mut out = std::io::stdout().lock();
 
     if !args.texts.is_empty() {
-        let all = session.fill_batch(&args.texts, &options)?;
+        let count = args.texts.len();
+        let texts = (1..).zip(&args.texts).map(|(number, text)| {
+            let text = MaskedText::new(model.tokenizer(), text, &options);
+            match count {
+                1 => Ok(text?),
+                _ => text.with_context(|| format!("text {number} of {count}")),
+            }
+        });
+        let texts: Vec<MaskedText> = texts.collect::<Result<_>>()?;
+        let all = session.fill_batch(&texts, &options)?;
         located.announce();
         for (i, (text, masks)) in args.texts.iter().zip(&all).enumerate() {
             if i > 0 && !args.json {
