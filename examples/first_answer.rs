@@ -5,7 +5,7 @@
 //! "answer" is from starting `rq fill --json` to its line, "exit" to its end. The indented stages are those of another
 //! new process, which does the same by the library.
 
-use rq::{Batch, FillOptions, Model, Rows, Session, SessionOptions};
+use rq::{Batch, FillMask, FillOptions, Model, Rows, Session, SessionOptions, Task};
 use std::error::Error;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, ExitCode, Stdio};
@@ -57,7 +57,7 @@ fn stages(model: &str) -> Result<(), Box<dyn Error>> {
     stage("encoder and head");
     session.logits(&batch, Rows::Only(&[mask.ok_or("no mask")?]))?;
     stage("encoder and head, once more");
-    session.fill(TEXT, &FillOptions::default())?;
+    FillMask::new(&model)?.run_one(&mut session, TEXT, &FillOptions::default())?;
     stage("a second answer, all of it");
     drop(session);
     drop(model);

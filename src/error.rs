@@ -122,12 +122,12 @@ pub enum Error {
     /// No target was given, or none is a token.
     #[error("none of the targets is a token of the model's vocabulary: at least one must be")]
     NoTargets,
-    /// One of several texts can't be filled.
+    /// One of several inputs can't be answered.
     #[error("text {number} of {count}")]
     InBatch {
         /// Which, from 1.
         number: usize,
-        /// How many texts there are.
+        /// How many there are.
         count: usize,
         /// What is wrong with it.
         source: Box<Error>,

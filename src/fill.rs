@@ -2,7 +2,9 @@
 
 use crate::batch::{Batch, groups};
 use crate::error::{Error, need_head, shortened};
+use crate::model::Model;
 use crate::session::Session;
+use crate::task::Task;
 use crate::tokenizer::{Encoding, Tokenizer};
 use rq_format::Head;
 use std::fmt;
@@ -101,29 +103,64 @@ impl Targets {
     }
 }
 
-impl Session<'_> {
-    /// The best tokens for each mask of a text: a list for each mask, by descending score.
-    ///
-    /// Several masks are scored in one pass, with all of them in place.
+/// Fill-mask with a masked language model.
+///
+/// ```
+/// # #[cfg(feature = "demo-model")] {
+/// use rq::{FillMask, FillOptions, Model, Session, SessionOptions, Task};
+///
+/// let model = Model::demo()?;
+/// let mut session = Session::new(&model, &SessionOptions::default())?;
+/// let fill_mask = FillMask::new(&model)?;
+/// let texts = ["She opened the <mask>.", "He shut the <mask> behind him."];
+/// for masks in fill_mask.run(&mut session, texts, &FillOptions::default())? {
+///     // A list for each mask of the text, by descending score.
+///     println!("{:.3} {}", masks[0][0].score, masks[0][0].sequence);
+/// }
+/// # }
+/// # Ok::<(), rq::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct FillMask<'m> {
+    model: &'m Model,
+}
+
+impl<'m> FillMask<'m> {
+    /// The task of this model.
     ///
     /// # Errors
-    /// When the text is empty, has no mask, or is too long.
-    pub fn fill(&mut self, text: &str, options: &FillOptions) -> Result<Vec<Vec<Fill>>, Error> {
-        Ok(self.fill_batch(&[text], options)?.pop().unwrap_or_default())
+    /// When the model isn't a masked language model.
+    pub fn new(model: &'m Model) -> Result<Self, Error> {
+        need_head("fill-mask", Head::MaskedLm, model.config().head)?;
+        Ok(Self { model })
+    }
+}
+
+/// The answer: for each mask of the text a list by descending score. Several masks are scored in one pass, with all of them
+/// in place.
+impl Task for FillMask<'_> {
+    type Input<'t> = &'t str;
+    type Options = FillOptions;
+    type Prepared = MaskedText;
+    type Answer = Vec<Vec<Fill>>;
+
+    fn model(&self) -> &Model {
+        self.model
     }
 
-    /// [`Session::fill`] for several texts, computed together. The answers are the same bits as one by one.
-    ///
-    /// # Errors
-    /// When any of the texts can't be filled: [`Error::InBatch`] says which.
-    pub fn fill_batch<S: AsRef<str>>(
-        &mut self,
-        texts: &[S],
+    fn prepare(&self, text: &str, options: &FillOptions) -> Result<MaskedText, Error> {
+        MaskedText::new(self.model.tokenizer(), text, options.truncate)
+    }
+
+    fn compute(
+        &self,
+        session: &mut Session<'_>,
+        texts: &[MaskedText],
         options: &FillOptions,
     ) -> Result<Vec<Vec<Vec<Fill>>>, Error> {
-        need_head("fill", Head::MaskedLm, self.model().config().head)?;
-        let tokenizer = self.model().tokenizer();
-        let vocab_size = self.model().config().vocab_size;
+        session.check_model(self.model)?;
+        let tokenizer = self.model.tokenizer();
+        let vocab_size = self.model.config().vocab_size;
         match options.targets.as_ref().map(|targets| targets.0.last()) {
             None if options.top_k > vocab_size => {
                 return Err(Error::TopK {
@@ -137,21 +174,6 @@ impl Session<'_> {
             }
             _ => {}
         }
-        let count = texts.len();
-        let texts: Vec<Masked> = (1..)
-            .zip(texts)
-            .map(|(number, text)| {
-                let masked = Masked::new(tokenizer, text.as_ref(), options.truncate);
-                masked.map_err(|error| match count {
-                    1 => error,
-                    _ => Error::InBatch {
-                        number,
-                        count,
-                        source: Box::new(error),
-                    },
-                })
-            })
-            .collect::<Result<_, _>>()?;
 
         let mut answers = Vec::with_capacity(texts.len());
         for group in groups(texts.iter().map(|text| text.ids.len())) {
@@ -163,7 +185,7 @@ impl Session<'_> {
                 .flat_map(|(rows, text)| text.masks.iter().map(move |mask| rows.start + mask))
                 .collect();
             let mut best = Vec::with_capacity(masks.len());
-            self.probabilities(&batch, &masks, |probabilities| {
+            session.probabilities(&batch, &masks, |probabilities| {
                 best.push(most_probable(probabilities, options));
             })?;
             let mut best = best.into_iter();
@@ -194,13 +216,14 @@ fn most_probable(probabilities: &[f32], options: &FillOptions) -> Vec<(u32, f32)
     all
 }
 
-/// A text with masks.
-struct Masked {
+/// A text with one or more masks, as tokens that fit the model.
+#[derive(Clone, Debug)]
+pub struct MaskedText {
     ids: Vec<u32>,
     masks: Vec<usize>,
 }
 
-impl Masked {
+impl MaskedText {
     fn new(tokenizer: &Tokenizer, text: &str, truncate: bool) -> Result<Self, Error> {
         if text.is_empty() {
             return Err(Error::EmptyText);

@@ -4,13 +4,16 @@
 //! owns the threads and the memory for it. The answer to a text doesn't depend on the instruction set, the number of
 //! threads, or the texts that are computed with it.
 //!
+//! What a model is for is a [`Task`]: [`FillMask`]. It is made of the model, and computes with a session:
+//!
 //! ```
 //! # #[cfg(feature = "demo-model")] {
-//! use rq::{FillOptions, Model, Session, SessionOptions};
+//! use rq::{FillMask, FillOptions, Model, Session, SessionOptions, Task};
 //!
 //! let model = Model::demo()?;
 //! let mut session = Session::new(&model, &SessionOptions::default())?;
-//! let masks = session.fill("She opened the <mask> and walked into the garden.", &FillOptions::default())?;
+//! let text = "She opened the <mask> and walked into the garden.";
+//! let masks = FillMask::new(&model)?.run_one(&mut session, text, &FillOptions::default())?;
 //! assert_eq!(masks[0][0].token_str, " door");
 //! # }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -37,7 +40,7 @@ mod workspace;
 pub use batch::Batch;
 pub use encoder::Rows;
 pub use error::Error;
-pub use fill::{Fill, FillOptions, TargetWarning, Targets};
+pub use fill::{Fill, FillMask, FillOptions, MaskedText, TargetWarning, Targets};
 pub use model::Model;
 pub use profile::Profile;
 pub use rq_format as format;

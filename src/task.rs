@@ -71,6 +71,20 @@ pub trait Task: Send + Sync {
         let prepared: Vec<_> = (1..).zip(inputs).map(prepare).collect::<Result<_, _>>()?;
         self.compute(session, &prepared, options)
     }
+
+    /// Prepares one input and answers to it.
+    ///
+    /// # Errors
+    /// Those of the two steps.
+    fn run_one<'t>(
+        &self,
+        session: &mut Session<'_>,
+        input: impl Into<Self::Input<'t>>,
+        options: &Self::Options,
+    ) -> Result<Self::Answer, Error> {
+        let mut answers = self.run(session, [input], options)?;
+        Ok(answers.pop().expect("an answer to each input"))
+    }
 }
 
 /// A text, or a pair of texts that are looked at together.

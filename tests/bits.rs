@@ -3,7 +3,9 @@
 mod common;
 
 use common::{MODELS, converted, goldens, model, tests_path};
-use rq::{Batch, FillOptions, ISA_VARIABLE, Isa, Model, Rows, Session, SessionOptions};
+use rq::{
+    Batch, FillMask, FillOptions, ISA_VARIABLE, Isa, Model, Rows, Session, SessionOptions, Task,
+};
 use rq_convert::Quant;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -80,7 +82,10 @@ impl Golden {
             .collect();
         let hidden = session.hidden_states(batch, Rows::All).unwrap();
         let logits = session.logits(batch, Rows::Only(&masks)).unwrap();
-        let fills = session.fill(text, &FillOptions::default()).unwrap();
+        let fills = FillMask::new(session.model())
+            .unwrap()
+            .run_one(session, text, &FillOptions::default())
+            .unwrap();
         Self {
             file: file.to_owned(),
             hidden: sha256(bytemuck::cast_slice(&hidden)),

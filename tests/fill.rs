@@ -3,7 +3,10 @@
 mod common;
 
 use common::{MODELS, model, tests_path};
-use rq::{Error, Fill, FillOptions, Model, Session, SessionOptions, TargetWarning, Targets};
+use rq::{
+    Error, Fill, FillMask, FillOptions, Model, Session, SessionOptions, TargetWarning, Targets,
+    Task,
+};
 use rq_convert::Quant;
 use serde::Deserialize;
 use std::collections::HashMap;
@@ -83,7 +86,8 @@ impl Golden {
             let (targets, about) = Targets::resolve(tokenizer, &targets.to_vec())?;
             (options.targets, warnings) = (Some(targets), about);
         }
-        Ok((session.fill(&self.text, &options)?, warnings))
+        let fills = FillMask::new(session.model())?.run_one(session, &*self.text, &options)?;
+        Ok((fills, warnings))
     }
 
     /// Compares what `rq` gives with what transformers gave.
@@ -176,10 +180,12 @@ fn a_batch_gives_the_bits_of_single_texts() {
             top_k: 20,
             ..FillOptions::default()
         };
-        let together = session.fill_batch(&texts, &options).unwrap();
+        let task = FillMask::new(&model).unwrap();
+        let all = texts.iter().map(String::as_str);
+        let together = task.run(&mut session, all, &options).unwrap();
         assert_eq!(together.len(), texts.len());
         for (text, together) in texts.iter().zip(together) {
-            let alone = session.fill(text, &options).unwrap();
+            let alone = task.run_one(&mut session, &**text, &options).unwrap();
             assert_eq!(alone, together, "{text:?}");
             let bits = |masks: &[Vec<Fill>]| -> Vec<u32> {
                 masks.iter().flatten().map(|f| f.score.to_bits()).collect()
@@ -190,21 +196,57 @@ fn a_batch_gives_the_bits_of_single_texts() {
 }
 
 #[test]
-fn an_error_in_a_batch_says_which_text() {
+fn what_is_wrong_with_a_text_shows_when_it_is_prepared() {
     let model = model("sapiens-vh", Quant::Q8);
-    let mut session = session(&model);
-    let options = FillOptions::default();
+    let mut options = FillOptions::default();
+    let task = FillMask::new(&model).unwrap();
+    let prepare = |text: &str, options: &FillOptions| task.prepare(text, options).map(|_| ());
     let long = format!("<mask>{}", "E".repeat(200));
-    let error = session.fill_batch(&["<mask>", &long], &options);
+    assert!(matches!(prepare("", &options), Err(Error::EmptyText)));
+    assert!(matches!(
+        prepare("EVQL", &options),
+        Err(Error::NoMask { .. })
+    ));
+    let error = prepare(&long, &options);
+    assert!(matches!(
+        error,
+        Err(Error::TooLong {
+            tokens: 203,
+            limit: 144
+        })
+    ));
+    let mut session = session(&model);
+    let error = task.run(&mut session, ["<mask>", &*long], &options);
     assert!(matches!(
         error,
         Err(Error::InBatch { number: 2, count: 2, source })
             if matches!(*source, Error::TooLong { tokens: 203, limit: 144 })
     ));
-    let error = session.fill_batch(&[&long], &options);
+    let error = task.run(&mut session, [&*long], &options);
     assert!(matches!(error, Err(Error::TooLong { .. })));
-    let none: [&str; 0] = [];
-    assert_eq!(session.fill_batch(&none, &options).unwrap().len(), 0);
+    options.truncate = true;
+    prepare(&long, &options).unwrap();
+    assert!(
+        task.compute(&mut session, &[], &options)
+            .unwrap()
+            .is_empty()
+    );
+}
+
+/// Tokens of a larger vocabulary, or more than the model takes, are an error, not an index out of bounds.
+#[test]
+fn texts_of_another_model_are_refused() {
+    let (small, large) = MODELS.map(|name| model(name, Quant::Q8)).into();
+    let options = FillOptions::default();
+    let [of_small, of_large] = [&small, &large].map(|model| FillMask::new(model).unwrap());
+    let text = of_large.prepare("The garden<mask>", &options).unwrap();
+    let error = of_small.compute(&mut session(&small), std::slice::from_ref(&text), &options);
+    assert!(matches!(
+        error,
+        Err(Error::TokenRange { vocab_size: 25, .. })
+    ));
+    let error = of_large.compute(&mut session(&small), &[text], &options);
+    assert!(matches!(error, Err(Error::OtherModel)));
 }
 
 /// Ids of a larger vocabulary are an error, not an index out of bounds.
@@ -216,7 +258,10 @@ fn targets_of_another_model_are_refused() {
         targets: Some(targets),
         ..FillOptions::default()
     };
-    let error = session(&small).fill("EVQL<mask>", &options);
+    let error =
+        FillMask::new(&small)
+            .unwrap()
+            .run_one(&mut session(&small), "EVQL<mask>", &options);
     assert!(matches!(
         error,
         Err(Error::TokenRange { token, vocab_size: 25 }) if token >= 25

@@ -4,7 +4,7 @@
 mod common;
 
 use common::{MODELS, convert_to, cosine, goldens, model, tensor, tests_path};
-use rq::{Batch, FillOptions, Model, Rows, Session, SessionOptions};
+use rq::{Batch, FillMask, FillOptions, Model, Rows, Session, SessionOptions, Task};
 use rq_convert::Quant;
 use safetensors::SafeTensors;
 use serde::Deserialize;
@@ -118,7 +118,8 @@ fn published_behaviour_of_sapiens() {
 
     let masked = &goldens.cases[0];
     let mut ids = masked.ids.clone();
-    let fills = session.fill(&masked.text, &best_of).unwrap();
+    let task = FillMask::new(&model).unwrap();
+    let fills = task.run_one(&mut session, &*masked.text, &best_of).unwrap();
     for (mask, fills) in masked.mask_positions.iter().zip(&fills) {
         ids[*mask] = fills[0].token;
     }
@@ -131,7 +132,8 @@ fn published_behaviour_of_sapiens() {
     let texts: Vec<String> = (0..sequence.len())
         .map(|i| format!("{}<mask>{}", &sequence[..i], &sequence[i + 1..]))
         .collect();
-    let answers = session.fill_batch(&texts, &best_of).unwrap();
+    let texts = texts.iter().map(String::as_str);
+    let answers = task.run(&mut session, texts, &best_of).unwrap();
     let right = answers
         .iter()
         .zip(sequence.chars())

@@ -1,21 +1,44 @@
 //! `rq fill`
 
+use super::task::{self, AT_ONCE, Command};
+use super::texts::{Text, TextArgs};
 use super::{ComputeArgs, locate, say};
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use clap::Args;
-use rq::{Fill, FillOptions, Model, Targets};
+use rq::{Fill, FillMask, FillOptions, Model, Targets, Task};
 use serde::Serialize;
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::Write;
+use std::process::ExitCode;
 
 /// Columns of the longest bar.
 const BAR: usize = 24;
 
+/// Tokens that are held as answers at once, at most, where each text has one mask and more than one text is computed.
+const FILLS_AT_ONCE: usize = 25_600;
+
+const JSONL: &str = "Read and print JSON lines: objects with text, and with text and masks";
+const JSONL_LONG: &str = "\
+Read and print JSON lines: objects with text, and with text and masks
+
+A line that begins with { or \" is JSON, an object with the field text or a string; any other is the text itself. masks \
+is a list for each mask of objects as those of --json. A text that can't be filled has the field error, with the reason.";
+const JSON: &str = "Print one line of JSON a text: what transformers' fill-mask pipeline returns";
+const JSON_LONG: &str = "\
+Print one line of JSON a text: what transformers' fill-mask pipeline returns
+
+A list of objects with score, token, token_str and sequence; with several masks, a list of such lists. A text that \
+can't be filled has an object with error, the reason, and line.";
+
 #[derive(Args)]
-#[command(after_help = "Example:\n  rq fill \"She opened the <mask> and walked into the garden.\"")]
+#[command(
+    mut_arg("texts", |texts| texts.help("Texts with one or more <mask>; without any, standard input is read, one text a line")),
+    mut_arg("json", |json| json.help(JSON).long_help(JSON_LONG)),
+    mut_arg("jsonl", |jsonl| jsonl.help(JSONL).long_help(JSONL_LONG)),
+    after_help = "Examples:\n  rq fill \"She opened the <mask> and walked into the garden.\"\n  rq fill --jsonl --file texts.jsonl > filled.jsonl"
+)]
 pub(super) struct FillArgs {
-    /// Texts with one or more <mask>; without any, standard input is read, one text a line
-    #[arg(value_name = "TEXT")]
-    texts: Vec<String>,
+    #[command(flatten)]
+    texts: TextArgs,
 
     /// Model file, or name of a converted model [default: roberta-large where it is converted, else a small embedded one]
     ///
@@ -44,12 +67,6 @@ pub(super) struct FillArgs {
     #[arg(long)]
     truncate: bool,
 
-    /// Print one line of JSON a text: what transformers' fill-mask pipeline returns
-    ///
-    /// A list of objects with score, token, token_str and sequence; with several masks, a list of such lists.
-    #[arg(long)]
-    json: bool,
-
     #[command(flatten)]
     compute: ComputeArgs,
 }
@@ -74,15 +91,69 @@ impl<'a> From<&'a Fill> for FillRecord<'a> {
     }
 }
 
-pub(super) fn run(args: &FillArgs) -> Result<()> {
-    let stdin = std::io::stdin();
-    if args.texts.is_empty() && stdin.is_terminal() {
-        bail!(
-            "no text: give one as an argument, or pipe texts in, one a line (see `rq fill --help`)"
-        );
+/// What `--jsonl` adds to the text.
+#[derive(Serialize)]
+struct Masks<'a> {
+    masks: Vec<Vec<FillRecord<'a>>>,
+}
+
+/// Lists as transformers returns them: a single one without a list around it.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Unwrapped<T> {
+    One(T),
+    Several(Vec<T>),
+}
+
+struct FillCommand<'m> {
+    task: FillMask<'m>,
+    options: FillOptions,
+}
+
+impl<'m> Command for FillCommand<'m> {
+    type Task = FillMask<'m>;
+    type Input = Text;
+
+    fn task(&self) -> &FillMask<'m> {
+        &self.task
     }
+
+    fn options(&self) -> &FillOptions {
+        &self.options
+    }
+
+    fn input<'t>(&self, input: &'t Text) -> &'t str {
+        &input.text
+    }
+
+    fn show(&self, out: &mut impl Write, input: &Text, masks: &Vec<Vec<Fill>>) -> Result<()> {
+        show(out, self.task.model(), &input.text, masks)
+    }
+
+    fn json(&self, masks: &Vec<Vec<Fill>>) -> impl Serialize {
+        let mut records = records(masks);
+        match records.len() {
+            1 => Unwrapped::One(records.remove(0)),
+            _ => Unwrapped::Several(records),
+        }
+    }
+
+    fn fields(&self, masks: &Vec<Vec<Fill>>) -> impl Serialize {
+        Masks {
+            masks: records(masks),
+        }
+    }
+
+    fn at_once(&self) -> usize {
+        (FILLS_AT_ONCE / self.options.top_k.max(1)).clamp(1, AT_ONCE)
+    }
+}
+
+pub(super) fn run(args: &FillArgs) -> Result<ExitCode> {
+    let texts = args.texts.open("fill")?;
     let located = locate::open(args.model.as_deref())?;
     let model = &located.model;
+    let task = FillMask::new(model)?;
     let mut options = FillOptions {
         top_k: args.top_k as usize,
         targets: None,
@@ -96,54 +167,17 @@ pub(super) fn run(args: &FillArgs) -> Result<()> {
         options.targets = Some(targets);
     }
     model.prefetch();
-    let mut session = args.compute.session(model)?;
-    let mut out = std::io::stdout().lock();
-
-    if !args.texts.is_empty() {
-        let all = session.fill_batch(&args.texts, &options)?;
-        located.announce();
-        for (i, (text, masks)) in args.texts.iter().zip(&all).enumerate() {
-            if i > 0 && !args.json {
-                writeln!(out)?;
-            }
-            write(&mut out, args.json, model, text, masks)?;
-        }
-        return Ok(());
-    }
-    for (i, line) in stdin.lock().lines().enumerate() {
-        let place = || format!("standard input, line {}", i + 1);
-        let line = line.with_context(place)?;
-        let text = line.strip_suffix('\r').unwrap_or(&line);
-        let masks = session.fill(text, &options).with_context(place)?;
-        match i {
-            0 => located.announce(),
-            _ if !args.json => writeln!(out)?,
-            _ => {}
-        }
-        write(&mut out, args.json, model, text, &masks)?;
-        out.flush()?;
-    }
-    Ok(())
+    let session = args.compute.session(model)?;
+    let command = FillCommand { task, options };
+    task::run(command, session, texts, args.texts.format(), &located)
 }
 
-fn write(
-    out: &mut impl Write,
-    json: bool,
-    model: &Model,
-    text: &str,
-    masks: &[Vec<Fill>],
-) -> Result<()> {
-    if json {
-        let records: Vec<Vec<FillRecord<'_>>> = masks
-            .iter()
-            .map(|fills| fills.iter().map(FillRecord::from).collect())
-            .collect();
-        let line = match &records[..] {
-            [one] => serde_json::to_string(one)?,
-            several => serde_json::to_string(several)?,
-        };
-        return Ok(writeln!(out, "{line}")?);
-    }
+fn records(masks: &[Vec<Fill>]) -> Vec<Vec<FillRecord<'_>>> {
+    let records = masks.iter().map(|fills| fills.iter().map(FillRecord::from));
+    records.map(Iterator::collect).collect()
+}
+
+fn show(out: &mut impl Write, model: &Model, text: &str, masks: &[Vec<Fill>]) -> Result<()> {
     writeln!(out, "{text}")?;
     for (i, fills) in masks.iter().enumerate() {
         if masks.len() > 1 {

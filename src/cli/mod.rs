@@ -1,4 +1,4 @@
-//! The command line: its arguments, and one module a command.
+//! The command line: its arguments, and one module a command. What answers texts is a `task` over `texts`, with `records`.
 
 mod bench;
 mod convert;
@@ -7,6 +7,9 @@ mod eval;
 mod fill;
 mod info;
 mod locate;
+mod records;
+mod task;
+mod texts;
 mod verify;
 
 use anyhow::{Context, Result};
@@ -113,7 +116,7 @@ pub(crate) fn run() -> Result<ExitCode> {
         Command::Bench(args) => bench::run(&args),
         Command::Convert(args) => convert::run(&args),
         Command::Eval(args) => return eval::run(&args),
-        Command::Fill(args) => fill::run(&args),
+        Command::Fill(args) => return fill::run(&args),
         Command::Info(args) => info::run(&args),
         Command::Verify(args) => return verify::run(&args),
     }?;
@@ -127,8 +130,13 @@ pub(crate) fn say(message: impl Display) {
 
 /// An error, in one line.
 pub(crate) fn report(error: &anyhow::Error) {
+    say(message(error));
+}
+
+/// An error with its causes, in one line.
+fn message(error: &anyhow::Error) -> String {
     let message = format!("{error:#}");
-    say(message.lines().collect::<Vec<_>>().join(" "));
+    message.lines().collect::<Vec<_>>().join(" ")
 }
 
 /// What clap has to say about the arguments, without the usage, which `--help` gives.

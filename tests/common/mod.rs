@@ -2,6 +2,9 @@
 
 #![allow(dead_code, reason = "each test uses a part")]
 
+#[cfg(feature = "cli")]
+pub(crate) mod command;
+
 use rq::Model;
 use rq_convert::{ConvertOptions, HubCache, NoProgress, Quant, Source, convert};
 use safetensors::SafeTensors;

@@ -1,0 +1,205 @@
+//! What commands that answer texts have in common: from their input to their output, in constant memory.
+//!
+//! Each text is prepared by itself, and those that can be are computed together. Texts that were given as arguments are a
+//! unit: if one is wrong, the command fails. A line of an input that is wrong has an error in the place of its answer, and
+//! the others go on.
+
+use super::locate::Located;
+use super::records::{Format, Records};
+use super::say;
+use super::texts::{FromLine, Line, Lines, Source, name_the_text};
+use anyhow::{Error, Result};
+use rq::{Session, Task};
+use serde::Serialize;
+use std::io::{Read, Write};
+use std::process::ExitCode;
+
+/// Inputs that are computed at once, at most: enough for the kernels, and soon done.
+pub(super) const AT_ONCE: usize = 128;
+
+/// A command that answers texts by a task.
+pub(super) trait Command {
+    /// What it computes.
+    type Task: Task;
+    /// What it answers to, as it is read.
+    type Input: FromLine;
+
+    /// The task.
+    fn task(&self) -> &Self::Task;
+
+    /// How to answer.
+    fn options(&self) -> &<Self::Task as Task>::Options;
+
+    /// What was read, as the task takes it.
+    fn input<'t>(&self, input: &'t Self::Input) -> <Self::Task as Task>::Input<'t>;
+
+    /// Writes an answer for a person, in whole lines.
+    fn show(&self, out: &mut impl Write, input: &Self::Input, answer: &Answer<Self>) -> Result<()>;
+
+    /// The answer as `--json` prints it.
+    fn json(&self, answer: &Answer<Self>) -> impl Serialize;
+
+    /// The fields of the answer that `--jsonl` prints after those of the input.
+    fn fields(&self, answer: &Answer<Self>) -> impl Serialize;
+
+    /// How many inputs are computed at once, at most: fewer than [`AT_ONCE`] where an answer is large.
+    fn at_once(&self) -> usize {
+        AT_ONCE
+    }
+}
+
+/// What a command's task answers.
+pub(super) type Answer<C> = <<C as Command>::Task as Task>::Answer;
+/// What a command's task computes of.
+type Prepared<C> = <<C as Command>::Task as Task>::Prepared;
+
+/// Answers to all texts, as far as there are answers. The exit code is 1 where there aren't to some.
+///
+/// # Errors
+/// When a text can't be processed that was given as an argument; when the input can't be read, or the output written; when
+/// computing fails.
+pub(super) fn run<C: Command>(
+    command: C,
+    session: Session<'_>,
+    source: Source<C::Input>,
+    format: Format,
+    located: &Located,
+) -> Result<ExitCode> {
+    let run = Run {
+        command,
+        session,
+        records: Records::new(format),
+        located: Some(located),
+    };
+    match source {
+        Source::Given(inputs) => run.given(&inputs),
+        Source::Lines(lines) => run.lines(lines),
+    }
+}
+
+struct Run<'a, 'm, C> {
+    command: C,
+    session: Session<'m>,
+    records: Records,
+    /// The model, until it was announced.
+    located: Option<&'a Located>,
+}
+
+/// What became of a line, but for its answer.
+enum Outcome<I> {
+    Prepared(I),
+    Refused(Option<I>, Error),
+}
+
+impl<C: Command> Run<'_, '_, C> {
+    fn given(mut self, inputs: &[C::Input]) -> Result<ExitCode> {
+        let prepared = (1..).zip(inputs).map(|(number, input)| {
+            let prepared = self.prepare(input);
+            name_the_text(prepared, number, inputs.len())
+        });
+        let prepared: Vec<Prepared<C>> = prepared.collect::<Result<_>>()?;
+        let at_once = self.command.at_once();
+        for (inputs, prepared) in inputs.chunks(at_once).zip(prepared.chunks(at_once)) {
+            let answers = self.compute(prepared)?;
+            for (input, answer) in inputs.iter().zip(&answers) {
+                self.records.answer(&self.command, input, answer)?;
+            }
+            self.records.flush()?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn lines(mut self, mut lines: Lines<impl Read>) -> Result<ExitCode> {
+        let (mut count, mut refused) = (0, 0);
+        loop {
+            let batch = lines.batch(self.command.at_once())?;
+            if batch.is_empty() {
+                break;
+            }
+            let mut prepared = Vec::new();
+            let outcomes: Vec<(u64, Outcome<C::Input>)> = batch
+                .into_iter()
+                .map(|line| (line.number, self.outcome(line, &mut prepared)))
+                .collect();
+            let mut answers = self.compute(&prepared)?.into_iter();
+            for (line, outcome) in outcomes {
+                count += 1;
+                match outcome {
+                    Outcome::Prepared(input) => {
+                        let answer = answers.next().expect("an answer to each prepared input");
+                        self.records.answer(&self.command, &input, &answer)?;
+                    }
+                    Outcome::Refused(input, error) => {
+                        refused += 1;
+                        self.records
+                            .refuse(lines.name(), line, input.as_ref(), &error)?;
+                    }
+                }
+            }
+            self.records.flush()?;
+        }
+        if refused == 0 {
+            return Ok(ExitCode::SUCCESS);
+        }
+        say(format_args!(
+            "{} of {} texts could not be processed",
+            with_commas(refused),
+            with_commas(count)
+        ));
+        Ok(ExitCode::from(1))
+    }
+
+    fn prepare(&self, input: &C::Input) -> Result<Prepared<C>> {
+        let command = &self.command;
+        let input = command.input(input);
+        Ok(command.task().prepare(input, command.options())?)
+    }
+
+    fn outcome(&self, line: Line<C::Input>, prepared: &mut Vec<Prepared<C>>) -> Outcome<C::Input> {
+        let input = match line.input {
+            Ok(input) => input,
+            Err(error) => return Outcome::Refused(None, error),
+        };
+        match self.prepare(&input) {
+            Ok(ready) => {
+                prepared.push(ready);
+                Outcome::Prepared(input)
+            }
+            Err(error) => Outcome::Refused(Some(input), error),
+        }
+    }
+
+    /// Computes, and announces the model with the first answers.
+    fn compute(&mut self, prepared: &[Prepared<C>]) -> Result<Vec<Answer<C>>> {
+        let (task, options) = (self.command.task(), self.command.options());
+        let answers = task.compute(&mut self.session, prepared, options)?;
+        if let Some(located) = self.located.take() {
+            located.announce();
+        }
+        Ok(answers)
+    }
+}
+
+/// A number for a person, in groups of three digits.
+fn with_commas(number: u64) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_for_a_person() {
+        let numbers = [0, 999, 1000, 10_000, 1_234_567].map(with_commas);
+        assert_eq!(numbers, ["0", "999", "1,000", "10,000", "1,234,567"]);
+    }
+}
