@@ -193,7 +193,7 @@ TASKS = {
     "tags": (tags, "Roberta", "ForTokenClassification", labels("O", "B-PER", "I-PER", "B-LOC", "I-LOC", "B-ORG", "I-ORG"), 480, 1500, 32),
     "answers": (answers, "Roberta", "ForQuestionAnswering", dict(hidden_size=96, intermediate_size=192, num_hidden_layers=3), 700, 3000, 32),
     "nli": (nli, "Roberta", CLASSIFIER, labels("ENTAILMENT", "NEUTRAL", "CONTRADICTION"), 560, 3000, 48),
-    "relevance": (relevance, "Bert", CLASSIFIER, dict(num_labels=1), 420, 2000, 48),
+    "relevance": (relevance, "Bert", CLASSIFIER, dict(num_labels=1), 420, 4000, 48),
     "emotions": (emotions, "Bert", CLASSIFIER, labels(*FEELINGS) | dict(problem_type="multi_label_classification"), 420, 600, 32),
 }
 
