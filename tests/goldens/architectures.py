@@ -363,7 +363,7 @@ def answer(answers, name, texts):
             older = text.strip().lower() if limits["do_lower_case"] else text.strip()
             older = encoded(untouched, older, None, truncation=True, max_length=limits["max_seq_length"])["ids"]
             if older != record["ids"]:
-                record["ids_before_version_6"] = older
+                record["ids_stripped"] = older
         else:
             record |= encoded(tokenizer, text, pair)
             # transformers takes an empty second text for none; else the two agree.
