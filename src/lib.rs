@@ -19,11 +19,14 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-#![forbid(unsafe_code)]
+#![cfg_attr(not(feature = "capi"), forbid(unsafe_code))]
+#![deny(unsafe_code)]
 
 mod attention;
 mod batch;
 mod bpe;
+#[cfg(feature = "capi")]
+pub mod capi;
 mod encoder;
 mod error;
 mod fill;
