@@ -2,11 +2,15 @@
 
 use crate::error::Error;
 use crate::vocabulary::Vocabulary;
+use rq_format::pipeline::Pipeline as Steps;
 use rq_format::{Architecture, Config};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 use tokenizers::utils::truncation::TruncationDirection;
 use tokenizers::{
-    DecoderWrapper, EncodeInput, NormalizerWrapper, PostProcessor, PostProcessorWrapper,
-    PreTokenizerWrapper, TokenizerImpl,
+    AddedToken, DecoderWrapper, EncodeInput, NormalizerWrapper, PostProcessor,
+    PostProcessorWrapper, PreTokenizerWrapper, TokenizerBuilder, TokenizerImpl,
 };
 
 type Pipeline = TokenizerImpl<
@@ -59,17 +63,63 @@ pub struct Tokens {
     pub texts: Vec<Option<usize>>,
 }
 
+/// A `tokenizer.json`. What it says of truncation and padding is for batches of its trainer's; here a text is what it is.
+#[derive(Deserialize)]
+struct Fields<'a> {
+    #[serde(default)]
+    added_tokens: Vec<AddedToken>,
+    #[serde(borrow, default)]
+    normalizer: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pre_tokenizer: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    post_processor: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    decoder: Option<&'a RawValue>,
+    model: Vocabulary,
+}
+
+/// A step, as the crate `tokenizers` carries it out.
+fn step<T: DeserializeOwned>(json: Option<&RawValue>) -> Result<Option<T>, Error> {
+    let parse = |json: &RawValue| serde_json::from_str(json.get());
+    let step = json.map(parse).transpose();
+    step.map_err(|e| Error::Tokenizer(e.to_string()))
+}
+
+/// An error and its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {}", chain(source)),
+        None => error.to_string(),
+    }
+}
+
 impl Tokenizer {
     pub(crate) fn new(json: &[u8], config: &Config) -> Result<Self, Error> {
         let unusable = |e: tokenizers::Error| Error::Tokenizer(e.to_string());
         // Whether it is UTF-8 is found out once, not string by string.
         let json = std::str::from_utf8(json).map_err(|e| unusable(e.into()))?;
-        let mut inner: Pipeline = json.parse().map_err(unusable)?;
-        // A file may carry settings for batches of its trainer's; here a text is what it is.
-        inner.with_truncation(None).map_err(unusable)?;
-        inner.with_padding(None);
-        let processor = inner.get_post_processor().cloned();
-        inner.with_post_processor(None::<PostProcessorWrapper>);
+        let fields: Fields<'_> =
+            serde_json::from_str(json).map_err(|e| Error::Tokenizer(e.to_string()))?;
+        let steps = Steps {
+            normalizer: fields.normalizer,
+            pre_tokenizer: fields.pre_tokenizer,
+            post_processor: fields.post_processor,
+            decoder: fields.decoder,
+        };
+        steps
+            .check()
+            .map_err(|error| Error::Tokenizer(chain(&error)))?;
+        let processor = step(fields.post_processor)?;
+        let mut inner = TokenizerBuilder::new()
+            .with_model(fields.model)
+            .with_normalizer(step::<NormalizerWrapper>(fields.normalizer)?)
+            .with_pre_tokenizer(step::<PreTokenizerWrapper>(fields.pre_tokenizer)?)
+            .with_post_processor(None::<PostProcessorWrapper>)
+            .with_decoder(step::<DecoderWrapper>(fields.decoder)?)
+            .build()
+            .map_err(unusable)?;
+        inner.add_tokens(fields.added_tokens).map_err(unusable)?;
         let mask = match config.mask_token_id {
             None => None,
             Some(id) => {
