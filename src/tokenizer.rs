@@ -95,7 +95,11 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 impl Tokenizer {
-    pub(crate) fn new(json: &[u8], config: &Config) -> Result<Self, Error> {
+    /// The tokenizer that a `tokenizer.json` describes, for a model of this configuration. [`Model`](crate::Model) has its own.
+    ///
+    /// # Errors
+    /// When it isn't one of those of RoBERTa, BERT, XLM-RoBERTa and CamemBERT, is damaged, or lacks the model's mask token.
+    pub fn new(json: &[u8], config: &Config) -> Result<Self, Error> {
         let unusable = |e: tokenizers::Error| Error::Tokenizer(e.to_string());
         // Whether it is UTF-8 is found out once, not string by string.
         let json = std::str::from_utf8(json).map_err(|e| unusable(e.into()))?;
