@@ -1,6 +1,6 @@
 //! From text to token ids and back.
 
-use crate::error::Error;
+use crate::error::{Error, shortened};
 use crate::vocabulary::Vocabulary;
 use rq_format::pipeline::Pipeline as Steps;
 use rq_format::{Architecture, Config};
@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use tokenizers::utils::truncation::TruncationDirection;
 use tokenizers::{
-    AddedToken, DecoderWrapper, EncodeInput, NormalizerWrapper, PostProcessor,
+    AddedToken, Decoder, DecoderWrapper, EncodeInput, NormalizerWrapper, PostProcessor,
     PostProcessorWrapper, PreTokenizerWrapper, TokenizerBuilder, TokenizerImpl,
 };
 
@@ -175,25 +175,64 @@ impl Tokenizer {
         })
     }
 
-    /// The tokens of a pair of texts, the special ones included. Truncation takes from the end of the longer text, token
-    /// by token, until both fit.
+    /// The tokens of a pair of texts, the special ones included. Truncation takes from the end of the longer text until it is
+    /// as long as the other, then from both; where they can't be equal, the longer one keeps a token more, or the second.
     ///
     /// # Errors
     /// When the texts have more tokens than the model takes and `truncate` is false.
     pub fn encode_pair(&self, text: &str, pair: &str, truncate: bool) -> Result<Encoding, Error> {
-        let parts = [self.part(text, 0)?, self.part(pair, 1)?];
-        let mut lens = [parts[0].len(), parts[1].len()];
+        self.pair(text, pair, truncate, |[first, second], room| {
+            let shorter = first.min(second).min(room / 2);
+            Ok(match first > second {
+                true => [room - shorter, shorter],
+                false => [shorter, room - shorter],
+            })
+        })
+    }
+
+    /// As [`Tokenizer::encode_pair`], but truncation takes from the end of the first text only, and leaves some of it.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode_pair`], and when the second text leaves no room.
+    pub(crate) fn encode_pair_cutting_first(
+        &self,
+        text: &str,
+        pair: &str,
+        truncate: bool,
+    ) -> Result<Encoding, Error> {
+        self.pair(text, pair, truncate, |[_, second], room| {
+            match room.checked_sub(second) {
+                None | Some(0) => Err(Error::HypothesisTooLong {
+                    hypothesis: shortened(pair),
+                    limit: self.max_tokens,
+                }),
+                Some(first) => Ok([first, second]),
+            }
+        })
+    }
+
+    /// The tokens of a pair of texts. Where they are too many, `cut` makes of their numbers, and of the number that there
+    /// is room for, those that stay.
+    fn pair(
+        &self,
+        text: &str,
+        pair: &str,
+        truncate: bool,
+        cut: impl FnOnce([usize; 2], usize) -> Result<[usize; 2], Error>,
+    ) -> Result<Encoding, Error> {
+        let [mut first, mut second] = [self.part(text, 0)?, self.part(pair, 1)?];
         let added = self.added_tokens(true);
-        let tokens = lens[0] + lens[1] + added;
+        let tokens = first.len() + second.len() + added;
         if tokens > self.max_tokens {
             self.refuse_unless(truncate, tokens)?;
-            while lens[0] + lens[1] + added > self.max_tokens && lens != [0, 0] {
-                lens[usize::from(lens[1] >= lens[0])] -= 1;
-            }
+            let room = self.max_tokens.saturating_sub(added);
+            let [to_first, to_second] = cut([first.len(), second.len()], room)?;
+            first.truncate(to_first, 0, TruncationDirection::Right);
+            second.truncate(to_second, 0, TruncationDirection::Right);
+            // What was cut off would be paired, piece by piece.
+            first.take_overflowing();
+            second.take_overflowing();
         }
-        let [mut first, mut second] = parts;
-        first.truncate(lens[0], 0, TruncationDirection::Right);
-        second.truncate(lens[1], 0, TruncationDirection::Right);
         let Tokens {
             ids, token_types, ..
         } = self.finish(first, Some(second))?.swap_remove(0);
@@ -351,6 +390,20 @@ impl Tokenizer {
         self.inner
             .decode(ids, skip_special_tokens)
             .map_err(|e| Error::Tokenizer(e.to_string()))
+    }
+
+    /// The text of entries of the vocabulary, or of what stands for them.
+    pub(crate) fn join(&self, tokens: Vec<String>) -> Result<String, Error> {
+        match self.inner.get_decoder() {
+            Some(decoder) => decoder.decode(tokens),
+            None => Ok(tokens.join(" ")),
+        }
+        .map_err(|e| Error::Tokenizer(e.to_string()))
+    }
+
+    /// Whether an entry of the vocabulary that goes on with a word is marked as one that does.
+    pub(crate) fn marks_continuations(&self) -> bool {
+        self.inner.get_model().marks_continuations()
     }
 
     /// The id of a vocabulary entry, written as the vocabulary writes it ("Ġgarden").

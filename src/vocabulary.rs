@@ -27,6 +27,17 @@ pub(crate) enum Vocabulary {
     Unigram(Unigram),
 }
 
+impl Vocabulary {
+    /// Whether an entry that goes on with a word is marked as one that does. RoBERTa's marks what begins a word instead.
+    pub(crate) fn marks_continuations(&self) -> bool {
+        match self {
+            Self::Bpe(model) => model.marks_continuations(),
+            Self::WordPiece(model) => !model.continuing_subword_prefix.is_empty(),
+            Self::Unigram(_) => false,
+        }
+    }
+}
+
 impl<'de> Deserialize<'de> for Vocabulary {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(VocabularyVisitor)
