@@ -4,7 +4,7 @@
 //! owns the threads and the memory for it. The answer to a text doesn't depend on the instruction set, the number of
 //! threads, or the texts that are computed with it.
 //!
-//! What a model is for is a [`Task`]: [`FillMask`]. It is made of the model, and computes with a session:
+//! What a model is for is a [`Task`]: [`FillMask`], [`Embedder`]. It is made of the model, and computes with a session:
 //!
 //! ```
 //! # #[cfg(feature = "demo-model")] {
@@ -24,6 +24,7 @@
 mod attention;
 mod batch;
 mod bpe;
+mod embed;
 mod encoder;
 mod error;
 mod fill;
@@ -38,6 +39,7 @@ mod weights;
 mod workspace;
 
 pub use batch::Batch;
+pub use embed::{EmbedOptions, EmbedText, Embedder, Embedding, Pooling, cosine};
 pub use encoder::Rows;
 pub use error::Error;
 pub use fill::{Fill, FillMask, FillOptions, MaskedText, TargetWarning, Targets};

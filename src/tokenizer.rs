@@ -3,6 +3,7 @@
 use crate::error::Error;
 use crate::vocabulary::Vocabulary;
 use rq_format::{Architecture, Config};
+use tokenizers::normalizers::{Lowercase, Sequence};
 use tokenizers::utils::truncation::TruncationDirection;
 use tokenizers::{
     DecoderWrapper, EncodeInput, NormalizerWrapper, PostProcessor, PostProcessorWrapper,
@@ -68,6 +69,14 @@ impl Tokenizer {
         // A file may carry settings for batches of its trainer's; here a text is what it is.
         inner.with_truncation(None).map_err(unusable)?;
         inner.with_padding(None);
+        if config.pooling.is_some_and(|pooling| pooling.lower_case) {
+            // As sentence-transformers does it: tokens that stand in the text as they are written are found before.
+            let first = NormalizerWrapper::from(Lowercase);
+            let steps = std::iter::once(first).chain(inner.get_normalizer().cloned());
+            inner
+                .with_normalizer(Some(Sequence::new(steps.collect())))
+                .map_err(unusable)?;
+        }
         let processor = inner.get_post_processor().cloned();
         inner.with_post_processor(None::<PostProcessorWrapper>);
         let mask = match config.mask_token_id {
