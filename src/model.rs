@@ -4,6 +4,8 @@ use crate::error::Error;
 use crate::tokenizer::Tokenizer;
 use rq_format::{Config, ModelFile};
 use std::borrow::Cow;
+use std::fs::File;
+use std::ops::Range;
 use std::path::Path;
 
 /// A model that can be computed with. It is immutable, and can be shared by threads.
@@ -20,6 +22,15 @@ impl Model {
     /// When the file can't be opened, its structure isn't sound, or its tokenizer can't be used.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         Self::new(ModelFile::open(path)?)
+    }
+
+    /// Maps a model that is a part of a file, such as an asset inside an application's package. It is used in place if it
+    /// begins at a multiple of 64; else it is copied once.
+    ///
+    /// # Errors
+    /// When the part isn't within the file, its structure isn't sound, or its tokenizer can't be used.
+    pub fn open_part(file: &File, part: Range<u64>) -> Result<Self, Error> {
+        Self::new(ModelFile::open_part(file, part)?)
     }
 
     /// Takes the bytes of a file. Static bytes that are aligned to 64 are used in place; others are copied once.

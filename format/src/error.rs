@@ -6,6 +6,7 @@ use crate::header::{HEADER_LEN, SECTIONS, Section, TABLE_END, VERSION};
 use crate::provenance::ProvenanceError;
 use crate::tensor::{MAX_DIMENSION, MAX_NAME_LEN, TENSOR_RECORD_LEN, TensorFormat};
 use std::fmt;
+use std::ops::Range;
 use std::path::PathBuf;
 
 /// Where in a file an error lies.
@@ -41,6 +42,15 @@ pub enum FormatError {
         path: PathBuf,
         /// What the operating system said.
         source: std::io::Error,
+    },
+
+    /// A part that isn't within its file.
+    #[error("bytes {} to {} of a file of {length}", part.start, part.end)]
+    Part {
+        /// The part.
+        part: Range<u64>,
+        /// The file's length.
+        length: u64,
     },
 
     /// The file doesn't begin with [`crate::MAGIC`].

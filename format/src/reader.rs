@@ -10,6 +10,8 @@ use rq_kernels::lanes::Lanes;
 use rq_kernels::packed::PackedMatrix;
 use std::borrow::Cow;
 use std::fmt;
+use std::fs::File;
+use std::ops::Range;
 use std::path::Path;
 
 /// A model's file, open to read.
@@ -37,6 +39,17 @@ impl ModelFile {
     /// When the file can't be opened or mapped, or its structure isn't sound.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, FormatError> {
         Self::new(Storage::map(path.as_ref())?)
+    }
+
+    /// Maps a model that is a part of a file, such as an asset inside an application's package, and checks its structure.
+    /// The part is used in place if it begins at a multiple of 64; else it is copied once.
+    ///
+    /// The file must not be changed in place while it is open, as with [`ModelFile::open`].
+    ///
+    /// # Errors
+    /// When the part isn't within the file, the file can't be mapped, or the structure isn't sound.
+    pub fn open_part(file: &File, part: Range<u64>) -> Result<Self, FormatError> {
+        Self::new(Storage::map_part(file, part)?)
     }
 
     /// Takes the bytes of a file and checks its structure: a `Vec<u8>`, or a `&'static [u8]` from `include_bytes!`.

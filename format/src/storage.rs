@@ -6,11 +6,11 @@
 
 use crate::error::FormatError;
 use crate::header::ALIGNMENT;
-use memmap2::Mmap;
+use memmap2::{Mmap, MmapOptions};
 use rq_kernels::lanes::Lanes;
 use std::borrow::Cow;
 use std::fs::File;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::path::Path;
 
 /// A file, mapped read-only: its bytes are read when they are used, and are no memory that the system can't take back.
@@ -32,11 +32,7 @@ impl MappedFile {
             }
         };
         let file = File::open(path).map_err(error("open"))?;
-        // SAFETY: the mapping is private and read-only, so only a change of the file itself could alter the bytes
-        // while they are borrowed. The writer never changes a file: it replaces it by another, and leaves the mapped
-        // one as it is. That no other program writes to the file in place is a condition that the documentation
-        // states, here and at `ModelFile::open`; `ModelFile::from_bytes` doesn't have it.
-        let map = unsafe { Mmap::map(&file) }.map_err(error("map"))?;
+        let map = map(&MmapOptions::new(), &file).map_err(error("map"))?;
         Ok(Self(map))
     }
 
@@ -47,6 +43,15 @@ impl MappedFile {
         #[cfg(target_os = "linux")]
         let _ = self.0.advise(memmap2::Advice::PopulateRead);
     }
+}
+
+/// Maps a file, or a part of it.
+fn map(options: &MmapOptions, file: &File) -> std::io::Result<Mmap> {
+    // SAFETY: the mapping is private and read-only, so only a change of the file itself could alter the bytes
+    // while they are borrowed. The writer never changes a file: it replaces it by another, and leaves the mapped
+    // one as it is. That no other program writes to the file in place is a condition that the documentation
+    // states, at `MappedFile::open`, `ModelFile::open` and `ModelFile::open_part`; `ModelFile::from_bytes` doesn't have it.
+    unsafe { options.map(file) }
 }
 
 impl Deref for MappedFile {
@@ -78,6 +83,36 @@ impl Storage {
         MappedFile::open(path).map(Self::Mapped)
     }
 
+    /// Maps a part of a file. A part that doesn't begin at a multiple of 64 is copied.
+    pub(crate) fn map_part(file: &File, part: Range<u64>) -> Result<Self, FormatError> {
+        let error = |action| {
+            move |source| FormatError::Io {
+                action,
+                path: "the given part of a file".into(),
+                source,
+            }
+        };
+        let length = file.metadata().map_err(error("look at"))?.len();
+        if part.start > part.end || part.end > length {
+            return Err(FormatError::Part { part, length });
+        }
+        let bytes = part.end - part.start;
+        if bytes == 0 {
+            // Which can't be mapped, and is no model.
+            return Ok(Self::Static(&[]));
+        }
+        let too_large = |_| error("map")(std::io::ErrorKind::FileTooLarge.into());
+        let mut options = MmapOptions::new();
+        options
+            .offset(part.start)
+            .len(usize::try_from(bytes).map_err(too_large)?);
+        let map = map(&options, file).map_err(error("map"))?;
+        Ok(match map.as_ptr().addr().is_multiple_of(ALIGNMENT) {
+            true => Self::Mapped(MappedFile(map)),
+            false => Self::copy(&map),
+        })
+    }
+
     /// Makes a mapped file resident. Other bytes are.
     pub(crate) fn prefetch(&self) {
         if let Self::Mapped(file) = self {
@@ -91,15 +126,17 @@ impl Storage {
             Cow::Borrowed(bytes) if bytes.as_ptr().addr().is_multiple_of(ALIGNMENT) => {
                 Self::Static(bytes)
             }
-            bytes => {
-                let mut lanes = vec![Lanes::ZERO; bytes.len().div_ceil(size_of::<Lanes>())];
-                bytemuck::cast_slice_mut::<_, u8>(&mut lanes)[..bytes.len()]
-                    .copy_from_slice(&bytes);
-                Self::Owned {
-                    lanes,
-                    len: bytes.len(),
-                }
-            }
+            bytes => Self::copy(&bytes),
+        }
+    }
+
+    /// Bytes on the heap, aligned.
+    fn copy(bytes: &[u8]) -> Self {
+        let mut lanes = vec![Lanes::ZERO; bytes.len().div_ceil(size_of::<Lanes>())];
+        bytemuck::cast_slice_mut::<_, u8>(&mut lanes)[..bytes.len()].copy_from_slice(bytes);
+        Self::Owned {
+            lanes,
+            len: bytes.len(),
         }
     }
 }

@@ -57,6 +57,38 @@ fn a_file_by_hand_and_one_by_the_writer_are_the_same() {
 }
 
 #[test]
+fn a_part_of_a_file_comes_back() {
+    let (directory, model) = (tempfile::tempdir().unwrap(), good());
+    let path = directory.path().join("package");
+    // Aligned or not, with something behind it or not.
+    for (before, behind) in [(0, 0), (64, 0), (4096, 3), (4, 64), (1, 1)] {
+        let mut package = vec![0xaa; before];
+        package.extend_from_slice(&model);
+        package.resize(package.len() + behind, 0xaa);
+        std::fs::write(&path, &package).unwrap();
+        let file = std::fs::File::open(&path).unwrap();
+        let (start, end) = (before as u64, (before + model.len()) as u64);
+        check(&ModelFile::open_part(&file, start..end).unwrap());
+        // A part that is too short or too long is no model; one that leaves the file is none of it.
+        assert!(matches!(
+            ModelFile::open_part(&file, start..end - 1),
+            Err(FormatError::FileLength { .. })
+        ));
+        let length = package.len() as u64;
+        for part in [start..length + 1, length + 1..length + 2, end..start] {
+            assert!(matches!(
+                ModelFile::open_part(&file, part),
+                Err(FormatError::Part { .. })
+            ));
+        }
+        assert!(matches!(
+            ModelFile::open_part(&file, length..length),
+            Err(FormatError::TooShort { found: 0 } | FormatError::Magic { .. })
+        ));
+    }
+}
+
+#[test]
 fn a_mapped_file_comes_back() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("model.rq");
