@@ -67,6 +67,9 @@ pub enum Error {
     /// A text without characters.
     #[error("the text is empty: it needs a mask token, where a word is to be filled in")]
     EmptyText,
+    /// A text that the tokenizer makes nothing of, and puts nothing around.
+    #[error("the text has no tokens")]
+    NoTokens,
     /// A text without the mask token.
     #[error(
         "no mask token found in the text {text:?}: write {mask} where a word is to be filled in"

@@ -4,7 +4,8 @@
 //! owns the threads and the memory for it. The answer to a text doesn't depend on the instruction set, the number of
 //! threads, or the texts that are computed with it.
 //!
-//! What a model is for is a [`Task`]: [`FillMask`], [`Classifier`], [`ZeroShot`], [`Tagger`]. It is made of the model, and computes with a session:
+//! What a model is for is a [`Task`]: [`FillMask`], [`Embedder`], [`Classifier`], [`ZeroShot`], [`Tagger`]. It is made of the
+//! model, and computes with a session:
 //!
 //! ```
 //! # #[cfg(feature = "demo-model")] {
@@ -28,6 +29,7 @@ mod bpe;
 #[cfg(feature = "capi")]
 pub mod capi;
 mod classify;
+mod embed;
 mod encoder;
 mod error;
 mod fill;
@@ -46,6 +48,7 @@ mod zero_shot;
 
 pub use batch::Batch;
 pub use classify::{Classifier, ClassifyOptions, EncodedTexts, LabelScore};
+pub use embed::{EmbedOptions, EmbedText, Embedder, Embedding, Pooling, cosine};
 pub use encoder::Rows;
 pub use error::Error;
 pub use fill::{Fill, FillMask, FillOptions, MaskedText, TargetWarning, Targets};

@@ -7,6 +7,7 @@ use rq_format::{Architecture, Config};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
+use tokenizers::normalizers::{Lowercase, Sequence};
 use tokenizers::utils::truncation::TruncationDirection;
 use tokenizers::{
     AddedToken, Decoder, DecoderWrapper, EncodeInput, NormalizerWrapper, PostProcessor,
@@ -124,6 +125,14 @@ impl Tokenizer {
             .build()
             .map_err(unusable)?;
         inner.add_tokens(fields.added_tokens).map_err(unusable)?;
+        if config.pooling.is_some_and(|pooling| pooling.lower_case) {
+            // As sentence-transformers does it: tokens that stand in the text as they are written are found before.
+            let first = NormalizerWrapper::from(Lowercase);
+            let steps = std::iter::once(first).chain(inner.get_normalizer().cloned());
+            inner
+                .with_normalizer(Some(Sequence::new(steps.collect())))
+                .map_err(unusable)?;
+        }
         let mask = match config.mask_token_id {
             None => None,
             Some(id) => {

@@ -42,6 +42,11 @@ pub(super) trait Command {
     /// The fields of the answer that `--jsonl` prints after those of the input.
     fn fields(&self, answer: &Answer<Self>) -> impl Serialize;
 
+    /// The heading, where answers to a person are rows of a table. Without one they are blocks.
+    fn heading(&self) -> Option<String> {
+        None
+    }
+
     /// How many inputs are computed at once, at most: fewer than [`AT_ONCE`] where an answer is large.
     fn at_once(&self) -> usize {
         AT_ONCE
@@ -53,7 +58,25 @@ pub(super) type Answer<C> = <<C as Command>::Task as Task>::Answer;
 /// What a command's task computes of.
 type Prepared<C> = <<C as Command>::Task as Task>::Prepared;
 
-/// Answers to all texts, as far as there are answers. The exit code is 1 where there aren't to some.
+/// What is done with answers, and with what there is no answer to, in the order of the inputs.
+pub(super) trait Sink<C: Command> {
+    /// Takes the answer to an input.
+    fn answer(&mut self, command: &C, input: &C::Input, answer: &Answer<C>) -> Result<()>;
+
+    /// Takes why there is no answer to a line of the input `name`.
+    fn refuse(
+        &mut self,
+        name: &str,
+        line: u64,
+        input: Option<&C::Input>,
+        error: &Error,
+    ) -> Result<()>;
+
+    /// Hands on what it was given, before more is waited for.
+    fn flush(&mut self) -> Result<()>;
+}
+
+/// Answers to all texts, as far as there are answers, on standard output. The exit code is 1 where there aren't to some.
 ///
 /// # Errors
 /// When a text can't be processed that was given as an argument; when the input can't be read, or the output written; when
@@ -65,10 +88,24 @@ pub(super) fn run<C: Command>(
     format: Format,
     located: &Located,
 ) -> Result<ExitCode> {
+    run_into(&mut Records::new(format), command, session, source, located)
+}
+
+/// As [`run`], with something else done with the answers.
+///
+/// # Errors
+/// As [`run`].
+pub(super) fn run_into<C: Command>(
+    sink: &mut impl Sink<C>,
+    command: C,
+    session: Session<'_>,
+    source: Source<C::Input>,
+    located: &Located,
+) -> Result<ExitCode> {
     let run = Run {
         command,
         session,
-        records: Records::new(format),
+        sink,
         located: Some(located),
     };
     match source {
@@ -77,10 +114,10 @@ pub(super) fn run<C: Command>(
     }
 }
 
-struct Run<'a, 'm, C> {
+struct Run<'a, 'm, C, S> {
     command: C,
     session: Session<'m>,
-    records: Records,
+    sink: &'a mut S,
     /// The model, until it was announced.
     located: Option<&'a Located>,
 }
@@ -91,7 +128,7 @@ enum Outcome<I> {
     Refused(Option<I>, Error),
 }
 
-impl<C: Command> Run<'_, '_, C> {
+impl<C: Command, S: Sink<C>> Run<'_, '_, C, S> {
     fn given(mut self, inputs: &[C::Input]) -> Result<ExitCode> {
         let prepared = (1..).zip(inputs).map(|(number, input)| {
             let prepared = self.prepare(input);
@@ -102,9 +139,9 @@ impl<C: Command> Run<'_, '_, C> {
         for (inputs, prepared) in inputs.chunks(at_once).zip(prepared.chunks(at_once)) {
             let answers = self.compute(prepared)?;
             for (input, answer) in inputs.iter().zip(&answers) {
-                self.records.answer(&self.command, input, answer)?;
+                self.sink.answer(&self.command, input, answer)?;
             }
-            self.records.flush()?;
+            self.sink.flush()?;
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -127,16 +164,16 @@ impl<C: Command> Run<'_, '_, C> {
                 match outcome {
                     Outcome::Prepared(input) => {
                         let answer = answers.next().expect("an answer to each prepared input");
-                        self.records.answer(&self.command, &input, &answer)?;
+                        self.sink.answer(&self.command, &input, &answer)?;
                     }
                     Outcome::Refused(input, error) => {
                         refused += 1;
-                        self.records
+                        self.sink
                             .refuse(lines.name(), line, input.as_ref(), &error)?;
                     }
                 }
             }
-            self.records.flush()?;
+            self.sink.flush()?;
         }
         if refused == 0 {
             return Ok(ExitCode::SUCCESS);

@@ -129,6 +129,11 @@ impl InputArgs {
         Ok(Source::Lines(Lines::new(input, name, self.jsonl)))
     }
 
+    /// Whether a file was named.
+    pub(super) fn has_file(&self) -> bool {
+        self.file.is_some()
+    }
+
     pub(super) fn format(&self) -> Format {
         match (self.json, self.jsonl) {
             (_, true) => Format::Jsonl,
