@@ -25,7 +25,7 @@ import numpy as np
 import torch
 import transformers
 from safetensors.numpy import save_file
-from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoTokenizer, BertTokenizer, CamembertTokenizer, RobertaTokenizer, XLMRobertaTokenizer
 
 HERE = Path(__file__).resolve().parent
@@ -348,7 +348,10 @@ class Answers:
 def answer(answers, name, texts):
     kind, _, _, *rest = MODELS[name]
     folder = OUT / name
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer, untouched = AutoTokenizer.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    if rest and rest[2]["do_lower_case"]:
+        steps = [normalizers.Lowercase()] + [step for step in [tokenizer.backend_tokenizer.normalizer] if step]
+        tokenizer.backend_tokenizer.normalizer = normalizers.Sequence(steps)
     file = folder / "tokenizer.json"
     plain = Tokenizer.from_file(str(file)) if file.exists() else None
     model = getattr(transformers, kind).from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
@@ -356,8 +359,11 @@ def answer(answers, name, texts):
         record = {"model": name, "text": text, "pair": pair}
         if rest:
             limits = rest[2]
-            seen = text.strip().lower() if limits["do_lower_case"] else text.strip()
-            record |= {"tokenized": seen} | encoded(tokenizer, seen, None, truncation=True, max_length=limits["max_seq_length"])
+            record |= encoded(tokenizer, text, None, truncation=True, max_length=limits["max_seq_length"])
+            older = text.strip().lower() if limits["do_lower_case"] else text.strip()
+            older = encoded(untouched, older, None, truncation=True, max_length=limits["max_seq_length"])["ids"]
+            if older != record["ids"]:
+                record["ids_stripped"] = older
         else:
             record |= encoded(tokenizer, text, pair)
             # transformers takes an empty second text for none; else the two agree.
