@@ -4,7 +4,7 @@
 //! owns the threads and the memory for it. The answer to a text doesn't depend on the instruction set, the number of
 //! threads, or the texts that are computed with it.
 //!
-//! What a model is for is a [`Task`]: [`FillMask`]. It is made of the model, and computes with a session:
+//! What a model is for is a [`Task`]: [`FillMask`], [`JointFill`], [`TargetFill`], [`Scorer`], [`Answerer`]. It is made of the model, and computes with a session:
 //!
 //! ```
 //! # #[cfg(feature = "demo-model")] {
@@ -21,6 +21,7 @@
 
 #![forbid(unsafe_code)]
 
+mod answer;
 mod attention;
 mod batch;
 mod bpe;
@@ -28,8 +29,10 @@ mod encoder;
 mod error;
 mod fill;
 mod head;
+mod joint;
 mod model;
 mod profile;
+mod score;
 mod session;
 mod task;
 mod tokenizer;
@@ -37,14 +40,20 @@ mod vocabulary;
 mod weights;
 mod workspace;
 
+pub use answer::{Answer, AnswerOptions, Answerer, PreparedQuestion, Question};
 pub use batch::Batch;
 pub use encoder::Rows;
 pub use error::Error;
 pub use fill::{Fill, FillMask, FillOptions, MaskedText, TargetWarning, Targets};
+pub use joint::{
+    Filling, FillingToken, JointFill, JointOptions, TargetFill, TargetFilling, TargetOptions,
+    WholeTargets,
+};
 pub use model::Model;
 pub use profile::Profile;
 pub use rq_format as format;
 pub use rq_kernels::isa::{ISA_VARIABLE, Isa};
+pub use score::{Score, ScoreMethod, ScoreOptions, Scorer, TextToScore, TokenScore};
 pub use session::{Session, SessionOptions, arena_bytes};
 pub use task::{Task, Texts};
 pub use tokenizer::{Encoding, Tokenizer, Tokens};

@@ -1,13 +1,16 @@
 //! The command line: its arguments, and one module a command. What answers texts is a `task` over `texts`, with `records`.
 
+mod answer;
 mod bench;
 mod convert;
 mod cpu;
 mod eval;
 mod fill;
 mod info;
+mod joint;
 mod locate;
 mod records;
+mod score;
 mod task;
 mod texts;
 mod verify;
@@ -39,6 +42,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Find the answers to questions in a text
+    Answer(answer::AnswerArgs),
     /// Measure how fast a model is on this machine, beside the fastest that it could be
     Bench(bench::BenchArgs),
     /// Convert a checkpoint into one quantized file
@@ -49,6 +54,8 @@ enum Command {
     Fill(fill::FillArgs),
     /// Show what a model file holds, or what this processor offers
     Info(info::InfoArgs),
+    /// Score texts: how probable a masked language model finds them
+    Score(score::ScoreArgs),
     /// Check every byte of a model file
     Verify(verify::VerifyArgs),
 }
@@ -113,11 +120,13 @@ pub(crate) fn run() -> Result<ExitCode> {
         },
     };
     match cli.command {
+        Command::Answer(args) => return answer::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Convert(args) => convert::run(&args),
         Command::Eval(args) => return eval::run(&args),
         Command::Fill(args) => return fill::run(&args),
         Command::Info(args) => info::run(&args),
+        Command::Score(args) => return score::run(&args),
         Command::Verify(args) => return verify::run(&args),
     }?;
     Ok(ExitCode::SUCCESS)

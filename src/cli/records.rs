@@ -41,6 +41,23 @@ struct Refusal {
     line: u64,
 }
 
+/// Lists as transformers returns them: a single item without a list around it.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(super) enum Unwrapped<T> {
+    One(T),
+    Several(Vec<T>),
+}
+
+impl<T> Unwrapped<T> {
+    pub(super) fn new(mut items: Vec<T>) -> Self {
+        match items.len() {
+            1 => Self::One(items.remove(0)),
+            _ => Self::Several(items),
+        }
+    }
+}
+
 impl Records {
     pub(super) fn new(format: Format) -> Self {
         Self {
@@ -94,6 +111,16 @@ impl Records {
                 output: Refusal { error, line },
             }),
         }
+    }
+
+    /// Writes what is to be said of all answers together: for a person after them, else to standard error.
+    pub(super) fn summary(&mut self, summary: &str) -> Result<()> {
+        match self.format {
+            Format::Human if self.begun => writeln!(self.out, "\n{summary}")?,
+            Format::Human => {}
+            Format::Json | Format::Jsonl => say(summary),
+        }
+        self.flush()
     }
 
     /// Hands on what was written.

@@ -31,7 +31,7 @@ pub(super) trait Command {
     fn options(&self) -> &<Self::Task as Task>::Options;
 
     /// What was read, as the task takes it.
-    fn input<'t>(&self, input: &'t Self::Input) -> <Self::Task as Task>::Input<'t>;
+    fn input<'t>(&'t self, input: &'t Self::Input) -> <Self::Task as Task>::Input<'t>;
 
     /// Writes an answer for a person, in whole lines.
     fn show(&self, out: &mut impl Write, input: &Self::Input, answer: &Answer<Self>) -> Result<()>;
@@ -41,6 +41,14 @@ pub(super) trait Command {
 
     /// The fields of the answer that `--jsonl` prints after those of the input.
     fn fields(&self, answer: &Answer<Self>) -> impl Serialize;
+
+    /// Takes note of an answer that is printed, for the summary.
+    fn note(&mut self, _answer: &Answer<Self>) {}
+
+    /// What is to be said of all answers together, in a line.
+    fn summary(&self) -> Option<String> {
+        None
+    }
 
     /// How many inputs are computed at once, at most: fewer than [`AT_ONCE`] where an answer is large.
     fn at_once(&self) -> usize {
@@ -102,10 +110,12 @@ impl<C: Command> Run<'_, '_, C> {
         for (inputs, prepared) in inputs.chunks(at_once).zip(prepared.chunks(at_once)) {
             let answers = self.compute(prepared)?;
             for (input, answer) in inputs.iter().zip(&answers) {
+                self.command.note(answer);
                 self.records.answer(&self.command, input, answer)?;
             }
             self.records.flush()?;
         }
+        self.summary()?;
         Ok(ExitCode::SUCCESS)
     }
 
@@ -127,6 +137,7 @@ impl<C: Command> Run<'_, '_, C> {
                 match outcome {
                     Outcome::Prepared(input) => {
                         let answer = answers.next().expect("an answer to each prepared input");
+                        self.command.note(&answer);
                         self.records.answer(&self.command, &input, &answer)?;
                     }
                     Outcome::Refused(input, error) => {
@@ -138,6 +149,7 @@ impl<C: Command> Run<'_, '_, C> {
             }
             self.records.flush()?;
         }
+        self.summary()?;
         if refused == 0 {
             return Ok(ExitCode::SUCCESS);
         }
@@ -147,6 +159,13 @@ impl<C: Command> Run<'_, '_, C> {
             with_commas(count)
         ));
         Ok(ExitCode::from(1))
+    }
+
+    fn summary(&mut self) -> Result<()> {
+        match self.command.summary() {
+            Some(summary) => self.records.summary(&summary),
+            None => Ok(()),
+        }
     }
 
     fn prepare(&self, input: &C::Input) -> Result<Prepared<C>> {
