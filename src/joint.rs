@@ -5,7 +5,7 @@
 //! second its own with the first in place, and so on; the product is the score. A masked language model isn't trained to agree
 //! with itself in another order, so from left to right is a part of the definition.
 
-use crate::batch::{Batch, groups};
+use crate::batch::{Batch, groups_with_logits};
 use crate::error::{Error, need_head};
 use crate::fill::{Choice, MaskedText, TargetWarning, Targets, sequence};
 use crate::model::Model;
@@ -130,20 +130,32 @@ impl<'m> JointFill<'m> {
 }
 
 /// The first masks of a text, filled.
-#[derive(Clone)]
 struct Hypothesis {
+    text: usize,
     ids: Vec<u32>,
     tokens: Vec<(u32, f64)>,
     total: f64,
 }
 
+/// A hypothesis with one token more, not made yet.
+struct Extension {
+    of: usize,
+    token: u32,
+    log_probability: f64,
+    total: f64,
+}
+
 impl Hypothesis {
-    fn with(&self, mask: usize, token: u32, log_probability: f64) -> Self {
-        let mut next = self.clone();
-        next.ids[mask] = token;
-        next.tokens.push((token, log_probability));
-        next.total += log_probability;
-        next
+    fn with(&self, mask: usize, extension: &Extension) -> Self {
+        let (mut ids, mut tokens) = (self.ids.clone(), self.tokens.clone());
+        ids[mask] = extension.token;
+        tokens.push((extension.token, extension.log_probability));
+        Self {
+            text: self.text,
+            ids,
+            tokens,
+            total: extension.total,
+        }
     }
 }
 
@@ -175,55 +187,60 @@ impl Task for JointFill<'_> {
         }
         let choice = Choice::new(tokenizer, options.targets.as_ref(), options.exclude_special);
         let width = options.beam.max(options.top_k);
-        let begin = |text: &MaskedText| Hypothesis {
+        let begin = |(number, text): (usize, &MaskedText)| Hypothesis {
+            text: number,
             ids: text.ids.clone(),
             tokens: Vec::new(),
             total: 0.0,
         };
-        let mut beams: Vec<Vec<Hypothesis>> = texts.iter().map(|text| vec![begin(text)]).collect();
-        let steps = texts.iter().map(|text| text.masks.len()).max();
-        for step in 0..steps.unwrap_or(0) {
-            let pending: Vec<(usize, usize, Hypothesis)> = (0..)
-                .zip(texts)
-                .filter_map(|(i, text)| Some((i, *text.masks.get(step)?)))
-                .flat_map(|(i, mask)| {
-                    let beam = std::mem::take(&mut beams[i]);
-                    beam.into_iter()
-                        .map(move |hypothesis| (i, mask, hypothesis))
-                })
-                .collect();
-            for group in groups(pending.iter().map(|(.., hypothesis)| hypothesis.ids.len())) {
-                let group = &pending[group];
-                let batch: Batch = group.iter().map(|(.., h)| &h.ids).collect();
-                let sequences = batch.sequences().zip(group);
-                let rows: Vec<usize> = sequences
-                    .map(|(rows, (_, mask, _))| rows.start + mask)
-                    .collect();
-                let mut best = Vec::with_capacity(rows.len());
-                session.each_logits(&batch, &rows, |logits| {
-                    let sum = log_sum_exp(logits);
-                    let tokens = choice.best(logits, width).into_iter();
-                    let tokens = tokens
-                        .map(|(token, _)| (token, log_probability(logits, token as usize, sum)));
-                    best.push(tokens.collect::<Vec<_>>());
-                })?;
-                for ((i, mask, hypothesis), best) in group.iter().zip(best) {
-                    let next = best
-                        .into_iter()
-                        .map(|(token, log)| hypothesis.with(*mask, token, log));
-                    beams[*i].extend(next);
-                    // The sort is stable: of equals, those of the better beginning are first.
-                    beams[*i].sort_by(|a, b| b.total.total_cmp(&a.total));
-                    beams[*i].truncate(width);
+        let mut open: Vec<Hypothesis> = texts.iter().enumerate().map(begin).collect();
+        let mut answers: Vec<Vec<Filling>> = texts.iter().map(|_| Vec::new()).collect();
+        for step in 0.. {
+            let (filled, rest): (Vec<_>, Vec<_>) = open
+                .into_iter()
+                .partition(|hypothesis| texts[hypothesis.text].masks.len() == step);
+            for h in filled {
+                // By descending score.
+                let answers = &mut answers[h.text];
+                if answers.len() < options.top_k {
+                    answers.push(Filling::new(tokenizer, &h.ids, &h.tokens, true)?);
                 }
             }
+            if rest.is_empty() {
+                break;
+            }
+            let mask = |hypothesis: &Hypothesis| texts[hypothesis.text].masks[step];
+            let mut best: Vec<Vec<Extension>> = texts.iter().map(|_| Vec::new()).collect();
+            for group in groups_with_logits(rest.iter().map(|h| h.ids.len())) {
+                let batch: Batch = rest[group.clone()].iter().map(|h| &h.ids).collect();
+                let sequences = batch.sequences().zip(&rest[group.clone()]);
+                let rows: Vec<usize> = sequences.map(|(rows, h)| rows.start + mask(h)).collect();
+                let mut numbers = group;
+                session.each_logits(&batch, &rows, |logits| {
+                    let of = numbers.next().expect("a hypothesis for each row");
+                    let sum = log_sum_exp(logits);
+                    let extensions = choice.best(logits, width).into_iter().map(|(token, _)| {
+                        let log_probability = log_probability(logits, token as usize, sum);
+                        Extension {
+                            of,
+                            token,
+                            log_probability,
+                            total: rest[of].total + log_probability,
+                        }
+                    });
+                    let best = &mut best[rest[of].text];
+                    best.extend(extensions);
+                    // The sort is stable: of equals, those of the better beginning are first.
+                    best.sort_by(|a, b| b.total.total_cmp(&a.total));
+                    best.truncate(width);
+                })?;
+            }
+            let next = best.iter().flatten();
+            open = next
+                .map(|extension| rest[extension.of].with(mask(&rest[extension.of]), extension))
+                .collect();
         }
-        let fillings = |beam: Vec<Hypothesis>| {
-            let best = beam.iter().take(options.top_k);
-            best.map(|h| Filling::new(tokenizer, &h.ids, &h.tokens, true))
-                .collect()
-        };
-        beams.into_iter().map(fillings).collect()
+        Ok(answers)
     }
 }
 
@@ -440,7 +457,7 @@ impl Task for TargetFill<'_> {
         }
 
         let mut logs: Vec<Vec<f64>> = Vec::with_capacity(passes.len());
-        for group in groups(passes.iter().map(|(ids, ..)| ids.len())) {
+        for group in groups_with_logits(passes.iter().map(|(ids, ..)| ids.len())) {
             let group = &passes[group];
             let batch: Batch = group.iter().map(|(ids, ..)| ids).collect();
             let sequences = batch.sequences().zip(group);

@@ -5,7 +5,7 @@
 //! makes rare words look probable: masking the later tokens of its word too corrects that (Kauf and Ivanova 2023, "A Better Way
 //! to Do Masked Language Model Scoring").
 
-use crate::batch::{Batch, groups};
+use crate::batch::{Batch, groups_with_logits};
 use crate::error::{Error, need_head};
 use crate::model::Model;
 use crate::session::Session;
@@ -138,7 +138,7 @@ impl Task for Scorer<'_> {
             .flat_map(|text| text.positions().map(|at| (&text.tokens, at)))
             .collect();
         let mut scores = Vec::with_capacity(copies.len());
-        for group in groups(copies.iter().map(|(tokens, _)| tokens.ids.len())) {
+        for group in groups_with_logits(copies.iter().map(|(tokens, _)| tokens.ids.len())) {
             let group = &copies[group];
             let batch: Batch = group
                 .iter()

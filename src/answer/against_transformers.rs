@@ -48,7 +48,7 @@ fn the_same_answers_in_the_same_order() {
     let json = std::fs::read(tests.join("goldens/tasks/answer.json")).unwrap();
     let goldens: Value = serde_json::from_slice(&json).unwrap();
     let (mut models, mut logits_of) = (BTreeMap::new(), HashMap::new());
-    let (mut cases, mut compared, mut ties) = (0, 0, 0);
+    let (mut cases, mut compared) = (0, 0);
     for golden in goldens["cases"].as_array().unwrap() {
         let expected = match &golden["result"] {
             Value::Array(several) => several.clone(),
@@ -79,25 +79,16 @@ fn the_same_answers_in_the_same_order() {
         // Spans that have no probability in f32 are an accident of the sort there.
         let expected: Vec<Value> = expected.into_iter().filter(|e| score(e) > 0.0).collect();
         assert!(answers.len() >= expected.len(), "{golden}: {answers:?}");
-        for (i, expected) in expected.iter().enumerate() {
-            let is_same = |answer: &Answer| {
-                expected["start"] == answer.start
-                    && expected["end"] == answer.end
-                    && expected["answer"] == *answer.answer
-            };
-            let near =
-                |answer: &Answer| (f64::from(answer.score) - score(expected)).abs() <= TOLERANCE;
-            assert!(near(&answers[i]), "{golden}: {answers:?}");
+        for (answer, expected) in answers.iter().zip(&expected) {
+            let same = expected["start"] == answer.start
+                && expected["end"] == answer.end
+                && expected["answer"] == *answer.answer
+                && (f64::from(answer.score) - score(expected)).abs() <= TOLERANCE;
+            assert!(same, "{golden}: {answers:?}");
             compared += 1;
-            if !is_same(&answers[i]) {
-                ties += 1;
-                let mut others = answers.iter().filter(|answer| near(answer));
-                let last = i + 1 == options.top_k;
-                assert!(others.any(is_same) || last, "{golden}: {answers:?}");
-            }
         }
         cases += 1;
     }
-    println!("{cases} questions, {compared} answers, {ties} of them in another order of equals");
-    assert!(cases > 200 && ties * 10 < compared, "{ties} of {compared}");
+    println!("{cases} questions, {compared} answers");
+    assert!(cases > 200 && compared > 700);
 }
