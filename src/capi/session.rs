@@ -1,8 +1,6 @@
 //! Sessions in C.
 
-use super::{
-    Failure, fence, out, reference, report, rq_message, rq_model, rq_status, rq_string,
-};
+use super::{Failure, fence, out, reference, report, rq_message, rq_model, rq_status, rq_string};
 use crate::model::Model;
 use crate::session::{Session, SessionOptions};
 use self_cell::self_cell;

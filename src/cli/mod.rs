@@ -1,5 +1,6 @@
 //! The command line: its arguments, and one module a command. What answers texts is a `task` over `texts`, with `records`.
 
+mod answer;
 mod bench;
 mod convert;
 mod cpu;
@@ -7,9 +8,11 @@ mod embed;
 mod eval;
 mod fill;
 mod info;
+mod joint;
 mod locate;
 mod npy;
 mod records;
+mod score;
 mod similar;
 mod task;
 mod texts;
@@ -46,6 +49,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Find the answers to questions in a text
+    Answer(answer::AnswerArgs),
     /// Measure how fast a model is on this machine, beside the fastest that it could be
     Bench(bench::BenchArgs),
     /// Convert a checkpoint into one quantized file
@@ -60,6 +65,8 @@ enum Command {
     Info(info::InfoArgs),
     /// Compare texts by their embeddings, or rank lines by how similar they are to a text
     Similar(similar::SimilarArgs),
+    /// Score texts: how probable a masked language model finds them
+    Score(score::ScoreArgs),
     /// Check every byte of a model file
     Verify(verify::VerifyArgs),
 }
@@ -124,6 +131,7 @@ pub(crate) fn run() -> Result<ExitCode> {
         },
     };
     match cli.command {
+        Command::Answer(args) => return answer::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Convert(args) => convert::run(&args),
         Command::Embed(args) => return embed::run(&args),
@@ -131,6 +139,7 @@ pub(crate) fn run() -> Result<ExitCode> {
         Command::Fill(args) => return fill::run(&args),
         Command::Info(args) => info::run(&args),
         Command::Similar(args) => return similar::run(&args),
+        Command::Score(args) => return score::run(&args),
         Command::Verify(args) => return verify::run(&args),
     }?;
     Ok(ExitCode::SUCCESS)

@@ -31,7 +31,7 @@ pub(super) trait Command {
     fn options(&self) -> &<Self::Task as Task>::Options;
 
     /// What was read, as the task takes it.
-    fn input<'t>(&self, input: &'t Self::Input) -> <Self::Task as Task>::Input<'t>;
+    fn input<'t>(&'t self, input: &'t Self::Input) -> <Self::Task as Task>::Input<'t>;
 
     /// Writes an answer for a person, in whole lines.
     fn show(&self, out: &mut impl Write, input: &Self::Input, answer: &Answer<Self>) -> Result<()>;
@@ -44,6 +44,14 @@ pub(super) trait Command {
 
     /// The heading, where answers to a person are rows of a table. Without one they are blocks.
     fn heading(&self) -> Option<String> {
+        None
+    }
+
+    /// Takes note of an answer that is printed, for the summary.
+    fn note(&mut self, _answer: &Answer<Self>) {}
+
+    /// What is to be said of all answers together, in a line.
+    fn summary(&self) -> Option<String> {
         None
     }
 
@@ -71,6 +79,12 @@ pub(super) trait Sink<C: Command> {
         input: Option<&C::Input>,
         error: &Error,
     ) -> Result<()>;
+
+    /// Takes what is to be said of all answers together, after the last.
+    fn summary(&mut self, summary: &str) -> Result<()> {
+        say(summary);
+        Ok(())
+    }
 
     /// Hands on what it was given, before more is waited for.
     fn flush(&mut self) -> Result<()>;
@@ -139,10 +153,12 @@ impl<C: Command, S: Sink<C>> Run<'_, '_, C, S> {
         for (inputs, prepared) in inputs.chunks(at_once).zip(prepared.chunks(at_once)) {
             let answers = self.compute(prepared)?;
             for (input, answer) in inputs.iter().zip(&answers) {
+                self.command.note(answer);
                 self.sink.answer(&self.command, input, answer)?;
             }
             self.sink.flush()?;
         }
+        self.summary()?;
         Ok(ExitCode::SUCCESS)
     }
 
@@ -164,6 +180,7 @@ impl<C: Command, S: Sink<C>> Run<'_, '_, C, S> {
                 match outcome {
                     Outcome::Prepared(input) => {
                         let answer = answers.next().expect("an answer to each prepared input");
+                        self.command.note(&answer);
                         self.sink.answer(&self.command, &input, &answer)?;
                     }
                     Outcome::Refused(input, error) => {
@@ -175,6 +192,7 @@ impl<C: Command, S: Sink<C>> Run<'_, '_, C, S> {
             }
             self.sink.flush()?;
         }
+        self.summary()?;
         if refused == 0 {
             return Ok(ExitCode::SUCCESS);
         }
@@ -184,6 +202,13 @@ impl<C: Command, S: Sink<C>> Run<'_, '_, C, S> {
             with_commas(count)
         ));
         Ok(ExitCode::from(1))
+    }
+
+    fn summary(&mut self) -> Result<()> {
+        match self.command.summary() {
+            Some(summary) => self.sink.summary(&summary),
+            None => Ok(()),
+        }
     }
 
     fn prepare(&self, input: &C::Input) -> Result<Prepared<C>> {
