@@ -11,7 +11,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 /// Columns of the longest bar.
-const BAR: usize = 24;
+pub(super) const BAR: usize = 24;
 
 /// Tokens that are held as answers at once, at most, where each text has one mask and more than one text is computed.
 const FILLS_AT_ONCE: usize = 25_600;
@@ -130,7 +130,7 @@ impl<'m> Command for FillCommand<'m> {
         show(out, self.task.model(), &input.text, masks)
     }
 
-    fn json(&self, masks: &Vec<Vec<Fill>>) -> impl Serialize {
+    fn json(&self, _: &Text, masks: &Vec<Vec<Fill>>) -> impl Serialize {
         let mut records = records(masks);
         match records.len() {
             1 => Unwrapped::One(records.remove(0)),
@@ -200,7 +200,7 @@ fn show(out: &mut impl Write, model: &Model, text: &str, masks: &[Vec<Fill>]) ->
 }
 
 /// A probability in percent, six characters wide.
-fn percent(score: f32) -> String {
+pub(super) fn percent(score: f32) -> String {
     match score * 100.0 {
         ..0.01 => " <0.01".to_owned(),
         percent => format!("{percent:6.2}"),

@@ -1,6 +1,7 @@
 //! The command line: its arguments, and one module a command. What answers texts is a `task` over `texts`, with `records`.
 
 mod bench;
+mod classify;
 mod convert;
 mod cpu;
 mod eval;
@@ -8,9 +9,12 @@ mod fill;
 mod info;
 mod locate;
 mod records;
+mod rerank;
+mod tag;
 mod task;
 mod texts;
 mod verify;
+mod zero_shot;
 
 use anyhow::{Context, Result};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -41,6 +45,8 @@ struct Cli {
 enum Command {
     /// Measure how fast a model is on this machine, beside the fastest that it could be
     Bench(bench::BenchArgs),
+    /// Classify texts or pairs of texts, by the model's labels or your own, or rank passages
+    Classify(classify::ClassifyArgs),
     /// Convert a checkpoint into one quantized file
     Convert(convert::ConvertArgs),
     /// Compare a model file with the checkpoint that it was converted from
@@ -49,6 +55,8 @@ enum Command {
     Fill(fill::FillArgs),
     /// Show what a model file holds, or what this processor offers
     Info(info::InfoArgs),
+    /// Find the names and other entities of a text
+    Tag(tag::TagArgs),
     /// Check every byte of a model file
     Verify(verify::VerifyArgs),
 }
@@ -114,10 +122,12 @@ pub(crate) fn run() -> Result<ExitCode> {
     };
     match cli.command {
         Command::Bench(args) => bench::run(&args),
+        Command::Classify(args) => return classify::run(&args),
         Command::Convert(args) => convert::run(&args),
         Command::Eval(args) => return eval::run(&args),
         Command::Fill(args) => return fill::run(&args),
         Command::Info(args) => info::run(&args),
+        Command::Tag(args) => return tag::run(&args),
         Command::Verify(args) => return verify::run(&args),
     }?;
     Ok(ExitCode::SUCCESS)

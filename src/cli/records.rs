@@ -59,12 +59,12 @@ impl Records {
     ) -> Result<()> {
         match self.format {
             Format::Human => {
-                if std::mem::replace(&mut self.begun, true) {
+                if std::mem::replace(&mut self.begun, true) && command.in_blocks() {
                     writeln!(self.out)?;
                 }
                 command.show(&mut self.out, input, answer)
             }
-            Format::Json => self.line(&command.json(answer)),
+            Format::Json => self.line(&command.json(input, answer)),
             Format::Jsonl => self.line(&Object {
                 input,
                 output: command.fields(answer),

@@ -31,16 +31,31 @@ pub(super) trait Command {
     fn options(&self) -> &<Self::Task as Task>::Options;
 
     /// What was read, as the task takes it.
-    fn input<'t>(&self, input: &'t Self::Input) -> <Self::Task as Task>::Input<'t>;
+    fn input<'t>(&'t self, input: &'t Self::Input) -> <Self::Task as Task>::Input<'t>;
 
     /// Writes an answer for a person, in whole lines.
     fn show(&self, out: &mut impl Write, input: &Self::Input, answer: &Answer<Self>) -> Result<()>;
 
     /// The answer as `--json` prints it.
-    fn json(&self, answer: &Answer<Self>) -> impl Serialize;
+    fn json(&self, input: &Self::Input, answer: &Answer<Self>) -> impl Serialize;
 
     /// The fields of the answer that `--jsonl` prints after those of the input.
     fn fields(&self, answer: &Answer<Self>) -> impl Serialize;
+
+    /// Whether what is shown to a person are blocks, with blank lines between.
+    fn in_blocks(&self) -> bool {
+        true
+    }
+
+    /// How many answers there are at most, where they are ranked, the best first, and not in the order of the texts.
+    fn ranked(&self) -> Option<usize> {
+        None
+    }
+
+    /// What answers are ranked by: the higher, the better.
+    fn rank(&self, _answer: &Answer<Self>) -> f32 {
+        0.0
+    }
 
     /// How many inputs are computed at once, at most: fewer than [`AT_ONCE`] where an answer is large.
     fn at_once(&self) -> usize {
@@ -69,18 +84,21 @@ pub(super) fn run<C: Command>(
         command,
         session,
         records: Records::new(format),
+        best: Vec::new(),
         located: Some(located),
     };
     match source {
-        Source::Given(inputs) => run.given(&inputs),
+        Source::Given(inputs) => run.given(inputs),
         Source::Lines(lines) => run.lines(lines),
     }
 }
 
-struct Run<'a, 'm, C> {
+struct Run<'a, 'm, C: Command> {
     command: C,
     session: Session<'m>,
     records: Records,
+    /// The best answers so far, with their ranks and what they are to, where they are ranked.
+    best: Vec<(f32, C::Input, Answer<C>)>,
     /// The model, until it was announced.
     located: Option<&'a Located>,
 }
@@ -92,20 +110,21 @@ enum Outcome<I> {
 }
 
 impl<C: Command> Run<'_, '_, C> {
-    fn given(mut self, inputs: &[C::Input]) -> Result<ExitCode> {
-        let prepared = (1..).zip(inputs).map(|(number, input)| {
+    fn given(mut self, inputs: Vec<C::Input>) -> Result<ExitCode> {
+        let prepared = (1..).zip(&inputs).map(|(number, input)| {
             let prepared = self.prepare(input);
             name_the_text(prepared, number, inputs.len())
         });
         let prepared: Vec<Prepared<C>> = prepared.collect::<Result<_>>()?;
-        let at_once = self.command.at_once();
-        for (inputs, prepared) in inputs.chunks(at_once).zip(prepared.chunks(at_once)) {
+        let mut inputs = inputs.into_iter();
+        for prepared in prepared.chunks(self.command.at_once()) {
             let answers = self.compute(prepared)?;
-            for (input, answer) in inputs.iter().zip(&answers) {
-                self.records.answer(&self.command, input, answer)?;
+            for (answer, input) in answers.into_iter().zip(inputs.by_ref()) {
+                self.answered(input, answer)?;
             }
             self.records.flush()?;
         }
+        self.print_best()?;
         Ok(ExitCode::SUCCESS)
     }
 
@@ -127,7 +146,7 @@ impl<C: Command> Run<'_, '_, C> {
                 match outcome {
                     Outcome::Prepared(input) => {
                         let answer = answers.next().expect("an answer to each prepared input");
-                        self.records.answer(&self.command, &input, &answer)?;
+                        self.answered(input, answer)?;
                     }
                     Outcome::Refused(input, error) => {
                         refused += 1;
@@ -136,8 +155,10 @@ impl<C: Command> Run<'_, '_, C> {
                     }
                 }
             }
+            self.keep_best();
             self.records.flush()?;
         }
+        self.print_best()?;
         if refused == 0 {
             return Ok(ExitCode::SUCCESS);
         }
@@ -147,6 +168,32 @@ impl<C: Command> Run<'_, '_, C> {
             with_commas(count)
         ));
         Ok(ExitCode::from(1))
+    }
+
+    /// Prints an answer, or keeps it until all are there.
+    fn answered(&mut self, input: C::Input, answer: Answer<C>) -> Result<()> {
+        let command = &self.command;
+        if command.ranked().is_none() {
+            return self.records.answer(command, &input, &answer);
+        }
+        self.best.push((command.rank(&answer), input, answer));
+        Ok(())
+    }
+
+    /// Leaves no more answers than are wanted. Of equal ones the first stay first.
+    fn keep_best(&mut self) {
+        if let Some(most) = self.command.ranked() {
+            self.best.sort_by(|a, b| b.0.total_cmp(&a.0));
+            self.best.truncate(most);
+        }
+    }
+
+    fn print_best(&mut self) -> Result<()> {
+        self.keep_best();
+        for (_, input, answer) in &self.best {
+            self.records.answer(&self.command, input, answer)?;
+        }
+        self.records.flush()
     }
 
     fn prepare(&self, input: &C::Input) -> Result<Prepared<C>> {
