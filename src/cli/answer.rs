@@ -200,7 +200,7 @@ impl<'m> Command for AnswerCommand<'m> {
         Ok(())
     }
 
-    fn json(&self, answers: &Vec<Answer>) -> impl Serialize {
+    fn json(&self, _: &Self::Input, answers: &Vec<Answer>) -> impl Serialize {
         Unwrapped::new(answers.iter().map(AnswerRecord::from).collect())
     }
 

@@ -16,7 +16,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 /// Columns of the longest bar.
-const BAR: f64 = 24.0;
+pub(super) const BAR: usize = 24;
 
 /// Tokens that are held as answers at once, at most, where each text has one mask and more than one text is computed.
 const FILLS_AT_ONCE: usize = 25_600;
@@ -162,7 +162,7 @@ impl<'m> Command for FillCommand<'m> {
         show(out, self.task.model(), &input.text, masks)
     }
 
-    fn json(&self, masks: &Vec<Vec<Fill>>) -> impl Serialize {
+    fn json(&self, _: &Text, masks: &Vec<Vec<Fill>>) -> impl Serialize {
         Unwrapped::new(records(masks))
     }
 
@@ -252,7 +252,7 @@ fn show(out: &mut impl Write, model: &Model, text: &str, masks: &[Vec<Fill>]) ->
             .iter()
             .fold(f32::MIN_POSITIVE, |m, fill| m.max(fill.score));
         for (fill, token) in fills.iter().zip(&shown) {
-            let bar = bar(f64::from(fill.score / best));
+            let bar = bar(f64::from(fill.score / best), BAR);
             writeln!(out, "  {token:width$}  {} %  {bar}", percent(fill.score))?;
         }
     }
@@ -262,9 +262,9 @@ fn show(out: &mut impl Write, model: &Model, text: &str, masks: &[Vec<Fill>]) ->
     Ok(())
 }
 
-/// A bar for a person, of a number from 0 to 1.
-pub(super) fn bar(part: f64) -> String {
-    "█".repeat((part * BAR).round() as usize)
+/// A bar for a person, of a number from 0 to 1, so many columns wide at most.
+pub(super) fn bar(part: f64, columns: usize) -> String {
+    "█".repeat((part * columns as f64).round() as usize)
 }
 
 /// A probability in percent, six characters wide.

@@ -1,6 +1,6 @@
 //! `rq fill --joint` and `rq fill --whole-targets`
 
-use super::fill::{bar, percent, visible};
+use super::fill::{BAR, bar, percent, visible};
 use super::records::Unwrapped;
 use super::task::{AT_ONCE, Command};
 use super::texts::Text;
@@ -98,7 +98,7 @@ impl<'m> Command for JointCommand<'m> {
         Ok(())
     }
 
-    fn json(&self, fillings: &Vec<Filling>) -> impl Serialize {
+    fn json(&self, _: &Self::Input, fillings: &Vec<Filling>) -> impl Serialize {
         joint_records(fillings)
     }
 
@@ -178,7 +178,7 @@ impl<'m> Command for TargetCommand<'m> {
         Ok(())
     }
 
-    fn json(&self, masks: &Vec<Vec<TargetFilling>>) -> impl Serialize {
+    fn json(&self, _: &Self::Input, masks: &Vec<Vec<TargetFilling>>) -> impl Serialize {
         Unwrapped::new(target_records(masks))
     }
 
@@ -196,6 +196,9 @@ impl<'m> Command for TargetCommand<'m> {
 /// The end of a row: the logarithm, the probability, and a bar that is the longest for the best.
 fn show_score(out: &mut impl Write, filling: &Filling, best: f64) -> Result<()> {
     let log = filling.log_probability;
-    let (percent, bar) = (percent(filling.score as f32), bar(libm::exp(log - best)));
+    let (percent, bar) = (
+        percent(filling.score as f32),
+        bar(libm::exp(log - best), BAR),
+    );
     Ok(writeln!(out, "  {log:8.2}  {percent} %  {bar}")?)
 }

@@ -2,6 +2,7 @@
 
 mod answer;
 mod bench;
+mod classify;
 mod convert;
 mod cpu;
 mod embed;
@@ -12,11 +13,14 @@ mod joint;
 mod locate;
 mod npy;
 mod records;
+mod rerank;
 mod score;
 mod similar;
+mod tag;
 mod task;
 mod texts;
 mod verify;
+mod zero_shot;
 
 use anyhow::{Context, Result};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -53,6 +57,8 @@ enum Command {
     Answer(answer::AnswerArgs),
     /// Measure how fast a model is on this machine, beside the fastest that it could be
     Bench(bench::BenchArgs),
+    /// Classify texts or pairs of texts, by the model's labels or your own, or rank passages
+    Classify(classify::ClassifyArgs),
     /// Convert a checkpoint into one quantized file
     Convert(convert::ConvertArgs),
     /// Make embeddings of texts
@@ -67,6 +73,8 @@ enum Command {
     Similar(similar::SimilarArgs),
     /// Score texts: how probable a masked language model finds them
     Score(score::ScoreArgs),
+    /// Find the names and other entities of a text
+    Tag(tag::TagArgs),
     /// Check every byte of a model file
     Verify(verify::VerifyArgs),
 }
@@ -133,6 +141,7 @@ pub(crate) fn run() -> Result<ExitCode> {
     match cli.command {
         Command::Answer(args) => return answer::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Classify(args) => return classify::run(&args),
         Command::Convert(args) => convert::run(&args),
         Command::Embed(args) => return embed::run(&args),
         Command::Eval(args) => return eval::run(&args),
@@ -140,6 +149,7 @@ pub(crate) fn run() -> Result<ExitCode> {
         Command::Info(args) => info::run(&args),
         Command::Similar(args) => return similar::run(&args),
         Command::Score(args) => return score::run(&args),
+        Command::Tag(args) => return tag::run(&args),
         Command::Verify(args) => return verify::run(&args),
     }?;
     Ok(ExitCode::SUCCESS)

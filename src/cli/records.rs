@@ -81,12 +81,12 @@ impl<C: Command> Sink<C> for Records {
                 let begun = std::mem::replace(&mut self.begun, true);
                 match command.heading() {
                     Some(heading) if !begun => writeln!(self.out, "{heading}")?,
-                    None if begun => writeln!(self.out)?,
+                    _ if begun && command.in_blocks() => writeln!(self.out)?,
                     _ => {}
                 }
                 command.show(&mut self.out, input, answer)
             }
-            Format::Json => self.line(&command.json(answer)),
+            Format::Json => self.line(&command.json(input, answer)),
             Format::Jsonl => self.line(&Object {
                 input,
                 output: command.fields(answer),

@@ -1,7 +1,7 @@
 //! `rq score`
 
 use super::ComputeArgs;
-use super::fill::{bar, visible};
+use super::fill::{BAR, bar, visible};
 use super::locate::{self, Located};
 use super::task::{self, Command};
 use super::texts::{FromLine, Source, Text, TextArgs, from_json};
@@ -144,7 +144,7 @@ impl<'m> Command for ScoreCommand<'m> {
             let least = tokens().fold(-f64::MIN_POSITIVE, |least, t| least.min(t.log_probability));
             for (token, shown) in tokens().zip(&shown) {
                 let log = token.log_probability;
-                let bar = bar(log / least);
+                let bar = bar(log / least, BAR);
                 writeln!(
                     out,
                     "{}",
@@ -166,7 +166,7 @@ impl<'m> Command for ScoreCommand<'m> {
         Ok(())
     }
 
-    fn json(&self, score: &Score) -> impl Serialize {
+    fn json(&self, _: &Self::Input, score: &Score) -> impl Serialize {
         ScoreRecord::from(score)
     }
 
@@ -290,7 +290,7 @@ impl<'m> Command for PairCommand<'m> {
         Ok(())
     }
 
-    fn json(&self, scores: &[Score; 2]) -> impl Serialize {
+    fn json(&self, _: &Self::Input, scores: &[Score; 2]) -> impl Serialize {
         PairRecord::from(scores)
     }
 
