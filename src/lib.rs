@@ -4,7 +4,8 @@
 //! owns the threads and the memory for it. The answer to a text doesn't depend on the instruction set, the number of
 //! threads, or the texts that are computed with it.
 //!
-//! What a model is for is a [`Task`]: [`FillMask`], [`JointFill`], [`TargetFill`], [`Scorer`], [`Answerer`]. It is made of the model, and computes with a session:
+//! What a model is for is a [`Task`]: [`FillMask`], [`JointFill`], [`TargetFill`], [`Scorer`], [`Answerer`]. It is made of the
+//! model, and computes with a session:
 //!
 //! ```
 //! # #[cfg(feature = "demo-model")] {
