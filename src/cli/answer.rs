@@ -36,7 +36,8 @@ const JSON_LONG: &str = "\
 Print one line of JSON a question: what transformers' question-answering pipeline returns
 
 An object with score, start, end (in characters of the context) and answer, or a list of several. That there is no answer has \
-an empty one. The score is that of all places with the same text, and of all windows: where they overlap it can be above 1. A question that can't be answered has an object with error, the reason, and line.";
+an empty one. The score is that of all places with the same text, and of all windows: where they overlap it can be above 1. A \
+question that can't be answered has an object with error, the reason, and line.";
 
 #[derive(Args)]
 #[command(
