@@ -16,7 +16,7 @@ pub struct FillOptions {
     pub top_k: usize,
     /// Only these tokens; their scores are still those of a softmax over the whole vocabulary.
     pub targets: Option<Targets>,
-    /// Not the [special tokens](Tokenizer::special_ids); the scores of the others stay those of a softmax over the whole
+    /// Not the [special tokens](Tokenizer::special_ids). The scores of the others stay those of a softmax over the whole
     /// vocabulary.
     pub exclude_special: bool,
     /// Whether a text that is too long is cut at its end.
@@ -152,7 +152,7 @@ impl<'m> FillMask<'m> {
 }
 
 /// The answer: for each mask of the text a list by descending score. Several masks are scored in one pass, with all of them
-/// in place.
+/// in place; [`JointFill`](crate::JointFill) fills them together.
 impl Task for FillMask<'_> {
     type Input<'t> = &'t str;
     type Options = FillOptions;

@@ -209,6 +209,29 @@ fn texts_of_another_model_are_refused() {
     assert!(matches!(error, Err(Error::OtherModel)));
 }
 
+/// As they were on the machine where they were written down, on each instruction set that this one has.
+#[test]
+fn the_same_bits_everywhere() {
+    let model = converted(MODELS[0]);
+    let task = Scorer::new(&model).unwrap();
+    for kernels in rq_kernels::kernels::detected() {
+        let options = SessionOptions {
+            isa: Some(kernels.isa()),
+            threads: Some(1),
+        };
+        let mut session = Session::new(&model, &options).unwrap();
+        let score = |text| task.run_one(&mut session, text, &ScoreOptions::default());
+        let totals = ["The cat sat on the mat.", "Crème brûlée"].map(score);
+        let bits = totals.map(|score| score.unwrap().total.to_bits());
+        assert_eq!(
+            bits,
+            [0xc032_efed_581e_863c, 0xc050_a2eb_e0d8_ec93],
+            "{}",
+            kernels.isa()
+        );
+    }
+}
+
 #[cfg(feature = "cli")]
 mod command_line {
     use super::common::command::User;

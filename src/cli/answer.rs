@@ -9,12 +9,15 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, value_parser};
 use rq::{Answer, AnswerOptions, Answerer, Question};
 use serde::{Deserialize, Serialize};
-use std::io::Write;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Bytes of context that are held as tokens at once, about, where all questions have the same.
 const CONTEXTS_AT_ONCE: usize = 256 << 10;
+/// The longest context in bytes that is read from a file. As tokens it takes about 200 bytes of memory for each.
+const MAX_CONTEXT: u64 = 4 << 20;
 /// Characters of the context that a person is shown on each side of an answer, at most.
 const AROUND: usize = 36;
 
@@ -33,7 +36,8 @@ const JSON_LONG: &str = "\
 Print one line of JSON a question: what transformers' question-answering pipeline returns
 
 An object with score, start, end (in characters of the context) and answer, or a list of several. That there is no answer has \
-an empty one. A question that can't be answered has an object with error, the reason, and line.";
+an empty one. The score is that of all places with the same text, and of all windows: where they overlap it can be above 1. A \
+question that can't be answered has an object with error, the reason, and line.";
 
 #[derive(Args)]
 #[command(
@@ -51,6 +55,8 @@ pub(super) struct AnswerArgs {
     context: Option<String>,
 
     /// File with the text in which the answers are to be found
+    ///
+    /// At most 4 MiB, of any number of lines.
     #[arg(long, value_name = "FILE")]
     context_file: Option<PathBuf>,
 
@@ -222,10 +228,7 @@ pub(super) fn run(args: &AnswerArgs) -> Result<ExitCode> {
     let format = args.texts.format();
     let context = match (&args.context, &args.context_file) {
         (Some(context), _) => Some(context.clone()),
-        (None, Some(path)) => {
-            let text = std::fs::read_to_string(path);
-            Some(text.with_context(|| format!("can't read {}", path.display()))?)
-        }
+        (None, Some(path)) => Some(read(path)?),
         (None, None) if format == Format::Jsonl => None,
         (None, None) => bail!(
             "no context in which the answers are to be found: give it with --context or --context-file, or with each question, \
@@ -256,6 +259,22 @@ pub(super) fn run(args: &AnswerArgs) -> Result<ExitCode> {
         context: context.unwrap_or_default(),
     };
     task::run(command, session, texts, format, &located)
+}
+
+/// The text of a file that isn't too long.
+fn read(path: &Path) -> Result<String> {
+    let cannot = || format!("can't read {}", path.display());
+    let mut text = String::new();
+    let file = File::open(path).with_context(cannot)?;
+    let most = MAX_CONTEXT + 1;
+    let length = file.take(most).read_to_string(&mut text);
+    ensure!(
+        length.with_context(cannot)? < most as usize,
+        "{} is longer than {} MiB: divide it",
+        path.display(),
+        MAX_CONTEXT >> 20
+    );
+    Ok(text)
 }
 
 /// An answer between what is before it and after it in the context, in one line.

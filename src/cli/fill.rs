@@ -29,7 +29,8 @@ const JSONL_LONG: &str = "\
 Read and print JSON lines: objects with text, and with text and masks
 
 A line that begins with { or \" is JSON, an object with the field text or a string; any other is the text itself. masks \
-is a list for each mask of objects as those of --json; with --joint there is one list, fillings. A text that can't be filled has the field error, with the reason.";
+is a list for each mask of objects as those of --json; with --joint there is one list, fillings. A text that can't be filled \
+has the field error, with the reason.";
 const JSON: &str = "Print one line of JSON a text: what transformers' pipeline returns";
 const JSON_LONG: &str = "\
 Print one line of JSON a text: what transformers' fill-mask pipeline returns
