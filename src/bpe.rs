@@ -33,6 +33,18 @@ pub(crate) enum BpeModel {
     Other(Box<BPE>),
 }
 
+impl BpeModel {
+    pub(crate) fn marks_continuations(&self) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Other(model) => model
+                .get_continuing_subword_prefix()
+                .as_ref()
+                .is_some_and(|prefix| !prefix.is_empty()),
+        }
+    }
+}
+
 impl TryFrom<Fields> for BpeModel {
     type Error = BpeError;
 

@@ -125,6 +125,41 @@ pub enum Error {
     /// No target was given, or none is a token.
     #[error("none of the targets is a token of the model's vocabulary: at least one must be")]
     NoTargets,
+    /// A text without tokens, where there must be some.
+    #[error("the text is empty: there is nothing to classify")]
+    NothingToClassify,
+    /// Labels of one's own that are none.
+    #[error("no label to choose from, or an empty one: give one or more, such as \"sports\"")]
+    NoLabels,
+    /// A sentence about a label without a place for it.
+    #[error("the template {template:?} has no {{}}, in the place of which a label is put")]
+    Template {
+        /// The template.
+        template: String,
+    },
+    /// Zero-shot classification by a model that can't tell entailment from anything.
+    #[error(
+        "zero-shot classification needs a model of entailment, with labels such as \"entailment\" and \"contradiction\"; this one has one label"
+    )]
+    NoEntailment,
+    /// A sentence about a label that leaves no room for a text.
+    #[error(
+        "the model takes {limit} tokens, which are too few for a text beside {hypothesis:?}: take a shorter label or template"
+    )]
+    HypothesisTooLong {
+        /// The sentence, or its beginning.
+        hypothesis: String,
+        /// The most tokens that the model takes.
+        limit: usize,
+    },
+    /// Something was prepared with other labels than those of the task.
+    #[error("the text was prepared for other labels")]
+    OtherLabels,
+    /// An overlap of windows that are put together from entities, where only tokens are asked for.
+    #[error(
+        "a stride is for entities that windows share, and there are none without aggregation: leave it out, and long texts are read in windows all the same"
+    )]
+    StrideOfTokens,
     /// One of several inputs can't be answered.
     #[error("text {number} of {count}")]
     InBatch {

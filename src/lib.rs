@@ -4,7 +4,8 @@
 //! owns the threads and the memory for it. The answer to a text doesn't depend on the instruction set, the number of
 //! threads, or the texts that are computed with it.
 //!
-//! What a model is for is a [`Task`]: [`FillMask`], [`Embedder`]. It is made of the model, and computes with a session:
+//! What a model is for is a [`Task`]: [`FillMask`], [`Embedder`], [`Classifier`], [`ZeroShot`], [`Tagger`]. It is made of the
+//! model, and computes with a session:
 //!
 //! ```
 //! # #[cfg(feature = "demo-model")] {
@@ -19,11 +20,15 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-#![forbid(unsafe_code)]
+#![cfg_attr(not(feature = "capi"), forbid(unsafe_code))]
+#![deny(unsafe_code)]
 
 mod attention;
 mod batch;
 mod bpe;
+#[cfg(feature = "capi")]
+pub mod capi;
+mod classify;
 mod embed;
 mod encoder;
 mod error;
@@ -31,14 +36,18 @@ mod fill;
 mod head;
 mod model;
 mod profile;
+mod scores;
 mod session;
+mod tag;
 mod task;
 mod tokenizer;
 mod vocabulary;
 mod weights;
 mod workspace;
+mod zero_shot;
 
 pub use batch::Batch;
+pub use classify::{Classifier, ClassifyOptions, EncodedTexts, LabelScore};
 pub use embed::{EmbedOptions, EmbedText, Embedder, Embedding, Pooling, cosine};
 pub use encoder::Rows;
 pub use error::Error;
@@ -48,5 +57,7 @@ pub use profile::Profile;
 pub use rq_format as format;
 pub use rq_kernels::isa::{ISA_VARIABLE, Isa};
 pub use session::{Session, SessionOptions, arena_bytes};
+pub use tag::{Aggregation, Entity, TagOptions, TaggedText, Tagger};
 pub use task::{Task, Texts};
 pub use tokenizer::{Encoding, Tokenizer, Tokens};
+pub use zero_shot::{Hypotheses, ZeroShot, ZeroShotOptions};

@@ -1,13 +1,17 @@
 //! From text to token ids and back.
 
-use crate::error::Error;
+use crate::error::{Error, shortened};
 use crate::vocabulary::Vocabulary;
+use rq_format::pipeline::Pipeline as Steps;
 use rq_format::{Architecture, Config};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 use tokenizers::normalizers::{Lowercase, Sequence};
 use tokenizers::utils::truncation::TruncationDirection;
 use tokenizers::{
-    DecoderWrapper, EncodeInput, NormalizerWrapper, PostProcessor, PostProcessorWrapper,
-    PreTokenizerWrapper, TokenizerImpl,
+    AddedToken, Decoder, DecoderWrapper, EncodeInput, NormalizerWrapper, PostProcessor,
+    PostProcessorWrapper, PreTokenizerWrapper, TokenizerBuilder, TokenizerImpl,
 };
 
 type Pipeline = TokenizerImpl<
@@ -60,15 +64,67 @@ pub struct Tokens {
     pub texts: Vec<Option<usize>>,
 }
 
+/// A `tokenizer.json`. What it says of truncation and padding is for batches of its trainer's; here a text is what it is.
+#[derive(Deserialize)]
+struct Fields<'a> {
+    #[serde(default)]
+    added_tokens: Vec<AddedToken>,
+    #[serde(borrow, default)]
+    normalizer: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pre_tokenizer: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    post_processor: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    decoder: Option<&'a RawValue>,
+    model: Vocabulary,
+}
+
+/// A step, as the crate `tokenizers` carries it out.
+fn step<T: DeserializeOwned>(json: Option<&RawValue>) -> Result<Option<T>, Error> {
+    let parse = |json: &RawValue| serde_json::from_str(json.get());
+    let step = json.map(parse).transpose();
+    step.map_err(|e| Error::Tokenizer(e.to_string()))
+}
+
+/// An error and its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {}", chain(source)),
+        None => error.to_string(),
+    }
+}
+
 impl Tokenizer {
-    pub(crate) fn new(json: &[u8], config: &Config) -> Result<Self, Error> {
+    /// The tokenizer that a `tokenizer.json` describes, for a model of this configuration. [`Model`](crate::Model) has its own.
+    ///
+    /// # Errors
+    /// When it isn't one of those of RoBERTa, BERT, XLM-RoBERTa and CamemBERT, is damaged, or lacks the model's mask token.
+    pub fn new(json: &[u8], config: &Config) -> Result<Self, Error> {
         let unusable = |e: tokenizers::Error| Error::Tokenizer(e.to_string());
         // Whether it is UTF-8 is found out once, not string by string.
         let json = std::str::from_utf8(json).map_err(|e| unusable(e.into()))?;
-        let mut inner: Pipeline = json.parse().map_err(unusable)?;
-        // A file may carry settings for batches of its trainer's; here a text is what it is.
-        inner.with_truncation(None).map_err(unusable)?;
-        inner.with_padding(None);
+        let fields: Fields<'_> =
+            serde_json::from_str(json).map_err(|e| Error::Tokenizer(e.to_string()))?;
+        let steps = Steps {
+            normalizer: fields.normalizer,
+            pre_tokenizer: fields.pre_tokenizer,
+            post_processor: fields.post_processor,
+            decoder: fields.decoder,
+        };
+        steps
+            .check()
+            .map_err(|error| Error::Tokenizer(chain(&error)))?;
+        let processor = step(fields.post_processor)?;
+        let mut inner = TokenizerBuilder::new()
+            .with_model(fields.model)
+            .with_normalizer(step::<NormalizerWrapper>(fields.normalizer)?)
+            .with_pre_tokenizer(step::<PreTokenizerWrapper>(fields.pre_tokenizer)?)
+            .with_post_processor(None::<PostProcessorWrapper>)
+            .with_decoder(step::<DecoderWrapper>(fields.decoder)?)
+            .build()
+            .map_err(unusable)?;
+        inner.add_tokens(fields.added_tokens).map_err(unusable)?;
         if config.pooling.is_some_and(|pooling| pooling.lower_case) {
             // As sentence-transformers does it: tokens that stand in the text as they are written are found before.
             let first = NormalizerWrapper::from(Lowercase);
@@ -77,8 +133,6 @@ impl Tokenizer {
                 .with_normalizer(Some(Sequence::new(steps.collect())))
                 .map_err(unusable)?;
         }
-        let processor = inner.get_post_processor().cloned();
-        inner.with_post_processor(None::<PostProcessorWrapper>);
         let mask = match config.mask_token_id {
             None => None,
             Some(id) => {
@@ -130,25 +184,64 @@ impl Tokenizer {
         })
     }
 
-    /// The tokens of a pair of texts, the special ones included. Truncation takes from the end of the longer text, token
-    /// by token, until both fit.
+    /// The tokens of a pair of texts, the special ones included. Truncation takes from the end of the longer text until it is
+    /// as long as the other, then from both; where they can't be equal, the longer one keeps a token more, or the second.
     ///
     /// # Errors
     /// When the texts have more tokens than the model takes and `truncate` is false.
     pub fn encode_pair(&self, text: &str, pair: &str, truncate: bool) -> Result<Encoding, Error> {
-        let parts = [self.part(text, 0)?, self.part(pair, 1)?];
-        let mut lens = [parts[0].len(), parts[1].len()];
+        self.pair(text, pair, truncate, |[first, second], room| {
+            let shorter = first.min(second).min(room / 2);
+            Ok(match first > second {
+                true => [room - shorter, shorter],
+                false => [shorter, room - shorter],
+            })
+        })
+    }
+
+    /// As [`Tokenizer::encode_pair`], but truncation takes from the end of the first text only, and leaves some of it.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode_pair`], and when the second text leaves no room.
+    pub(crate) fn encode_pair_cutting_first(
+        &self,
+        text: &str,
+        pair: &str,
+        truncate: bool,
+    ) -> Result<Encoding, Error> {
+        self.pair(text, pair, truncate, |[_, second], room| {
+            match room.checked_sub(second) {
+                None | Some(0) => Err(Error::HypothesisTooLong {
+                    hypothesis: shortened(pair),
+                    limit: self.max_tokens,
+                }),
+                Some(first) => Ok([first, second]),
+            }
+        })
+    }
+
+    /// The tokens of a pair of texts. Where they are too many, `cut` makes of their numbers, and of the number that there
+    /// is room for, those that stay.
+    fn pair(
+        &self,
+        text: &str,
+        pair: &str,
+        truncate: bool,
+        cut: impl FnOnce([usize; 2], usize) -> Result<[usize; 2], Error>,
+    ) -> Result<Encoding, Error> {
+        let [mut first, mut second] = [self.part(text, 0)?, self.part(pair, 1)?];
         let added = self.added_tokens(true);
-        let tokens = lens[0] + lens[1] + added;
+        let tokens = first.len() + second.len() + added;
         if tokens > self.max_tokens {
             self.refuse_unless(truncate, tokens)?;
-            while lens[0] + lens[1] + added > self.max_tokens && lens != [0, 0] {
-                lens[usize::from(lens[1] >= lens[0])] -= 1;
-            }
+            let room = self.max_tokens.saturating_sub(added);
+            let [to_first, to_second] = cut([first.len(), second.len()], room)?;
+            first.truncate(to_first, 0, TruncationDirection::Right);
+            second.truncate(to_second, 0, TruncationDirection::Right);
+            // What was cut off would be paired, piece by piece.
+            first.take_overflowing();
+            second.take_overflowing();
         }
-        let [mut first, mut second] = parts;
-        first.truncate(lens[0], 0, TruncationDirection::Right);
-        second.truncate(lens[1], 0, TruncationDirection::Right);
         let Tokens {
             ids, token_types, ..
         } = self.finish(first, Some(second))?.swap_remove(0);
@@ -306,6 +399,20 @@ impl Tokenizer {
         self.inner
             .decode(ids, skip_special_tokens)
             .map_err(|e| Error::Tokenizer(e.to_string()))
+    }
+
+    /// The text of entries of the vocabulary, or of what stands for them.
+    pub(crate) fn join(&self, tokens: Vec<String>) -> Result<String, Error> {
+        match self.inner.get_decoder() {
+            Some(decoder) => decoder.decode(tokens),
+            None => Ok(tokens.join(" ")),
+        }
+        .map_err(|e| Error::Tokenizer(e.to_string()))
+    }
+
+    /// Whether an entry of the vocabulary that goes on with a word is marked as one that does.
+    pub(crate) fn marks_continuations(&self) -> bool {
+        self.inner.get_model().marks_continuations()
     }
 
     /// The id of a vocabulary entry, written as the vocabulary writes it ("Ġgarden").

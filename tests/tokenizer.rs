@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{model, tests_path};
+use common::{convert_to, model, tests_path};
 use proptest::prelude::*;
 use rq::format::{
     Architecture, Config, ConfigFields, Head, HiddenAct, Provenance, TensorFormat, TensorKind,
@@ -294,6 +294,36 @@ proptest! {
             let text = pair.model.tokenizer().decode(&ids, false).unwrap();
             prop_assert_eq!(&text, &pair.crates.decode(&ids, false).unwrap());
             pair.compare(&text);
+        }
+    }
+}
+
+#[test]
+fn pairs_are_cut_as_the_crate_cuts_them() {
+    use tokenizers::utils::truncation::TruncationParams;
+    let checkpoint = tests_path("data/tasks/relevance");
+    let directory = tempfile::tempdir().unwrap();
+    let output = directory.path().join("model.rq");
+    convert_to(&checkpoint, Quant::Q8, &output);
+    let model = Model::open(output).unwrap();
+    let mut theirs = tokenizers::Tokenizer::from_file(checkpoint.join("tokenizer.json")).unwrap();
+    theirs.with_padding(None);
+    // One token a word. There is room for 125 of them, which is odd.
+    let words = |count| vec!["a"; count].join(" ");
+    let limit = model.tokenizer().max_tokens();
+    let truncation = TruncationParams {
+        max_length: limit,
+        ..TruncationParams::default()
+    };
+    theirs.with_truncation(Some(truncation)).unwrap();
+    for first in [0, 1, 30, 62, 63, 64, 125, 126, 500] {
+        for second in [0, 1, 30, 62, 63, 64, 125, 126, 500] {
+            let (first, second) = (words(first), words(second));
+            let pair = (first.as_str(), second.as_str());
+            let expected = theirs.encode(pair, true).unwrap();
+            let found = model.tokenizer().encode_pair(pair.0, pair.1, true).unwrap();
+            assert_eq!(found.ids, expected.get_ids(), "{pair:?}");
+            assert_eq!(found.token_types, expected.get_type_ids(), "{pair:?}");
         }
     }
 }

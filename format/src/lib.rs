@@ -88,6 +88,7 @@ mod config;
 mod error;
 mod expected;
 mod header;
+pub mod pipeline;
 mod provenance;
 mod reader;
 mod storage;
