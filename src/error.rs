@@ -90,6 +90,20 @@ pub enum Error {
         /// The most that the model takes.
         limit: usize,
     },
+    /// A question without characters.
+    #[error("the question is empty")]
+    EmptyQuestion,
+    /// A question about nothing.
+    #[error("there is no context: give the text in which the answer is to be found")]
+    NoContext,
+    /// Windows that are larger than what the model takes.
+    #[error("windows of {max_seq_len} tokens were asked for, and the model takes at most {limit}")]
+    WindowTooLong {
+        /// Tokens of a window.
+        max_seq_len: usize,
+        /// The most that the model takes.
+        limit: usize,
+    },
     /// Windows over a long text that can't advance.
     #[error(
         "windows of {limit} tokens have no room beside {used} fixed tokens and an overlap of {overlap}: take a shorter question, a smaller overlap or larger windows"

@@ -7,6 +7,7 @@ use rq_format::{Architecture, Config};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
+use std::collections::BTreeSet;
 use tokenizers::normalizers::{Lowercase, Sequence};
 use tokenizers::utils::truncation::TruncationDirection;
 use tokenizers::{
@@ -34,6 +35,8 @@ pub struct Tokenizer {
     typed: bool,
     mask: Option<(u32, String)>,
     pad_token_id: u32,
+    /// Ascending.
+    special: Vec<u32>,
 }
 
 /// The tokens of a text, or of a pair of texts.
@@ -142,7 +145,17 @@ impl Tokenizer {
                 Some((id, token))
             }
         };
+        let added = inner.get_added_vocabulary().get_added_tokens_decoder();
+        let added = added.iter().filter(|(_, token)| token.special);
+        let special: BTreeSet<u32> = added
+            .map(|(&id, _)| id)
+            .chain([config.bos_token_id, config.eos_token_id])
+            .chain([config.pad_token_id])
+            .chain(config.mask_token_id)
+            .chain(config.unk_token_id)
+            .collect();
         Ok(Self {
+            special: special.into_iter().collect(),
             inner,
             processor,
             vocab_size: config.vocab_size,
@@ -265,7 +278,7 @@ impl Tokenizer {
     /// With `before`, that stands whole in front of each window, as the first text of a pair.
     ///
     /// # Errors
-    /// When the tokenizer fails, or a window has no room for more than the overlap.
+    /// When the tokenizer fails, or the text needs several windows and one has no room for more than the overlap.
     pub fn windows(
         &self,
         before: Option<&str>,
@@ -277,14 +290,15 @@ impl Tokenizer {
         let first = before.map(|text| self.part(text, 0)).transpose()?;
         let used = first.as_ref().map_or(0, |first| first.len()) + self.added_tokens(pair);
         let room = limit.saturating_sub(used);
-        if room <= overlap {
+        let mut part = self.part(text, u32::from(pair))?;
+        // A text that fits whole needs no second window.
+        if used + part.len() > limit && room <= overlap {
             return Err(Error::NoRoom {
                 limit,
                 used,
                 overlap,
             });
         }
-        let mut part = self.part(text, u32::from(pair))?;
         part.truncate(room, overlap, TruncationDirection::Right);
         match first {
             Some(first) => self.finish(first, Some(part)),
@@ -423,6 +437,11 @@ impl Tokenizer {
     /// The vocabulary entry of an id, written as the vocabulary writes it.
     pub fn id_to_token(&self, id: u32) -> Option<String> {
         self.inner.id_to_token(id)
+    }
+
+    /// The ids of the special tokens, ascending: those that stand for no text, as the mask, and what texts can't spell.
+    pub fn special_ids(&self) -> &[u32] {
+        &self.special
     }
 
     pub(crate) fn pad_token_id(&self) -> u32 {

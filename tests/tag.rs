@@ -3,7 +3,9 @@
 mod common;
 
 use common::{convert_to, tests_path};
-use rq::{Aggregation, Entity, Error, Model, Session, SessionOptions, TagOptions, Tagger, Task};
+use rq::{
+    Aggregation, Entity, Error, Isa, Model, Session, SessionOptions, TagOptions, Tagger, Task,
+};
 use rq_convert::Quant;
 use serde::Deserialize;
 use serde_json::Value;
@@ -286,10 +288,10 @@ fn a_long_text_is_read_whole() {
 }
 
 #[test]
-fn a_batch_gives_what_single_texts_give() {
+fn a_batch_gives_what_single_texts_give_on_every_instruction_set() {
     for (name, cases) in goldens() {
         let model = model(&name);
-        let (tagger, mut session) = (Tagger::new(&model).unwrap(), session(&model));
+        let tagger = Tagger::new(&model).unwrap();
         let mut texts: Vec<&str> = cases.iter().flat_map(Golden::texts).collect();
         texts.sort_unstable();
         texts.dedup();
@@ -298,10 +300,21 @@ fn a_batch_gives_what_single_texts_give() {
                 aggregation,
                 ..TagOptions::default()
             };
-            let together = tagger.run(&mut session, texts.iter().copied(), &options);
-            let one = |text: &&str| tagger.run_one(&mut session, *text, &options);
-            let alone: Result<Vec<_>, _> = texts.iter().map(one).collect();
-            assert_eq!(together.unwrap(), alone.unwrap(), "{name} {aggregation:?}");
+            let mut expected: Option<Vec<Vec<Entity>>> = None;
+            for isa in Isa::ALL {
+                let (threads, isa) = (Some(2), Some(isa));
+                let Ok(mut session) = Session::new(&model, &SessionOptions { threads, isa }) else {
+                    continue;
+                };
+                let together = tagger
+                    .run(&mut session, texts.iter().copied(), &options)
+                    .unwrap();
+                let one = |text: &&str| tagger.run_one(&mut session, *text, &options).unwrap();
+                let alone: Vec<_> = texts.iter().map(one).collect();
+                let what = format!("{name} {aggregation:?} {isa:?}");
+                assert_eq!(together, alone, "{what}");
+                assert_eq!(*expected.get_or_insert(together), alone, "{what}");
+            }
         }
     }
 }

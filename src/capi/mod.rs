@@ -128,6 +128,14 @@ impl Failure {
         }
     }
 
+    /// A number that none of an enumeration's is.
+    fn option(name: &str, value: i32) -> Self {
+        Self::new(
+            rq_status::RQ_OPTION,
+            format!("{name} is {value}, which none of its values is"),
+        )
+    }
+
     /// A pointer that is NULL.
     fn null(parameter: &str) -> Self {
         Self::new(rq_status::RQ_NULL, format!("{parameter} is NULL"))

@@ -1,8 +1,6 @@
 //! Sessions in C.
 
-use super::{
-    Failure, fence, out, reference, report, rq_message, rq_model, rq_status, rq_string, slice,
-};
+use super::{Failure, fence, out, reference, report, rq_message, rq_model, rq_status, rq_string};
 use crate::model::Model;
 use crate::session::{Session, SessionOptions};
 use self_cell::self_cell;
@@ -188,37 +186,5 @@ pub(super) unsafe fn with_session(
             inner.message = CString::new(failure.message.replace('\0', " ")).unwrap_or_default();
             failure.status
         }
-    }
-}
-
-/// The caller's buffer for floats: at least as long as needed.
-///
-/// # Safety
-/// `data` is NULL or points to `capacity` floats that can be written; `needed_len` is NULL or can be written.
-pub(super) unsafe fn write_floats(
-    values: &[f32],
-    data: *mut f32,
-    capacity: usize,
-    needed_len: *mut usize,
-) -> Result<(), Failure> {
-    if values.len() <= capacity {
-        // SAFETY: the caller's promise; only the address and the length are used.
-        unsafe { slice(data, values.len(), "out") }?;
-        // SAFETY: it isn't NULL, and has room for them.
-        unsafe { data.copy_from_nonoverlapping(values.as_ptr(), values.len()) };
-    }
-    // SAFETY: the caller's promise.
-    if let Some(needed_len) = unsafe { needed_len.as_mut() } {
-        *needed_len = values.len();
-    }
-    match values.len() <= capacity {
-        true => Ok(()),
-        false => Err(Failure::new(
-            rq_status::RQ_BUFFER,
-            format!(
-                "out has room for {capacity} floats; the result has {}",
-                values.len()
-            ),
-        )),
     }
 }

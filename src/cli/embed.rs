@@ -197,7 +197,7 @@ impl<'m> Command for EmbedCommand<'m> {
         Ok(())
     }
 
-    fn json(&self, embedding: &Embedding) -> impl Serialize {
+    fn json(&self, _: &Self::Input, embedding: &Embedding) -> impl Serialize {
         self.vector(embedding)
     }
 

@@ -131,6 +131,17 @@ pub(super) fn open(name: Option<&str>) -> Result<Located> {
     }
 }
 
+/// Says of a model that is for something else that none was named, if none was.
+pub(super) fn blame_default<T>(name: Option<&str>, task: Result<T, Error>) -> Result<T> {
+    let named = name.is_some() || std::env::var(MODEL_VARIABLE).is_ok_and(|name| !name.is_empty());
+    match task {
+        Err(error @ Error::WrongHead { .. }) if !named => {
+            Err(error).context("no model was named with --model, and the default won't do")
+        }
+        task => Ok(task?),
+    }
+}
+
 #[cfg(feature = "demo-model")]
 fn embedded() -> Result<Located> {
     Ok(Located {

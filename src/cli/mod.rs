@@ -1,19 +1,26 @@
 //! The command line: its arguments, and one module a command. What answers texts is a `task` over `texts`, with `records`.
 
+mod answer;
 mod bench;
+mod classify;
 mod convert;
 mod cpu;
 mod embed;
 mod eval;
 mod fill;
 mod info;
+mod joint;
 mod locate;
 mod npy;
 mod records;
+mod rerank;
+mod score;
 mod similar;
+mod tag;
 mod task;
 mod texts;
 mod verify;
+mod zero_shot;
 
 use anyhow::{Context, Result};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -46,8 +53,12 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Find the answers to questions in a text
+    Answer(answer::AnswerArgs),
     /// Measure how fast a model is on this machine, beside the fastest that it could be
     Bench(bench::BenchArgs),
+    /// Classify texts or pairs of texts, by the model's labels or your own, or rank passages
+    Classify(classify::ClassifyArgs),
     /// Convert a checkpoint into one quantized file
     Convert(convert::ConvertArgs),
     /// Make embeddings of texts
@@ -58,8 +69,12 @@ enum Command {
     Fill(fill::FillArgs),
     /// Show what a model file holds, or what this processor offers
     Info(info::InfoArgs),
+    /// Score texts: how probable a masked language model finds them
+    Score(score::ScoreArgs),
     /// Compare texts by their embeddings, or rank lines by how similar they are to a text
     Similar(similar::SimilarArgs),
+    /// Find the names and other entities of a text
+    Tag(tag::TagArgs),
     /// Check every byte of a model file
     Verify(verify::VerifyArgs),
 }
@@ -124,13 +139,17 @@ pub(crate) fn run() -> Result<ExitCode> {
         },
     };
     match cli.command {
+        Command::Answer(args) => return answer::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Classify(args) => return classify::run(&args),
         Command::Convert(args) => convert::run(&args),
         Command::Embed(args) => return embed::run(&args),
         Command::Eval(args) => return eval::run(&args),
         Command::Fill(args) => return fill::run(&args),
         Command::Info(args) => info::run(&args),
+        Command::Score(args) => return score::run(&args),
         Command::Similar(args) => return similar::run(&args),
+        Command::Tag(args) => return tag::run(&args),
         Command::Verify(args) => return verify::run(&args),
     }?;
     Ok(ExitCode::SUCCESS)

@@ -41,6 +41,23 @@ struct Refusal {
     line: u64,
 }
 
+/// Lists as transformers returns them: a single item without a list around it.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(super) enum Unwrapped<T> {
+    One(T),
+    Several(Vec<T>),
+}
+
+impl<T> Unwrapped<T> {
+    pub(super) fn new(mut items: Vec<T>) -> Self {
+        match items.len() {
+            1 => Self::One(items.remove(0)),
+            _ => Self::Several(items),
+        }
+    }
+}
+
 impl Records {
     pub(super) fn new(format: Format) -> Self {
         Self {
@@ -64,12 +81,12 @@ impl<C: Command> Sink<C> for Records {
                 let begun = std::mem::replace(&mut self.begun, true);
                 match command.heading() {
                     Some(heading) if !begun => writeln!(self.out, "{heading}")?,
-                    None if begun => writeln!(self.out)?,
+                    _ if begun && command.in_blocks() => writeln!(self.out)?,
                     _ => {}
                 }
                 command.show(&mut self.out, input, answer)
             }
-            Format::Json => self.line(&command.json(answer)),
+            Format::Json => self.line(&command.json(input, answer)),
             Format::Jsonl => self.line(&Object {
                 input,
                 output: command.fields(answer),
@@ -104,6 +121,16 @@ impl<C: Command> Sink<C> for Records {
                 },
             }),
         }
+    }
+
+    /// For a person after the answers, else to standard error.
+    fn summary(&mut self, summary: &str) -> Result<()> {
+        match self.format {
+            Format::Human if self.begun => writeln!(self.out, "\n{summary}")?,
+            Format::Human => {}
+            Format::Json | Format::Jsonl => say(summary),
+        }
+        Ok(self.out.flush()?)
     }
 
     fn flush(&mut self) -> Result<()> {

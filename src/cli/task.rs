@@ -31,13 +31,13 @@ pub(super) trait Command {
     fn options(&self) -> &<Self::Task as Task>::Options;
 
     /// What was read, as the task takes it.
-    fn input<'t>(&self, input: &'t Self::Input) -> <Self::Task as Task>::Input<'t>;
+    fn input<'t>(&'t self, input: &'t Self::Input) -> <Self::Task as Task>::Input<'t>;
 
     /// Writes an answer for a person, in whole lines.
     fn show(&self, out: &mut impl Write, input: &Self::Input, answer: &Answer<Self>) -> Result<()>;
 
     /// The answer as `--json` prints it.
-    fn json(&self, answer: &Answer<Self>) -> impl Serialize;
+    fn json(&self, input: &Self::Input, answer: &Answer<Self>) -> impl Serialize;
 
     /// The fields of the answer that `--jsonl` prints after those of the input.
     fn fields(&self, answer: &Answer<Self>) -> impl Serialize;
@@ -45,6 +45,29 @@ pub(super) trait Command {
     /// The heading, where answers to a person are rows of a table. Without one they are blocks.
     fn heading(&self) -> Option<String> {
         None
+    }
+
+    /// Takes note of an answer that is printed, for the summary.
+    fn note(&mut self, _answer: &Answer<Self>) {}
+
+    /// What is to be said of all answers together, in a line.
+    fn summary(&self) -> Option<String> {
+        None
+    }
+
+    /// Whether what is shown to a person are blocks, with blank lines between.
+    fn in_blocks(&self) -> bool {
+        self.heading().is_none()
+    }
+
+    /// How many answers there are at most, where they are ranked, the best first, and not in the order of the texts.
+    fn ranked(&self) -> Option<usize> {
+        None
+    }
+
+    /// What answers are ranked by: the higher, the better.
+    fn rank(&self, _answer: &Answer<Self>) -> f32 {
+        0.0
     }
 
     /// How many inputs are computed at once, at most: fewer than [`AT_ONCE`] where an answer is large.
@@ -71,6 +94,12 @@ pub(super) trait Sink<C: Command> {
         input: Option<&C::Input>,
         error: &Error,
     ) -> Result<()>;
+
+    /// Takes what is to be said of all answers together, after the last.
+    fn summary(&mut self, summary: &str) -> Result<()> {
+        say(summary);
+        Ok(())
+    }
 
     /// Hands on what it was given, before more is waited for.
     fn flush(&mut self) -> Result<()>;
@@ -106,18 +135,21 @@ pub(super) fn run_into<C: Command>(
         command,
         session,
         sink,
+        best: Vec::new(),
         located: Some(located),
     };
     match source {
-        Source::Given(inputs) => run.given(&inputs),
+        Source::Given(inputs) => run.given(inputs),
         Source::Lines(lines) => run.lines(lines),
     }
 }
 
-struct Run<'a, 'm, C, S> {
+struct Run<'a, 'm, C: Command, S> {
     command: C,
     session: Session<'m>,
     sink: &'a mut S,
+    /// The best answers so far, with their ranks and what they are to, where they are ranked.
+    best: Vec<(f32, C::Input, Answer<C>)>,
     /// The model, until it was announced.
     located: Option<&'a Located>,
 }
@@ -129,20 +161,21 @@ enum Outcome<I> {
 }
 
 impl<C: Command, S: Sink<C>> Run<'_, '_, C, S> {
-    fn given(mut self, inputs: &[C::Input]) -> Result<ExitCode> {
-        let prepared = (1..).zip(inputs).map(|(number, input)| {
+    fn given(mut self, inputs: Vec<C::Input>) -> Result<ExitCode> {
+        let prepared = (1..).zip(&inputs).map(|(number, input)| {
             let prepared = self.prepare(input);
             name_the_text(prepared, number, inputs.len())
         });
         let prepared: Vec<Prepared<C>> = prepared.collect::<Result<_>>()?;
-        let at_once = self.command.at_once();
-        for (inputs, prepared) in inputs.chunks(at_once).zip(prepared.chunks(at_once)) {
+        let mut inputs = inputs.into_iter();
+        for prepared in prepared.chunks(self.command.at_once()) {
             let answers = self.compute(prepared)?;
-            for (input, answer) in inputs.iter().zip(&answers) {
-                self.sink.answer(&self.command, input, answer)?;
+            for (answer, input) in answers.into_iter().zip(inputs.by_ref()) {
+                self.answered(input, answer)?;
             }
             self.sink.flush()?;
         }
+        self.end()?;
         Ok(ExitCode::SUCCESS)
     }
 
@@ -164,7 +197,7 @@ impl<C: Command, S: Sink<C>> Run<'_, '_, C, S> {
                 match outcome {
                     Outcome::Prepared(input) => {
                         let answer = answers.next().expect("an answer to each prepared input");
-                        self.sink.answer(&self.command, &input, &answer)?;
+                        self.answered(input, answer)?;
                     }
                     Outcome::Refused(input, error) => {
                         refused += 1;
@@ -173,8 +206,10 @@ impl<C: Command, S: Sink<C>> Run<'_, '_, C, S> {
                     }
                 }
             }
+            self.keep_best();
             self.sink.flush()?;
         }
+        self.end()?;
         if refused == 0 {
             return Ok(ExitCode::SUCCESS);
         }
@@ -184,6 +219,37 @@ impl<C: Command, S: Sink<C>> Run<'_, '_, C, S> {
             with_commas(count)
         ));
         Ok(ExitCode::from(1))
+    }
+
+    /// Prints an answer, or keeps it until all are there.
+    fn answered(&mut self, input: C::Input, answer: Answer<C>) -> Result<()> {
+        self.command.note(&answer);
+        let command = &self.command;
+        if command.ranked().is_none() {
+            return self.sink.answer(command, &input, &answer);
+        }
+        self.best.push((command.rank(&answer), input, answer));
+        Ok(())
+    }
+
+    /// Leaves no more answers than are wanted. Of equal ones the first stay first.
+    fn keep_best(&mut self) {
+        if let Some(most) = self.command.ranked() {
+            self.best.sort_by(|a, b| b.0.total_cmp(&a.0));
+            self.best.truncate(most);
+        }
+    }
+
+    /// Prints what was kept, and what is to be said of all answers together.
+    fn end(&mut self) -> Result<()> {
+        self.keep_best();
+        for (_, input, answer) in &self.best {
+            self.sink.answer(&self.command, input, answer)?;
+        }
+        if let Some(summary) = self.command.summary() {
+            self.sink.summary(&summary)?;
+        }
+        self.sink.flush()
     }
 
     fn prepare(&self, input: &C::Input) -> Result<Prepared<C>> {
