@@ -16,21 +16,30 @@ const MIN_TOKENS: usize = 512;
 /// Of how many tokens one is masked in the texts of a masked language model: it is used on masked texts.
 const MASKED_ONE_IN: u64 = 8;
 
+/// Pieces of a paragraph that are shorter, in bytes, are no sentences: "Mr."
+const SHORTEST_SENTENCE: usize = 24;
+
 /// A text on which a model is calibrated: each line is one text of the model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Calibration {
     name: String,
     text: String,
     max_tokens: usize,
+    /// Whether lines are paragraphs of prose, of which a sentence encoder is given the sentences.
+    paragraphs: bool,
 }
 
 impl Calibration {
     /// How many tokens are used, at most, unless said otherwise.
     pub const DEFAULT_TOKENS: usize = 16_384;
 
-    /// The built-in text: English prose.
+    /// The built-in text: English prose. A model is calibrated on its paragraphs, but a sentence encoder, whose file says how
+    /// it pools, on its sentences.
     pub fn english() -> Self {
-        Self::new("built-in English prose", ENGLISH)
+        Self {
+            paragraphs: true,
+            ..Self::new("built-in English prose", ENGLISH)
+        }
     }
 
     /// A text of the caller's; `name` is what messages and the file's provenance call it.
@@ -39,6 +48,7 @@ impl Calibration {
             name: name.into(),
             text: text.into(),
             max_tokens: Self::DEFAULT_TOKENS,
+            paragraphs: false,
         }
     }
 
@@ -88,7 +98,11 @@ impl Calibration {
         tokenizer: &TokenizerFile,
         config: &Config,
     ) -> Result<Tokens, ConvertError> {
-        let Some(texts) = texts(&self.text, tokenizer, config, WINDOW)? else {
+        let text = match self.paragraphs && config.pooling.is_some() {
+            true => &sentences(&self.text),
+            false => &self.text,
+        };
+        let Some(texts) = texts(text, tokenizer, config, WINDOW)? else {
             return Ok(Tokens::Unknown);
         };
         let all: usize = texts.iter().map(Vec::len).sum();
@@ -122,6 +136,30 @@ impl Calibration {
         }
         Ok(Tokens::Known(kept))
     }
+}
+
+/// The sentences of English prose, one a line.
+fn sentences(text: &str) -> String {
+    let mut sentences = String::with_capacity(text.len());
+    for paragraph in text.lines() {
+        let mut length = 0;
+        for word in paragraph.split_whitespace() {
+            sentences += word;
+            length += word.len();
+            let ends = word
+                .trim_end_matches(['"', '\'', ')'])
+                .ends_with(['.', '!', '?']);
+            sentences.push(if ends && length >= SHORTEST_SENTENCE {
+                length = 0;
+                '\n'
+            } else {
+                length += 1;
+                ' '
+            });
+        }
+        sentences.push('\n');
+    }
+    sentences
 }
 
 /// What a tokenizer makes of a calibration text.
@@ -182,4 +220,20 @@ pub(crate) fn masked(text: usize, at: usize, one_in: u64) -> bool {
     x = (x ^ x >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
     (x ^ x >> 31).is_multiple_of(one_in)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prose_in_sentences() {
+        let prose = "\"Is that you, Mr. Brown?\" she asked.  He nodded (as he always did.) It was late.\nNo end";
+        let expected = "\"Is that you, Mr. Brown?\"\nshe asked. He nodded (as he always did.)\nIt was late. \nNo end \n";
+        assert_eq!(sentences(prose), expected);
+        let all = sentences(ENGLISH);
+        assert!(all.lines().count() > 4 * ENGLISH.lines().count());
+        let words = |text: &str| text.split_whitespace().collect::<String>();
+        assert_eq!(words(&all), words(ENGLISH));
+    }
 }

@@ -112,7 +112,7 @@ pub struct Pooling {
     pub mode: PoolingMode,
     /// Whether the embedding is scaled to the length 1.
     pub normalize: bool,
-    /// Whether a text is put in lower case before the tokenizer sees it.
+    /// Whether the first step of the tokenizer's normalization puts each character in lower case.
     pub lower_case: bool,
 }
 
