@@ -206,28 +206,7 @@ impl<'a> Calibrator<'a> {
         for (b, s) in bias.iter_mut().zip(shifts) {
             *b += s;
         }
-        let squares = self.advance(tensor, format, &bytes, &bias, Some(&weights))?;
-        Ok(Quantized {
-            bytes,
-            bias,
-            squares: squares.unwrap_or_default(),
-        })
-    }
-
-    /// Takes both streams through a product that is quantized already.
-    ///
-    /// # Errors
-    /// When a weight can't be read.
-    pub(crate) fn pass(
-        &mut self,
-        tensor: &ExpectedTensor,
-        format: BlockFormat,
-        bytes: Vec<u8>,
-        squares: Squares,
-    ) -> Result<Quantized, ConvertError> {
-        let (weights, bias) = (self.weights(tensor)?, self.bias(tensor)?);
-        self.exact_outputs(&weights, tensor.columns, &to_lanes(&bias));
-        self.advance(tensor, format, &bytes, &bias, None)?;
+        let squares = self.advance(tensor, format, &bytes, &bias, &weights)?;
         Ok(Quantized {
             bytes,
             bias,
@@ -402,8 +381,8 @@ impl<'a> Calibrator<'a> {
         format: BlockFormat,
         bytes: &[u8],
         bias: &[f32],
-        weights: Option<&[Lanes]>,
-    ) -> Result<Option<Squares>, ConvertError> {
+        weights: &[Lanes],
+    ) -> Result<Squares, ConvertError> {
         let part = Part::of(tensor);
         let aligned: Vec<f16> = bytes
             .as_chunks()
@@ -470,7 +449,7 @@ impl<'a> Calibrator<'a> {
             s.quantized_inputs = this.quantize_inputs(&quantized, tokens);
         });
         self.sequences = sequences;
-        Ok(weights.map(|weights| squares(matrix, weights)))
+        Ok(squares(matrix, weights))
     }
 
     /// Attention in f32, of queries, keys and values.

@@ -230,14 +230,7 @@ fn write(
                     .filter(|_| tensor.name.starts_with("layers."));
                 let (bytes, error) = match layers {
                     Some(calibrator) => {
-                        let quantized = match format {
-                            BlockFormat::Q4 => calibrator.quantize(tensor, format)?,
-                            BlockFormat::Q8 => {
-                                let (bytes, error) =
-                                    quantize(checkpoint, config, &origin, tensor, format)?;
-                                calibrator.pass(tensor, format, bytes, error)?
-                            }
-                        };
+                        let quantized = calibrator.quantize(tensor, format)?;
                         bias = Some(quantized.bias);
                         (quantized.bytes, quantized.squares)
                     }
