@@ -7,6 +7,7 @@
 //! dequantized, activations in f32.
 
 use half::f16;
+use rq::format::Head;
 use rq::{Batch, Model, Rows, Session, SessionOptions};
 use rq_convert::{
     Calibration, Closeness, ConvertOptions, Expected, HubCache, MaskedText, NoProgress, Pretrained,
@@ -44,15 +45,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("|---|---|---|---|---|---|---|---|---|---|---|");
     let row = |name: &str, bits: f64, c: &Closeness, seconds: f64| {
         println!(
-            "| {name} | {bits:.2} | {:.2e} | {:.2e} | {:.2e} | {:.2e} | {:.1} % | {:.1} % | {:.4} | {:.2} | {seconds:.1} |",
+            "| {name} | {bits:.2} | {:.2e} | {:.2e} | {:.2e} | {:.2e} | {} | {} | {} | {} | {seconds:.1} |",
             1.0 - c.hidden_cosine_mean,
             1.0 - c.hidden_cosine_median,
             1.0 - c.hidden_cosine_min,
             1.0 - c.pooled_cosine_mean,
-            100.0 * of_masks(c.top1_agreement),
-            100.0 * of_masks(c.top5_agreement),
-            of_masks(c.kl),
-            of_masks(c.perplexity),
+            of_masks(c.top1_agreement, |share| format!("{:.1} %", 100.0 * share)),
+            of_masks(c.top5_agreement, |share| format!("{:.1} %", 100.0 * share)),
+            of_masks(c.kl, |kl| format!("{kl:.4}")),
+            of_masks(c.perplexity, |perplexity| format!("{perplexity:.2}")),
         );
     };
     let directory = tempfile::tempdir()?;
@@ -106,10 +107,12 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn answer(session: &mut Session<'_>, text: &MaskedText) -> Result<(Vec<f32>, Vec<f32>), rq::Error> {
     let batch = Batch::from_iter([&text.ids]);
-    Ok((
-        session.hidden_states(&batch, Rows::All)?,
-        session.logits(&batch, Rows::Only(&text.masks))?,
-    ))
+    let hidden = session.hidden_states(&batch, Rows::All)?;
+    let logits = match session.model().config().head {
+        Head::None => Vec::new(),
+        _ => session.logits(&batch, Rows::Only(&text.masks))?,
+    };
+    Ok((hidden, logits))
 }
 
 /// Copies a checkpoint, the products of its layers rounded.
@@ -217,7 +220,7 @@ fn iq4_nl(x: &[f32]) -> Vec<f32> {
     x.iter().map(|x| scale * nearest(x * inverse)).collect()
 }
 
-/// A figure over masks; without any it is NaN.
-fn of_masks(figure: Option<f64>) -> f64 {
-    figure.unwrap_or(f64::NAN)
+/// A figure over masks, if there are some.
+fn of_masks(figure: Option<f64>, show: impl Fn(f64) -> String) -> String {
+    figure.map_or("-".to_owned(), show)
 }

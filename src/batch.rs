@@ -4,6 +4,8 @@ use std::ops::Range;
 
 /// Tokens of several sequences that a task computes together, at most; a single sequence may have more.
 const TOKENS_AT_ONCE: usize = 1024;
+/// Rows of logits over a vocabulary that a task computes together, at most, where it has many short sequences.
+const ROWS_AT_ONCE: usize = 64;
 
 /// Divides sequences of these lengths, in their order, into groups that are computed together.
 pub(crate) fn groups(lengths: impl IntoIterator<Item = usize>) -> Vec<Range<usize>> {
@@ -20,6 +22,13 @@ pub(crate) fn groups(lengths: impl IntoIterator<Item = usize>) -> Vec<Range<usiz
         }
     }
     groups
+}
+
+/// As [`groups`], of sequences of which the logits of one row each are computed. Those take memory too, so that there are
+/// fewer of short sequences.
+pub(crate) fn groups_with_logits(lengths: impl IntoIterator<Item = usize>) -> Vec<Range<usize>> {
+    let least = TOKENS_AT_ONCE / ROWS_AT_ONCE;
+    groups(lengths.into_iter().map(|length| length.max(least)))
 }
 
 /// Sequences of token ids.
@@ -119,5 +128,7 @@ mod tests {
         assert_eq!(groups([1024, 1, 1023]), vec![0..1, 1..3]);
         assert_eq!(groups([5000, 1, 2, 5000]), vec![0..1, 1..3, 3..4]);
         assert_eq!(groups([300; 7]), vec![0..3, 3..6, 6..7]);
+        assert_eq!(groups_with_logits([300; 7]), groups([300; 7]));
+        assert_eq!(groups_with_logits([3; 100]), vec![0..64, 64..100]);
     }
 }

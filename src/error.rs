@@ -67,6 +67,9 @@ pub enum Error {
     /// A text without characters.
     #[error("the text is empty: it needs a mask token, where a word is to be filled in")]
     EmptyText,
+    /// A text that the tokenizer makes nothing of, and puts nothing around.
+    #[error("the text has no tokens")]
+    NoTokens,
     /// A text without the mask token.
     #[error(
         "no mask token found in the text {text:?}: write {mask} where a word is to be filled in"
@@ -84,6 +87,20 @@ pub enum Error {
     TooLong {
         /// Tokens of the text, the special ones included.
         tokens: usize,
+        /// The most that the model takes.
+        limit: usize,
+    },
+    /// A question without characters.
+    #[error("the question is empty")]
+    EmptyQuestion,
+    /// A question about nothing.
+    #[error("there is no context: give the text in which the answer is to be found")]
+    NoContext,
+    /// Windows that are larger than what the model takes.
+    #[error("windows of {max_seq_len} tokens were asked for, and the model takes at most {limit}")]
+    WindowTooLong {
+        /// Tokens of a window.
+        max_seq_len: usize,
         /// The most that the model takes.
         limit: usize,
     },

@@ -16,6 +16,9 @@ pub struct FillOptions {
     pub top_k: usize,
     /// Only these tokens; their scores are still those of a softmax over the whole vocabulary.
     pub targets: Option<Targets>,
+    /// Not the [special tokens](Tokenizer::special_ids); the scores of the others stay those of a softmax over the whole
+    /// vocabulary.
+    pub exclude_special: bool,
     /// Whether a text that is too long is cut at its end.
     pub truncate: bool,
 }
@@ -25,6 +28,7 @@ impl Default for FillOptions {
         Self {
             top_k: 5,
             targets: None,
+            exclude_special: false,
             truncate: false,
         }
     }
@@ -101,6 +105,17 @@ impl Targets {
             false => Ok((Self(ids), warnings)),
         }
     }
+
+    /// Refuses tokens of another model's tokenizer, which may not be this one's.
+    pub(crate) fn check(&self, vocab_size: usize) -> Result<(), Error> {
+        match self.0.last() {
+            // Ids ascend.
+            Some(&token) if token as usize >= vocab_size => {
+                Err(Error::TokenRange { token, vocab_size })
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Fill-mask with a masked language model.
@@ -161,19 +176,18 @@ impl Task for FillMask<'_> {
         session.check_model(self.model)?;
         let tokenizer = self.model.tokenizer();
         let vocab_size = self.model.config().vocab_size;
-        match options.targets.as_ref().map(|targets| targets.0.last()) {
+        match &options.targets {
             None if options.top_k > vocab_size => {
                 return Err(Error::TopK {
                     top_k: options.top_k,
                     vocab_size,
                 });
             }
-            // Ids ascend. Those of another model's tokenizer may not be this one's.
-            Some(Some(&token)) if token as usize >= vocab_size => {
-                return Err(Error::TokenRange { token, vocab_size });
-            }
-            _ => {}
+            None => {}
+            Some(targets) => targets.check(vocab_size)?,
         }
+        let targets = options.targets.as_ref();
+        let choice = Choice::new(tokenizer, targets, options.exclude_special);
 
         let mut answers = Vec::with_capacity(texts.len());
         for group in groups(texts.iter().map(|text| text.ids.len())) {
@@ -186,7 +200,7 @@ impl Task for FillMask<'_> {
                 .collect();
             let mut best = Vec::with_capacity(masks.len());
             session.probabilities(&batch, &masks, |probabilities| {
-                best.push(most_probable(probabilities, options));
+                best.push(choice.best(probabilities, options.top_k));
             })?;
             let mut best = best.into_iter();
             for text in group {
@@ -199,32 +213,57 @@ impl Task for FillMask<'_> {
     }
 }
 
-/// The best tokens with their probabilities, descending; of equal ones, the lowest id first.
-fn most_probable(probabilities: &[f32], options: &FillOptions) -> Vec<(u32, f32)> {
-    let with_score = |id: u32| (id, probabilities[id as usize]);
-    let mut all: Vec<(u32, f32)> = match &options.targets {
-        Some(targets) => targets.0.iter().copied().map(with_score).collect(),
-        None => (0..probabilities.len() as u32).map(with_score).collect(),
-    };
-    let order = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
-    let k = options.top_k.min(all.len());
-    if k > 0 && k < all.len() {
-        all.select_nth_unstable_by(k - 1, order);
+/// Which tokens may be answered.
+#[derive(Clone, Copy)]
+pub(crate) struct Choice<'a> {
+    /// Only these.
+    pub(crate) targets: Option<&'a Targets>,
+    /// Not these.
+    pub(crate) excluded: &'a [u32],
+}
+
+impl<'a> Choice<'a> {
+    pub(crate) fn new(
+        tokenizer: &'a Tokenizer,
+        targets: Option<&'a Targets>,
+        exclude_special: bool,
+    ) -> Self {
+        let special = tokenizer.special_ids();
+        let excluded = if exclude_special { special } else { &[] };
+        Self { targets, excluded }
     }
-    all.truncate(k);
-    all.sort_unstable_by(order);
-    all
+
+    /// The tokens of the greatest values, with these, descending; of equal ones, the lowest id first.
+    pub(crate) fn best(&self, values: &[f32], count: usize) -> Vec<(u32, f32)> {
+        let with_value = |id: u32| (id, values[id as usize]);
+        let mut all: Vec<(u32, f32)> = match self.targets {
+            Some(targets) => targets.0.iter().copied().map(with_value).collect(),
+            None => (0..values.len() as u32).map(with_value).collect(),
+        };
+        if !self.excluded.is_empty() {
+            all.retain(|(id, _)| !self.excluded.contains(id));
+        }
+        let order = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
+        let k = count.min(all.len());
+        if k > 0 && k < all.len() {
+            all.select_nth_unstable_by(k - 1, order);
+        }
+        all.truncate(k);
+        all.sort_unstable_by(order);
+        all
+    }
 }
 
 /// A text with one or more masks, as tokens that fit the model.
 #[derive(Clone, Debug)]
 pub struct MaskedText {
-    ids: Vec<u32>,
-    masks: Vec<usize>,
+    pub(crate) ids: Vec<u32>,
+    /// Where the masks are, ascending; at least one.
+    pub(crate) masks: Vec<usize>,
 }
 
 impl MaskedText {
-    fn new(tokenizer: &Tokenizer, text: &str, truncate: bool) -> Result<Self, Error> {
+    pub(crate) fn new(tokenizer: &Tokenizer, text: &str, truncate: bool) -> Result<Self, Error> {
         if text.is_empty() {
             return Err(Error::EmptyText);
         }
@@ -264,20 +303,22 @@ impl MaskedText {
         best.into_iter()
             .map(|(token, score)| {
                 ids[mask] = token;
-                let shown: Vec<u32> = ids
-                    .iter()
-                    .copied()
-                    .filter(|&id| id != tokenizer.pad_token_id())
-                    .collect();
                 Ok(Fill {
                     score,
                     token,
                     token_str: tokenizer.decode(&[token], false)?,
-                    sequence: tokenizer.decode(&shown, one_mask)?,
+                    sequence: sequence(tokenizer, &ids, one_mask)?,
                 })
             })
             .collect()
     }
+}
+
+/// The text of filled tokens, as the pipeline shows it: without padding, and without special tokens if no mask is left.
+pub(crate) fn sequence(tokenizer: &Tokenizer, ids: &[u32], whole: bool) -> Result<String, Error> {
+    let pad = tokenizer.pad_token_id();
+    let shown: Vec<u32> = ids.iter().copied().filter(|&id| id != pad).collect();
+    tokenizer.decode(&shown, whole)
 }
 
 #[cfg(test)]
@@ -287,29 +328,19 @@ mod tests {
     #[test]
     fn best_first_and_ties_by_id() {
         let p = [0.1, 0.3, 0.2, 0.3, 0.1];
-        let top = |top_k| {
-            most_probable(
-                &p,
-                &FillOptions {
-                    top_k,
-                    ..FillOptions::default()
-                },
-            )
+        let mut choice = Choice {
+            targets: None,
+            excluded: &[],
         };
-        assert_eq!(top(3), [(1, 0.3), (3, 0.3), (2, 0.2)]);
-        assert_eq!(top(0), []);
-        assert_eq!(top(5).len(), 5);
-        let targets = Some(Targets(vec![0, 2]));
-        assert_eq!(
-            most_probable(
-                &p,
-                &FillOptions {
-                    top_k: 5,
-                    targets,
-                    truncate: false
-                }
-            ),
-            [(2, 0.2), (0, 0.1)]
-        );
+        assert_eq!(choice.best(&p, 3), [(1, 0.3), (3, 0.3), (2, 0.2)]);
+        assert_eq!(choice.best(&p, 0), []);
+        assert_eq!(choice.best(&p, 9).len(), 5);
+        choice.excluded = &[0, 3];
+        assert_eq!(choice.best(&p, 9), [(1, 0.3), (2, 0.2), (4, 0.1)]);
+        let targets = Targets(vec![0, 2]);
+        choice.targets = Some(&targets);
+        assert_eq!(choice.best(&p, 5), [(2, 0.2)]);
+        choice.excluded = &[];
+        assert_eq!(choice.best(&p, 5), [(2, 0.2), (0, 0.1)]);
     }
 }

@@ -4,7 +4,8 @@
 //! owns the threads and the memory for it. The answer to a text doesn't depend on the instruction set, the number of
 //! threads, or the texts that are computed with it.
 //!
-//! What a model is for is a [`Task`]: [`FillMask`], [`Classifier`], [`ZeroShot`], [`Tagger`]. It is made of the model, and computes with a session:
+//! What a model is for is a [`Task`]: [`FillMask`], [`JointFill`], [`TargetFill`] and [`Scorer`], [`Embedder`], [`Classifier`] and
+//! [`ZeroShot`], [`Tagger`], [`Answerer`]. It is made of the model, and computes with a session:
 //!
 //! ```
 //! # #[cfg(feature = "demo-model")] {
@@ -19,18 +20,25 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-#![forbid(unsafe_code)]
+#![cfg_attr(not(feature = "capi"), forbid(unsafe_code))]
+#![deny(unsafe_code)]
 
+mod answer;
 mod attention;
 mod batch;
 mod bpe;
+#[cfg(feature = "capi")]
+pub mod capi;
 mod classify;
+mod embed;
 mod encoder;
 mod error;
 mod fill;
 mod head;
+mod joint;
 mod model;
 mod profile;
+mod score;
 mod scores;
 mod session;
 mod tag;
@@ -41,15 +49,22 @@ mod weights;
 mod workspace;
 mod zero_shot;
 
+pub use answer::{Answer, AnswerOptions, Answerer, PreparedQuestion, Question};
 pub use batch::Batch;
 pub use classify::{Classifier, ClassifyOptions, EncodedTexts, LabelScore};
+pub use embed::{EmbedOptions, EmbedText, Embedder, Embedding, Pooling, cosine};
 pub use encoder::Rows;
 pub use error::Error;
 pub use fill::{Fill, FillMask, FillOptions, MaskedText, TargetWarning, Targets};
+pub use joint::{
+    Filling, FillingToken, JointFill, JointOptions, TargetFill, TargetFilling, TargetOptions,
+    WholeTargets,
+};
 pub use model::Model;
 pub use profile::Profile;
 pub use rq_format as format;
 pub use rq_kernels::isa::{ISA_VARIABLE, Isa};
+pub use score::{Score, ScoreMethod, ScoreOptions, Scorer, TextToScore, TokenScore};
 pub use session::{Session, SessionOptions, arena_bytes};
 pub use tag::{Aggregation, Entity, TagOptions, TaggedText, Tagger};
 pub use task::{Task, Texts};

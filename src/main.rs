@@ -1,6 +1,6 @@
 //! The command `rq`: this file is the policy for errors and exit codes; `cli` is the program.
 //!
-//! Exit codes: 0; 1 where a check fails (`verify`, `eval`), or lines of an input couldn't be processed (`fill`); 2 on an
+//! Exit codes: 0; 1 where a check fails (`verify`, `eval`), or lines of an input couldn't be processed (`fill`, `score`, `answer`); 2 on an
 //! error. A reader that closes the pipe early is no error. An error is one line on standard error, whatever its causes say.
 
 #![forbid(unsafe_code)]

@@ -204,8 +204,39 @@ impl<'m> Session<'m> {
         mut f: impl FnMut(&[f32]) + Send,
     ) -> Result<(), Error> {
         let outputs = self.model.config().outputs();
+        self.each_row(batch, rows, |kernels, row_logits| {
+            let mut inverse_sum = [0.0];
+            kernels.softmax(row_logits, outputs, 1.0, &mut inverse_sum);
+            for lanes in &mut *row_logits {
+                let scaled: [f32; LANES] = lanes.0.map(|x| x * inverse_sum[0]);
+                lanes.0 = scaled;
+            }
+            f(&as_floats(row_logits)[..outputs]);
+        })
+    }
+
+    /// The logits at the wanted rows of a batch, one row after the other to `f`, so that they are never held twice.
+    pub(crate) fn each_logits(
+        &mut self,
+        batch: &Batch,
+        rows: &[usize],
+        mut f: impl FnMut(&[f32]) + Send,
+    ) -> Result<(), Error> {
+        let outputs = self.model.config().outputs();
+        self.each_row(batch, rows, |_, row_logits| {
+            f(&as_floats(row_logits)[..outputs]);
+        })
+    }
+
+    /// Gathers the logits of one wanted row after the other.
+    fn each_row(
+        &mut self,
+        batch: &Batch,
+        rows: &[usize],
+        mut f: impl FnMut(&dyn Kernels, &mut [Lanes]) + Send,
+    ) -> Result<(), Error> {
         self.with_logits(batch, Rows::Only(rows), |kernels, logits, rows| {
-            let mut row_logits = vec![Lanes::ZERO; logits.len() / rows];
+            let mut row_logits = vec![Lanes::ZERO; logits.len() / rows.max(1)];
             for row in 0..rows {
                 for (to, from) in row_logits
                     .iter_mut()
@@ -213,13 +244,7 @@ impl<'m> Session<'m> {
                 {
                     *to = *from;
                 }
-                let mut inverse_sum = [0.0];
-                kernels.softmax(&mut row_logits, outputs, 1.0, &mut inverse_sum);
-                for lanes in &mut row_logits {
-                    let scaled: [f32; LANES] = lanes.0.map(|x| x * inverse_sum[0]);
-                    lanes.0 = scaled;
-                }
-                f(&as_floats(&row_logits)[..outputs]);
+                f(kernels, &mut row_logits);
             }
         })
     }

@@ -2,11 +2,17 @@
 
 use crate::error::{Error, shortened};
 use crate::vocabulary::Vocabulary;
+use rq_format::pipeline::Pipeline as Steps;
 use rq_format::{Architecture, Config};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+use std::collections::BTreeSet;
+use tokenizers::normalizers::{Lowercase, Sequence};
 use tokenizers::utils::truncation::TruncationDirection;
 use tokenizers::{
-    Decoder, DecoderWrapper, EncodeInput, NormalizerWrapper, PostProcessor, PostProcessorWrapper,
-    PreTokenizerWrapper, TokenizerImpl,
+    AddedToken, Decoder, DecoderWrapper, EncodeInput, NormalizerWrapper, PostProcessor,
+    PostProcessorWrapper, PreTokenizerWrapper, TokenizerBuilder, TokenizerImpl,
 };
 
 type Pipeline = TokenizerImpl<
@@ -29,6 +35,8 @@ pub struct Tokenizer {
     typed: bool,
     mask: Option<(u32, String)>,
     pad_token_id: u32,
+    /// Ascending.
+    special: Vec<u32>,
 }
 
 /// The tokens of a text, or of a pair of texts.
@@ -59,17 +67,75 @@ pub struct Tokens {
     pub texts: Vec<Option<usize>>,
 }
 
+/// A `tokenizer.json`. What it says of truncation and padding is for batches of its trainer's; here a text is what it is.
+#[derive(Deserialize)]
+struct Fields<'a> {
+    #[serde(default)]
+    added_tokens: Vec<AddedToken>,
+    #[serde(borrow, default)]
+    normalizer: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pre_tokenizer: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    post_processor: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    decoder: Option<&'a RawValue>,
+    model: Vocabulary,
+}
+
+/// A step, as the crate `tokenizers` carries it out.
+fn step<T: DeserializeOwned>(json: Option<&RawValue>) -> Result<Option<T>, Error> {
+    let parse = |json: &RawValue| serde_json::from_str(json.get());
+    let step = json.map(parse).transpose();
+    step.map_err(|e| Error::Tokenizer(e.to_string()))
+}
+
+/// An error and its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {}", chain(source)),
+        None => error.to_string(),
+    }
+}
+
 impl Tokenizer {
-    pub(crate) fn new(json: &[u8], config: &Config) -> Result<Self, Error> {
+    /// The tokenizer that a `tokenizer.json` describes, for a model of this configuration. [`Model`](crate::Model) has its own.
+    ///
+    /// # Errors
+    /// When it isn't one of those of RoBERTa, BERT, XLM-RoBERTa and CamemBERT, is damaged, or lacks the model's mask token.
+    pub fn new(json: &[u8], config: &Config) -> Result<Self, Error> {
         let unusable = |e: tokenizers::Error| Error::Tokenizer(e.to_string());
         // Whether it is UTF-8 is found out once, not string by string.
         let json = std::str::from_utf8(json).map_err(|e| unusable(e.into()))?;
-        let mut inner: Pipeline = json.parse().map_err(unusable)?;
-        // A file may carry settings for batches of its trainer's; here a text is what it is.
-        inner.with_truncation(None).map_err(unusable)?;
-        inner.with_padding(None);
-        let processor = inner.get_post_processor().cloned();
-        inner.with_post_processor(None::<PostProcessorWrapper>);
+        let fields: Fields<'_> =
+            serde_json::from_str(json).map_err(|e| Error::Tokenizer(e.to_string()))?;
+        let steps = Steps {
+            normalizer: fields.normalizer,
+            pre_tokenizer: fields.pre_tokenizer,
+            post_processor: fields.post_processor,
+            decoder: fields.decoder,
+        };
+        steps
+            .check()
+            .map_err(|error| Error::Tokenizer(chain(&error)))?;
+        let processor = step(fields.post_processor)?;
+        let mut inner = TokenizerBuilder::new()
+            .with_model(fields.model)
+            .with_normalizer(step::<NormalizerWrapper>(fields.normalizer)?)
+            .with_pre_tokenizer(step::<PreTokenizerWrapper>(fields.pre_tokenizer)?)
+            .with_post_processor(None::<PostProcessorWrapper>)
+            .with_decoder(step::<DecoderWrapper>(fields.decoder)?)
+            .build()
+            .map_err(unusable)?;
+        inner.add_tokens(fields.added_tokens).map_err(unusable)?;
+        if config.pooling.is_some_and(|pooling| pooling.lower_case) {
+            // As sentence-transformers does it: tokens that stand in the text as they are written are found before.
+            let first = NormalizerWrapper::from(Lowercase);
+            let steps = std::iter::once(first).chain(inner.get_normalizer().cloned());
+            inner
+                .with_normalizer(Some(Sequence::new(steps.collect())))
+                .map_err(unusable)?;
+        }
         let mask = match config.mask_token_id {
             None => None,
             Some(id) => {
@@ -79,7 +145,17 @@ impl Tokenizer {
                 Some((id, token))
             }
         };
+        let added = inner.get_added_vocabulary().get_added_tokens_decoder();
+        let added = added.iter().filter(|(_, token)| token.special);
+        let special: BTreeSet<u32> = added
+            .map(|(&id, _)| id)
+            .chain([config.bos_token_id, config.eos_token_id])
+            .chain([config.pad_token_id])
+            .chain(config.mask_token_id)
+            .chain(config.unk_token_id)
+            .collect();
         Ok(Self {
+            special: special.into_iter().collect(),
             inner,
             processor,
             vocab_size: config.vocab_size,
@@ -202,7 +278,7 @@ impl Tokenizer {
     /// With `before`, that stands whole in front of each window, as the first text of a pair.
     ///
     /// # Errors
-    /// When the tokenizer fails, or a window has no room for more than the overlap.
+    /// When the tokenizer fails, or the text needs several windows and one has no room for more than the overlap.
     pub fn windows(
         &self,
         before: Option<&str>,
@@ -214,14 +290,15 @@ impl Tokenizer {
         let first = before.map(|text| self.part(text, 0)).transpose()?;
         let used = first.as_ref().map_or(0, |first| first.len()) + self.added_tokens(pair);
         let room = limit.saturating_sub(used);
-        if room <= overlap {
+        let mut part = self.part(text, u32::from(pair))?;
+        // A text that fits whole needs no second window.
+        if used + part.len() > limit && room <= overlap {
             return Err(Error::NoRoom {
                 limit,
                 used,
                 overlap,
             });
         }
-        let mut part = self.part(text, u32::from(pair))?;
         part.truncate(room, overlap, TruncationDirection::Right);
         match first {
             Some(first) => self.finish(first, Some(part)),
@@ -360,6 +437,11 @@ impl Tokenizer {
     /// The vocabulary entry of an id, written as the vocabulary writes it.
     pub fn id_to_token(&self, id: u32) -> Option<String> {
         self.inner.id_to_token(id)
+    }
+
+    /// The ids of the special tokens, ascending: those that stand for no text, as the mask, and what texts can't spell.
+    pub fn special_ids(&self) -> &[u32] {
+        &self.special
     }
 
     pub(crate) fn pad_token_id(&self) -> u32 {

@@ -13,6 +13,9 @@ use tokenizers::models::unigram::Unigram;
 use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::{Model, Token};
 
+/// The longest word in characters that is looked up: it takes time in proportion to the square.
+const MAX_WORD: usize = 1000;
+
 /// How words become tokens.
 #[derive(Debug)]
 pub(crate) enum Vocabulary {
@@ -67,7 +70,16 @@ impl<'de> Visitor<'de> for VocabularyVisitor {
         let rest = MapAccessDeserializer::new(map);
         match kind.as_str() {
             "BPE" => BpeModel::deserialize(rest).map(Vocabulary::Bpe),
-            "WordPiece" => WordPiece::deserialize(rest).map(Vocabulary::WordPiece),
+            "WordPiece" => {
+                let model = WordPiece::deserialize(rest)?;
+                let most = model.max_input_chars_per_word;
+                if most > MAX_WORD {
+                    return Err(A::Error::custom(format!(
+                        "max_input_chars_per_word is {most}; it may be {MAX_WORD}"
+                    )));
+                }
+                Ok(Vocabulary::WordPiece(model))
+            }
             "Unigram" => Unigram::deserialize(rest).map(Vocabulary::Unigram),
             other => Err(A::Error::unknown_variant(
                 other,

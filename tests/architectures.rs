@@ -109,16 +109,10 @@ fn tokens_and_their_places_are_those_of_transformers() {
                 .pair
                 .filter(|pair| !(as_transformers && pair.is_empty()));
             let expected = case.tokenizers.unwrap_or(case.fields).tokens();
-            // sentence-transformers' folders: texts are put in lower case character by character, and cut to what the encoder is meant for.
-            let pooling = model.config().pooling;
-            let cut = pooling.is_some();
-            let lower_case = pooling.is_some_and(|pooling| pooling.lower_case);
-            let text = match lower_case {
-                true => &case.text.chars().flat_map(char::to_lowercase).collect(),
-                false => &case.text,
-            };
-            // Places are in the text as it is; lower case may be longer.
-            if !lower_case && (!cut || expected.ids.len() < tokenizer.max_tokens()) {
+            let text = &case.text;
+            // sentence-transformers cuts texts to what the encoder is meant for.
+            let cut = model.config().pooling.is_some();
+            if !cut || expected.ids.len() < tokenizer.max_tokens() {
                 let found = tokenizer.tokens(text, pair.as_deref()).unwrap();
                 assert_eq!(found, expected, "case {i}, {name}: {:?}", case.text);
             }

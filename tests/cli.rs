@@ -1012,7 +1012,9 @@ fn nobody_has_to_read_to_the_end() {
 #[test]
 fn help_fits_on_a_screen() {
     let user = User::new();
-    for command in ["", "bench", "convert", "fill", "info", "verify"] {
+    for command in [
+        "", "answer", "bench", "convert", "fill", "info", "score", "verify",
+    ] {
         let arguments: Vec<&str> = [command, "-h"]
             .into_iter()
             .filter(|a| !a.is_empty())

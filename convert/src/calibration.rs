@@ -147,11 +147,16 @@ pub(crate) fn texts(
     let mut inner = Tokenizer::from_bytes(tokenizer.json()).map_err(unusable)?;
     inner.with_truncation(None).map_err(unusable)?;
     inner.with_padding(None);
+    let lower_case = config.pooling.is_some_and(|pooling| pooling.lower_case);
     let room = config.max_tokens().min(window).saturating_sub(2).max(1);
     let mut texts = Vec::new();
     let (mut known, mut bytes) = (0, 0);
     for line in text.lines().filter(|line| !line.trim().is_empty()) {
-        let encoding = inner.encode(line, false).map_err(unusable)?;
+        let encoding = match lower_case {
+            true => inner.encode(line.to_lowercase(), false),
+            false => inner.encode(line, false),
+        };
+        let encoding = encoding.map_err(unusable)?;
         bytes += line.len();
         let pairs = encoding.get_ids().iter().zip(encoding.get_offsets());
         known += pairs

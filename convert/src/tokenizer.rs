@@ -4,6 +4,7 @@
 use crate::error::ConvertError;
 use crate::hf_config::HfConfig;
 use crate::json;
+use rq_format::pipeline::Pipeline;
 use rq_format::{Architecture, Head};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -235,6 +236,16 @@ fn check(
     config: &HfConfig,
 ) -> Result<SpecialTokens, ConvertError> {
     let error = tokenizer_error(path);
+    // Before anything is made of them.
+    let steps = serde_json::from_slice::<Pipeline<'_>>(json).map_err(|e| error(e.into()))?;
+    steps.check().map_err(|e| {
+        let source = std::error::Error::source(&e);
+        error(
+            source
+                .map_or(e.to_string(), |source| format!("{e}: {source}"))
+                .into(),
+        )
+    })?;
     let mut tokenizer = Tokenizer::from_bytes(json).map_err(&error)?;
     let vocab_size = config.vocab_size();
     if matches!(tokenizer.get_model(), ModelWrapper::WordLevel(_)) {

@@ -88,6 +88,7 @@ mod config;
 mod error;
 mod expected;
 mod header;
+pub mod pipeline;
 mod provenance;
 mod reader;
 mod storage;
@@ -109,7 +110,7 @@ pub use header::{
 pub use provenance::{Provenance, ProvenanceError, SourceFile};
 pub use reader::{ModelFile, VerifyProgress, VerifyReport};
 pub use storage::MappedFile;
-pub use temporary::{Discarded, discard_unfinished};
+pub use temporary::{Discarded, Temporary, discard_unfinished};
 pub use tensor::{
     MAX_DIMENSION, MAX_NAME_LEN, MAX_TENSORS, TENSOR_RECORD_LEN, TensorFormat, TensorInfo,
     TensorSpec,

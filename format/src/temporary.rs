@@ -18,7 +18,7 @@ fn unfinished() -> MutexGuard<'static, Vec<PathBuf>> {
     UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Removes what every [`Writer`](crate::Writer) of this process has written so far, for a process that is about to
+/// Removes what every [`Writer`](crate::Writer) and [`Temporary`] of this process has written so far, for a process that is about to
 /// exit on a signal. As long as the result lives, no writer starts, finishes or is dropped: those that try wait.
 ///
 /// It locks and calls the file system: for a thread that is told of the signal, not for the signal's handler itself.
@@ -38,16 +38,19 @@ pub struct Discarded(
     #[expect(dead_code, reason = "held, not read")] MutexGuard<'static, Vec<PathBuf>>,
 );
 
-/// A temporary file in the directory of its destination.
+/// A temporary file in the directory of its destination. It is gone once it is dropped, or [discarded](discard_unfinished).
 #[derive(Debug)]
-pub(crate) struct Temporary {
+pub struct Temporary {
     /// There until the file is moved or dropped.
     file: Option<NamedTempFile>,
 }
 
 impl Temporary {
     /// A new file in `directory`, with the permissions of any new file.
-    pub(crate) fn create_in(directory: &Path) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// When it can't be created.
+    pub fn create_in(directory: &Path) -> io::Result<Self> {
         let mut builder = tempfile::Builder::new();
         builder.prefix(".rq-").suffix(".tmp");
         #[cfg(unix)]
@@ -62,8 +65,8 @@ impl Temporary {
         Ok(Self { file: Some(file) })
     }
 
-    /// The file.
-    pub(crate) fn file(&self) -> &File {
+    /// The file, open to read and write.
+    pub fn file(&self) -> &File {
         let Some(file) = &self.file else {
             unreachable!("only `move_to`, which consumes it, and `drop` take the file");
         };
@@ -71,7 +74,10 @@ impl Temporary {
     }
 
     /// Moves the file to `path` in one step, in place of what is there.
-    pub(crate) fn move_to(mut self, path: &Path) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// When it can't be moved.
+    pub fn move_to(mut self, path: &Path) -> io::Result<()> {
         let mut unfinished = unfinished();
         let Some(file) = self.file.take() else {
             return Ok(());

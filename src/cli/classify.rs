@@ -1,6 +1,6 @@
 //! `rq classify`. With labels of one's own it is in `zero_shot`, with a query in `rerank`.
 
-use super::fill::{BAR, percent};
+use super::fill::{BAR, bar, percent};
 use super::task::{self, Command};
 use super::texts::{FromLine, TextArgs};
 use super::{ComputeArgs, locate, rerank, zero_shot};
@@ -190,7 +190,7 @@ pub(super) fn show(out: &mut impl Write, labels: &[LabelScore], probabilities: b
     for LabelScore { label, score, .. } in labels {
         match probabilities {
             true => {
-                let bar = bar(*score, BAR);
+                let bar = bar(f64::from(*score), BAR);
                 let line = format!("  {label:width$}  {} %  {bar}", percent(*score));
                 writeln!(out, "{}", line.trim_end())?;
             }
@@ -198,11 +198,6 @@ pub(super) fn show(out: &mut impl Write, labels: &[LabelScore], probabilities: b
         }
     }
     Ok(())
-}
-
-/// A bar for a probability, of so many columns for 100 %.
-pub(super) fn bar(score: f32, columns: usize) -> String {
-    "█".repeat((score * columns as f32).round() as usize)
 }
 
 struct ClassifyCommand<'m> {

@@ -1,6 +1,6 @@
 //! `rq convert`
 
-use super::{MAX_THREADS, eval, human_size, locate, say};
+use super::{MAX_THREADS, discard_when_interrupted, eval, human_size, locate, say};
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum, value_parser};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -10,14 +10,10 @@ use rq_convert::{
 };
 #[cfg(feature = "hub")]
 use rq_convert::{DownloadProgress, Hub, HubSettings};
-use rq_format::discard_unfinished;
 use std::io::{IsTerminal, Write};
 #[cfg(feature = "hub")]
 use std::path::Path;
 use std::path::PathBuf;
-
-/// The exit status after an interrupt: 128 and the number of SIGINT.
-const INTERRUPTED: i32 = 130;
 
 /// The largest weights that a conversion compares its result with.
 const MAX_COMPARED_BYTES: u64 = 600_000_000;
@@ -140,7 +136,8 @@ pub(super) fn run(args: &ConvertArgs) -> Result<()> {
         false => ProgressBar::hidden(),
     };
     let bar = Bar(bar);
-    discard_when_interrupted(&bar.0);
+    let shown = bar.0.clone();
+    discard_when_interrupted(move || shown.finish_and_clear());
     let source = find(args, &bar);
     if source.is_err() {
         bar.0.finish_and_clear();
@@ -198,19 +195,6 @@ fn calibration(args: &ConvertArgs) -> Result<Option<Calibration>> {
         None if args.no_calibrate => None,
         None => Some(Calibration::english()),
     })
-}
-
-/// Lets an interrupt end the process with 130, as shells have it, and leave nothing of the new file behind.
-fn discard_when_interrupted(bar: &ProgressBar) {
-    let bar = bar.clone();
-    // It is refused where the parent had a signal ignored, as `nohup` does; then all stay as they are.
-    let _ = ctrlc::try_set_handler(move || {
-        // Held until the end, so that in between no file is begun or moved into its place.
-        let _discarded = discard_unfinished();
-        bar.finish_and_clear();
-        super::say("interrupted");
-        std::process::exit(INTERRUPTED);
-    });
 }
 
 /// The model's directory, downloaded if it must be.

@@ -1,11 +1,16 @@
 //! `rq fill`
 
+use super::joint::{JointCommand, TargetCommand};
+use super::records::Unwrapped;
 use super::task::{self, AT_ONCE, Command};
 use super::texts::{Text, TextArgs};
 use super::{ComputeArgs, locate, say};
 use anyhow::Result;
-use clap::Args;
-use rq::{Fill, FillMask, FillOptions, Model, Targets, Task};
+use clap::{Args, value_parser};
+use rq::{
+    Fill, FillMask, FillOptions, JointFill, JointOptions, Model, TargetFill, TargetOptions,
+    TargetWarning, Targets, Task, WholeTargets,
+};
 use serde::Serialize;
 use std::io::Write;
 use std::process::ExitCode;
@@ -16,18 +21,22 @@ pub(super) const BAR: usize = 24;
 /// Tokens that are held as answers at once, at most, where each text has one mask and more than one text is computed.
 const FILLS_AT_ONCE: usize = 25_600;
 
+/// The most combinations that `--beam` takes: each is a pass over the text for each of its masks.
+const MAX_BEAM: i64 = 4096;
+
 const JSONL: &str = "Read and print JSON lines: objects with text, and with text and masks";
 const JSONL_LONG: &str = "\
 Read and print JSON lines: objects with text, and with text and masks
 
 A line that begins with { or \" is JSON, an object with the field text or a string; any other is the text itself. masks \
-is a list for each mask of objects as those of --json. A text that can't be filled has the field error, with the reason.";
-const JSON: &str = "Print one line of JSON a text: what transformers' fill-mask pipeline returns";
+is a list for each mask of objects as those of --json; with --joint there is one list, fillings. A text that can't be filled has the field error, with the reason.";
+const JSON: &str = "Print one line of JSON a text: what transformers' pipeline returns";
 const JSON_LONG: &str = "\
 Print one line of JSON a text: what transformers' fill-mask pipeline returns
 
-A list of objects with score, token, token_str and sequence; with several masks, a list of such lists. A text that \
-can't be filled has an object with error, the reason, and line.";
+A list of objects with score, token, token_str and sequence; with several masks, a list of such lists. --joint and \
+--whole-targets have lists in the places of token and token_str, and logprob, the natural logarithm of the score. A text \
+that can't be filled has an object with error, the reason, and line.";
 
 #[derive(Args)]
 #[command(
@@ -63,6 +72,37 @@ pub(super) struct FillArgs {
     #[arg(long, value_name = "TOKEN,...", value_delimiter = ',')]
     targets: Option<Vec<String>>,
 
+    /// Score targets of several tokens whole
+    ///
+    /// With as many masks in the mask's place, from left to right: the score is the product of the probabilities of each token with those before it in place and masks
+    /// after it. Targets of more tokens have lower scores. For most models a word in a sentence begins with its space:
+    /// --targets " railway station".
+    #[arg(long, requires = "targets")]
+    whole_targets: bool,
+
+    /// Never answer special tokens, such as the end of the text
+    ///
+    /// Scores stay those of a softmax over the whole vocabulary.
+    #[arg(long, conflicts_with = "whole_targets")]
+    exclude_special: bool,
+
+    /// Fill several masks together
+    ///
+    /// The combinations that are most probable, from left to right: the score is the product of the probabilities of each token with those before it in place and masks
+    /// after it. Without this, each mask is filled as if the others stayed masks.
+    #[arg(long, conflicts_with = "whole_targets")]
+    joint: bool,
+
+    /// Combinations that --joint keeps from mask to mask: more may find better ones, and take longer
+    #[arg(
+        long,
+        value_name = "N",
+        requires = "joint",
+        allow_negative_numbers = true
+    )]
+    #[arg(default_value_t = 16, value_parser = value_parser!(u32).range(1..=MAX_BEAM))]
+    beam: u32,
+
     /// Cut texts that are too long for the model at their end
     #[arg(long)]
     truncate: bool,
@@ -97,14 +137,6 @@ struct Masks<'a> {
     masks: Vec<Vec<FillRecord<'a>>>,
 }
 
-/// Lists as transformers returns them: a single one without a list around it.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Unwrapped<T> {
-    One(T),
-    Several(Vec<T>),
-}
-
 struct FillCommand<'m> {
     task: FillMask<'m>,
     options: FillOptions,
@@ -131,11 +163,7 @@ impl<'m> Command for FillCommand<'m> {
     }
 
     fn json(&self, _: &Text, masks: &Vec<Vec<Fill>>) -> impl Serialize {
-        let mut records = records(masks);
-        match records.len() {
-            1 => Unwrapped::One(records.remove(0)),
-            _ => Unwrapped::Several(records),
-        }
+        Unwrapped::new(records(masks))
     }
 
     fn fields(&self, masks: &Vec<Vec<Fill>>) -> impl Serialize {
@@ -153,23 +181,58 @@ pub(super) fn run(args: &FillArgs) -> Result<ExitCode> {
     let texts = args.texts.open("fill")?;
     let located = locate::open(args.model.as_deref())?;
     let model = &located.model;
-    let task = FillMask::new(model)?;
-    let mut options = FillOptions {
-        top_k: args.top_k as usize,
-        targets: None,
-        truncate: args.truncate,
+    let warn = |warnings: Vec<TargetWarning>| {
+        for warning in warnings {
+            say(format_args!("warning: {warning}"));
+        }
     };
-    if let Some(targets) = &args.targets {
-        let (targets, warnings) = Targets::resolve(model.tokenizer(), targets)?;
-        warnings
-            .iter()
-            .for_each(|warning| say(format_args!("warning: {warning}")));
-        options.targets = Some(targets);
+    let (top_k, truncate, format) = (args.top_k as usize, args.truncate, args.texts.format());
+    if args.whole_targets {
+        let task = TargetFill::new(model)?;
+        let targets = args.targets.as_deref().unwrap_or_default();
+        let (targets, warnings) = WholeTargets::resolve(model.tokenizer(), targets)?;
+        warn(warnings);
+        let options = TargetOptions {
+            top_k,
+            targets,
+            truncate,
+        };
+        model.prefetch();
+        let session = args.compute.session(model)?;
+        let command = TargetCommand { task, options };
+        return task::run(command, session, texts, format, &located);
     }
+    let task = FillMask::new(model)?;
+    let targets = match &args.targets {
+        None => None,
+        Some(targets) => {
+            let (targets, warnings) = Targets::resolve(model.tokenizer(), targets)?;
+            warn(warnings);
+            Some(targets)
+        }
+    };
     model.prefetch();
     let session = args.compute.session(model)?;
+    if args.joint {
+        let options = JointOptions {
+            top_k,
+            beam: args.beam as usize,
+            targets,
+            exclude_special: args.exclude_special,
+            truncate,
+        };
+        let task = JointFill::new(model)?;
+        let command = JointCommand { task, options };
+        return task::run(command, session, texts, format, &located);
+    }
+    let options = FillOptions {
+        top_k,
+        targets,
+        exclude_special: args.exclude_special,
+        truncate,
+    };
     let command = FillCommand { task, options };
-    task::run(command, session, texts, args.texts.format(), &located)
+    task::run(command, session, texts, format, &located)
 }
 
 fn records(masks: &[Vec<Fill>]) -> Vec<Vec<FillRecord<'_>>> {
@@ -189,7 +252,7 @@ fn show(out: &mut impl Write, model: &Model, text: &str, masks: &[Vec<Fill>]) ->
             .iter()
             .fold(f32::MIN_POSITIVE, |m, fill| m.max(fill.score));
         for (fill, token) in fills.iter().zip(&shown) {
-            let bar = "█".repeat((fill.score / best * BAR as f32).round() as usize);
+            let bar = bar(f64::from(fill.score / best), BAR);
             writeln!(out, "  {token:width$}  {} %  {bar}", percent(fill.score))?;
         }
     }
@@ -197,6 +260,11 @@ fn show(out: &mut impl Write, model: &Model, text: &str, masks: &[Vec<Fill>]) ->
         writeln!(out, "{completed}")?;
     }
     Ok(())
+}
+
+/// A bar for a person, of a number from 0 to 1, so many columns wide at most.
+pub(super) fn bar(part: f64, columns: usize) -> String {
+    "█".repeat((part * columns as f64).round() as usize)
 }
 
 /// A probability in percent, six characters wide.
@@ -208,7 +276,7 @@ pub(super) fn percent(score: f32) -> String {
 }
 
 /// A token without the space before it, and with control characters spelled out.
-fn visible(token: &str) -> String {
+pub(super) fn visible(token: &str) -> String {
     let trimmed = token
         .strip_prefix(' ')
         .filter(|rest| !rest.is_empty())

@@ -1,15 +1,21 @@
 //! The command line: its arguments, and one module a command. What answers texts is a `task` over `texts`, with `records`.
 
+mod answer;
 mod bench;
 mod classify;
 mod convert;
 mod cpu;
+mod embed;
 mod eval;
 mod fill;
 mod info;
+mod joint;
 mod locate;
+mod npy;
 mod records;
 mod rerank;
+mod score;
+mod similar;
 mod tag;
 mod task;
 mod texts;
@@ -20,6 +26,7 @@ use anyhow::{Context, Result};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, value_parser};
+use rq::format::discard_unfinished;
 use rq::{ISA_VARIABLE, Isa, Model, Session, SessionOptions};
 use std::fmt::Display;
 use std::io::Write;
@@ -27,6 +34,9 @@ use std::process::ExitCode;
 
 /// The most threads that `--threads` takes: far beyond what helps, and far below what a system refuses.
 const MAX_THREADS: i64 = 1024;
+
+/// The exit status after an interrupt: 128 and the number of SIGINT.
+const INTERRUPTED: i32 = 130;
 
 /// RoBERTa on a device: one quantized file, the same answers on every processor.
 #[derive(Parser)]
@@ -43,18 +53,26 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Find the answers to questions in a text
+    Answer(answer::AnswerArgs),
     /// Measure how fast a model is on this machine, beside the fastest that it could be
     Bench(bench::BenchArgs),
     /// Classify texts or pairs of texts, by the model's labels or your own, or rank passages
     Classify(classify::ClassifyArgs),
     /// Convert a checkpoint into one quantized file
     Convert(convert::ConvertArgs),
+    /// Make embeddings of texts
+    Embed(embed::EmbedArgs),
     /// Compare a model file with the checkpoint that it was converted from
     Eval(eval::EvalArgs),
     /// Fill the masks of a text with the most probable tokens
     Fill(fill::FillArgs),
     /// Show what a model file holds, or what this processor offers
     Info(info::InfoArgs),
+    /// Compare texts by their embeddings, or rank lines by how similar they are to a text
+    Similar(similar::SimilarArgs),
+    /// Score texts: how probable a masked language model finds them
+    Score(score::ScoreArgs),
     /// Find the names and other entities of a text
     Tag(tag::TagArgs),
     /// Check every byte of a model file
@@ -121,16 +139,32 @@ pub(crate) fn run() -> Result<ExitCode> {
         },
     };
     match cli.command {
+        Command::Answer(args) => return answer::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Classify(args) => return classify::run(&args),
         Command::Convert(args) => convert::run(&args),
+        Command::Embed(args) => return embed::run(&args),
         Command::Eval(args) => return eval::run(&args),
         Command::Fill(args) => return fill::run(&args),
         Command::Info(args) => info::run(&args),
+        Command::Similar(args) => return similar::run(&args),
+        Command::Score(args) => return score::run(&args),
         Command::Tag(args) => return tag::run(&args),
         Command::Verify(args) => return verify::run(&args),
     }?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Lets an interrupt end the process with 130, as shells have it, and leave nothing of a new file behind.
+fn discard_when_interrupted(before: impl Fn() + Send + 'static) {
+    // It is refused where the parent had a signal ignored, as `nohup` does; then all stay as they are.
+    let _ = ctrlc::try_set_handler(move || {
+        // Held until the end, so that in between no file is begun or moved into its place.
+        let _discarded = discard_unfinished();
+        before();
+        say("interrupted");
+        std::process::exit(INTERRUPTED);
+    });
 }
 
 /// A line on standard error. That nobody reads it is no error.

@@ -1,7 +1,7 @@
 //! `rq classify --query`
 
-use super::classify::{ClassifyArgs, are_probabilities, bar};
-use super::fill::percent;
+use super::classify::{ClassifyArgs, are_probabilities};
+use super::fill::{bar, percent};
 use super::locate;
 use super::task::{self, Command};
 use super::texts::{Source, Text};
@@ -60,7 +60,7 @@ impl<'m> Command for RerankCommand<'m> {
         let (score, text) = (relevance(labels), &input.text);
         match are_probabilities(&self.task, &self.options) {
             true => {
-                let bar = bar(score, BAR);
+                let bar = bar(f64::from(score), BAR);
                 writeln!(out, "{} %  {bar:BAR$}  {text}", percent(score))?;
             }
             false => writeln!(out, "{score:9.4}  {text}")?,

@@ -42,9 +42,22 @@ pub(super) trait Command {
     /// The fields of the answer that `--jsonl` prints after those of the input.
     fn fields(&self, answer: &Answer<Self>) -> impl Serialize;
 
+    /// The heading, where answers to a person are rows of a table. Without one they are blocks.
+    fn heading(&self) -> Option<String> {
+        None
+    }
+
+    /// Takes note of an answer that is printed, for the summary.
+    fn note(&mut self, _answer: &Answer<Self>) {}
+
+    /// What is to be said of all answers together, in a line.
+    fn summary(&self) -> Option<String> {
+        None
+    }
+
     /// Whether what is shown to a person are blocks, with blank lines between.
     fn in_blocks(&self) -> bool {
-        true
+        self.heading().is_none()
     }
 
     /// How many answers there are at most, where they are ranked, the best first, and not in the order of the texts.
@@ -68,7 +81,31 @@ pub(super) type Answer<C> = <<C as Command>::Task as Task>::Answer;
 /// What a command's task computes of.
 type Prepared<C> = <<C as Command>::Task as Task>::Prepared;
 
-/// Answers to all texts, as far as there are answers. The exit code is 1 where there aren't to some.
+/// What is done with answers, and with what there is no answer to, in the order of the inputs.
+pub(super) trait Sink<C: Command> {
+    /// Takes the answer to an input.
+    fn answer(&mut self, command: &C, input: &C::Input, answer: &Answer<C>) -> Result<()>;
+
+    /// Takes why there is no answer to a line of the input `name`.
+    fn refuse(
+        &mut self,
+        name: &str,
+        line: u64,
+        input: Option<&C::Input>,
+        error: &Error,
+    ) -> Result<()>;
+
+    /// Takes what is to be said of all answers together, after the last.
+    fn summary(&mut self, summary: &str) -> Result<()> {
+        say(summary);
+        Ok(())
+    }
+
+    /// Hands on what it was given, before more is waited for.
+    fn flush(&mut self) -> Result<()>;
+}
+
+/// Answers to all texts, as far as there are answers, on standard output. The exit code is 1 where there aren't to some.
 ///
 /// # Errors
 /// When a text can't be processed that was given as an argument; when the input can't be read, or the output written; when
@@ -80,10 +117,24 @@ pub(super) fn run<C: Command>(
     format: Format,
     located: &Located,
 ) -> Result<ExitCode> {
+    run_into(&mut Records::new(format), command, session, source, located)
+}
+
+/// As [`run`], with something else done with the answers.
+///
+/// # Errors
+/// As [`run`].
+pub(super) fn run_into<C: Command>(
+    sink: &mut impl Sink<C>,
+    command: C,
+    session: Session<'_>,
+    source: Source<C::Input>,
+    located: &Located,
+) -> Result<ExitCode> {
     let run = Run {
         command,
         session,
-        records: Records::new(format),
+        sink,
         best: Vec::new(),
         located: Some(located),
     };
@@ -93,10 +144,10 @@ pub(super) fn run<C: Command>(
     }
 }
 
-struct Run<'a, 'm, C: Command> {
+struct Run<'a, 'm, C: Command, S> {
     command: C,
     session: Session<'m>,
-    records: Records,
+    sink: &'a mut S,
     /// The best answers so far, with their ranks and what they are to, where they are ranked.
     best: Vec<(f32, C::Input, Answer<C>)>,
     /// The model, until it was announced.
@@ -109,7 +160,7 @@ enum Outcome<I> {
     Refused(Option<I>, Error),
 }
 
-impl<C: Command> Run<'_, '_, C> {
+impl<C: Command, S: Sink<C>> Run<'_, '_, C, S> {
     fn given(mut self, inputs: Vec<C::Input>) -> Result<ExitCode> {
         let prepared = (1..).zip(&inputs).map(|(number, input)| {
             let prepared = self.prepare(input);
@@ -122,9 +173,9 @@ impl<C: Command> Run<'_, '_, C> {
             for (answer, input) in answers.into_iter().zip(inputs.by_ref()) {
                 self.answered(input, answer)?;
             }
-            self.records.flush()?;
+            self.sink.flush()?;
         }
-        self.print_best()?;
+        self.end()?;
         Ok(ExitCode::SUCCESS)
     }
 
@@ -150,15 +201,15 @@ impl<C: Command> Run<'_, '_, C> {
                     }
                     Outcome::Refused(input, error) => {
                         refused += 1;
-                        self.records
+                        self.sink
                             .refuse(lines.name(), line, input.as_ref(), &error)?;
                     }
                 }
             }
             self.keep_best();
-            self.records.flush()?;
+            self.sink.flush()?;
         }
-        self.print_best()?;
+        self.end()?;
         if refused == 0 {
             return Ok(ExitCode::SUCCESS);
         }
@@ -172,9 +223,10 @@ impl<C: Command> Run<'_, '_, C> {
 
     /// Prints an answer, or keeps it until all are there.
     fn answered(&mut self, input: C::Input, answer: Answer<C>) -> Result<()> {
+        self.command.note(&answer);
         let command = &self.command;
         if command.ranked().is_none() {
-            return self.records.answer(command, &input, &answer);
+            return self.sink.answer(command, &input, &answer);
         }
         self.best.push((command.rank(&answer), input, answer));
         Ok(())
@@ -188,12 +240,16 @@ impl<C: Command> Run<'_, '_, C> {
         }
     }
 
-    fn print_best(&mut self) -> Result<()> {
+    /// Prints what was kept, and what is to be said of all answers together.
+    fn end(&mut self) -> Result<()> {
         self.keep_best();
         for (_, input, answer) in &self.best {
-            self.records.answer(&self.command, input, answer)?;
+            self.sink.answer(&self.command, input, answer)?;
         }
-        self.records.flush()
+        if let Some(summary) = self.command.summary() {
+            self.sink.summary(&summary)?;
+        }
+        self.sink.flush()
     }
 
     fn prepare(&self, input: &C::Input) -> Result<Prepared<C>> {

@@ -129,6 +129,11 @@ impl InputArgs {
         Ok(Source::Lines(Lines::new(input, name, self.jsonl)))
     }
 
+    /// Whether a file was named.
+    pub(super) fn has_file(&self) -> bool {
+        self.file.is_some()
+    }
+
     pub(super) fn format(&self) -> Format {
         match (self.json, self.jsonl) {
             (_, true) => Format::Jsonl,
@@ -260,7 +265,7 @@ fn parse<T: FromLine>(line: String, jsonl: bool) -> Result<T> {
     }
 }
 
-fn from_json<T: DeserializeOwned>(line: &str) -> Result<T> {
+pub(super) fn from_json<T: DeserializeOwned>(line: &str) -> Result<T> {
     serde_json::from_str(line).map_err(|error| {
         // Its own words end with a place in a document of several lines.
         let (message, byte) = (error.to_string(), error.column());

@@ -80,6 +80,20 @@ impl User {
             .unwrap()
     }
 
+    /// The results of a command, which must be the same bytes on each instruction set and number of threads.
+    #[track_caller]
+    pub(crate) fn everywhere(&self, arguments: &[&str]) -> String {
+        let expected = self.rq(arguments).succeeds().to_owned();
+        for kernels in rq_kernels::kernels::detected() {
+            for threads in ["1", "2"] {
+                let how = ["--isa", kernels.isa().name(), "--threads", threads];
+                let ran = self.rq(&[arguments, &how].concat());
+                assert_eq!(ran.succeeds(), expected, "{}", ran.command);
+            }
+        }
+        expected
+    }
+
     pub(crate) fn rq(&self, arguments: &[&str]) -> Ran {
         self.rq_with(arguments, b"")
     }

@@ -89,7 +89,7 @@ pub(crate) fn tensor(tensors: &SafeTensors<'_>, name: &str) -> (Vec<f32>, usize)
     (values, *view.shape().last().unwrap())
 }
 
-/// The cosine of the angle between two vectors.
+/// The cosine of the angle between two vectors, by other code than [`rq::cosine`].
 pub(crate) fn cosine(a: &[f32], b: &[f32]) -> f64 {
     let dot = |a: &[f32], b: &[f32]| {
         a.iter()

@@ -1,0 +1,136 @@
+//! NumPy's file of an array of f32, version 1.0: <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>.
+
+use anyhow::{Context, Result, ensure};
+use rq::format::Temporary;
+use std::io::{Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+/// Bytes before the numbers: a multiple of 64, with room for the largest count of rows.
+const HEADER: usize = 128;
+/// What it begins with: the format's name and version, and the length of the rest of the header.
+const MAGIC: &[u8; 10] = b"\x93NUMPY\x01\x00\x76\x00";
+
+/// Writes a matrix row by row, to a file that takes its place when it is whole.
+pub(super) struct NpyWriter {
+    file: Temporary,
+    path: PathBuf,
+    rows: u64,
+    columns: usize,
+}
+
+impl NpyWriter {
+    /// Begins a file with rows of this length, beside the place where it will be.
+    ///
+    /// # Errors
+    /// When it can't be created there.
+    pub(super) fn create(path: &Path, columns: usize) -> Result<Self> {
+        ensure!(!path.is_dir(), "{} is a directory", path.display());
+        let directory = path.parent().filter(|d| !d.as_os_str().is_empty());
+        let directory = directory.unwrap_or(Path::new("."));
+        let file = Temporary::create_in(directory)
+            .with_context(|| format!("can't create a file in {}", directory.display()))?;
+        let writer = Self {
+            file,
+            path: path.to_owned(),
+            rows: 0,
+            columns,
+        };
+        writer.write(&writer.header())?;
+        Ok(writer)
+    }
+
+    /// Appends a row.
+    ///
+    /// # Errors
+    /// When writing fails.
+    ///
+    /// # Panics
+    /// When the row has another length than the others.
+    pub(super) fn row(&mut self, row: &[f32]) -> Result<()> {
+        assert_eq!(row.len(), self.columns, "columns");
+        let bytes: Vec<u8> = row.iter().flat_map(|x| x.to_le_bytes()).collect();
+        self.rows += 1;
+        self.write(&bytes)
+    }
+
+    /// Appends a row of NaN, in the place of one that there isn't.
+    ///
+    /// # Errors
+    /// When writing fails.
+    pub(super) fn missing_row(&mut self) -> Result<()> {
+        self.row(&vec![f32::NAN; self.columns])
+    }
+
+    /// Writes how many rows there are, and moves the file to its place.
+    ///
+    /// # Errors
+    /// When that fails.
+    pub(super) fn finish(self) -> Result<u64> {
+        let start = self.file.file().seek(SeekFrom::Start(0));
+        start.with_context(|| self.failed())?;
+        self.write(&self.header())?;
+        let failed = self.failed();
+        self.file.move_to(&self.path).context(failed)?;
+        Ok(self.rows)
+    }
+
+    fn write(&self, bytes: &[u8]) -> Result<()> {
+        let written = self.file.file().write_all(bytes);
+        written.with_context(|| self.failed())
+    }
+
+    fn failed(&self) -> String {
+        format!("can't write {}", self.path.display())
+    }
+
+    fn header(&self) -> Vec<u8> {
+        let (rows, columns) = (self.rows, self.columns);
+        let fields =
+            format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {columns}), }}");
+        let width = HEADER - MAGIC.len() - 1;
+        [MAGIC, format!("{fields:<width$}\n").as_bytes()].concat()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_header_has_room_for_every_shape() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut writer = NpyWriter::create(&directory.path().join("a.npy"), usize::MAX).unwrap();
+        for rows in [0, 1, u64::MAX] {
+            writer.rows = rows;
+            let header = writer.header();
+            assert_eq!(header.len(), HEADER);
+            assert_eq!(usize::from(header[8]), HEADER - MAGIC.len());
+            assert!(header.ends_with(b" \n"));
+        }
+    }
+
+    #[test]
+    fn a_file_appears_when_it_is_whole() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.npy");
+        let files = || std::fs::read_dir(directory.path()).unwrap().count();
+        let mut writer = NpyWriter::create(&path, 2).unwrap();
+        writer.row(&[1.0, -2.0]).unwrap();
+        assert!(!path.exists());
+        drop(writer);
+        assert_eq!(files(), 0);
+
+        let mut writer = NpyWriter::create(&path, 2).unwrap();
+        writer.row(&[1.0, -2.0]).unwrap();
+        writer.row(&[f32::NAN, 0.5]).unwrap();
+        assert_eq!(writer.finish().unwrap(), 2);
+        assert_eq!(files(), 1);
+        let bytes = std::fs::read(&path).unwrap();
+        let header =
+            b"\x93NUMPY\x01\x00v\x00{'descr': '<f4', 'fortran_order': False, 'shape': (2, 2), } ";
+        assert!(bytes.starts_with(header));
+        let values = [1.0, -2.0, f32::NAN, 0.5].map(f32::to_le_bytes);
+        assert_eq!(bytes[HEADER..], *values.as_flattened());
+        assert!(NpyWriter::create(directory.path(), 2).is_err());
+    }
+}

@@ -1,0 +1,326 @@
+//! Embeddings against sentence-transformers: `goldens/tasks/embed.json` and the `sentence-` folders of
+//! `goldens/architectures.json`, with quantized models.
+
+mod common;
+
+use common::{convert_to, cosine, tensor, tests_path};
+use rq::format::Head;
+use rq::{
+    Batch, EmbedOptions, Embedder, Embedding, Error, Model, Pooling, Rows, Session, SessionOptions,
+    Task,
+};
+use rq_convert::Quant;
+use safetensors::SafeTensors;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// What 8 bits may cost: 1 - cosine of an embedding with that of fp32, and the relative error of its length.
+const TOLERANCE: f64 = 1e-3;
+const LENGTH: f64 = 0.02;
+
+#[derive(Deserialize)]
+struct Goldens {
+    cases: Vec<Golden>,
+}
+
+#[derive(Deserialize)]
+struct Golden {
+    model: String,
+    text: String,
+    pooling: String,
+    normalize: bool,
+    tokens: usize,
+    embedding: Vec<f32>,
+}
+
+impl Golden {
+    fn options(&self) -> EmbedOptions {
+        EmbedOptions {
+            pooling: Some(match &*self.pooling {
+                "cls" => Pooling::Cls,
+                "mean" => Pooling::Mean,
+                "max" => Pooling::Max,
+                other => panic!("{other}"),
+            }),
+            normalize: Some(self.normalize),
+            truncate: true,
+        }
+    }
+}
+
+/// The cases by model, those that are in the repository.
+fn goldens() -> BTreeMap<String, Vec<Golden>> {
+    let json = std::fs::read(tests_path("goldens/tasks/embed.json")).unwrap();
+    let Goldens { cases } = serde_json::from_slice(&json).unwrap();
+    let mut by_model = BTreeMap::<_, Vec<_>>::new();
+    for case in cases.into_iter().filter(|case| case.model.contains('/')) {
+        by_model.entry(case.model.clone()).or_default().push(case);
+    }
+    by_model
+}
+
+/// A folder of `tests/`, converted.
+fn model(folder: &str) -> Model {
+    let directory = tempfile::tempdir().unwrap();
+    let output = directory.path().join("model.rq");
+    convert_to(&tests_path(folder), Quant::Q8, &output);
+    Model::from_bytes(std::fs::read(output).unwrap()).unwrap()
+}
+
+fn architecture(name: &str) -> Model {
+    model(&format!("goldens/architectures/{name}"))
+}
+
+fn session(model: &Model) -> Session<'_> {
+    Session::new(model, &SessionOptions::default()).unwrap()
+}
+
+fn length(vector: &[f32]) -> f64 {
+    let squares = vector.iter().map(|&x| f64::from(x).powi(2));
+    squares.sum::<f64>().sqrt()
+}
+
+/// 1 - cosine, of an embedding that is as long as it should be.
+#[track_caller]
+fn error(found: &[f32], expected: &[f32], what: &str) -> f64 {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    let error = 1.0 - cosine(found, expected);
+    let relative = length(found) / length(expected) - 1.0;
+    assert!(error < TOLERANCE, "{what}: 1-cos {error}");
+    assert!(relative.abs() < LENGTH, "{what}: length {relative:+}");
+    error
+}
+
+#[test]
+fn the_embeddings_of_transformers() {
+    let by_model = goldens();
+    assert_eq!(by_model.len(), 3);
+    for (name, cases) in by_model {
+        let model = model(&name);
+        let (embedder, mut session) = (Embedder::new(&model), session(&model));
+        let mut worst: f64 = 0.0;
+        for golden in &cases {
+            let what = format!("{name}, {:?}, {}", golden.text, golden.pooling);
+            let answer = embedder.run_one(&mut session, &*golden.text, &golden.options());
+            let answer = answer.unwrap();
+            assert_eq!(answer.ids.len(), golden.tokens, "{what}");
+            worst = worst.max(error(&answer.embedding, &golden.embedding, &what));
+            if golden.normalize {
+                assert!((length(&answer.embedding) - 1.0).abs() < 1e-6, "{what}");
+            }
+        }
+        println!("q8 {name}: 1-cos at most {worst:.1e}");
+    }
+}
+
+/// Files that were converted from models of sentence-transformers say how themselves.
+#[test]
+fn a_sentence_encoder_does_as_its_publisher_says() {
+    #[derive(Deserialize)]
+    struct Cases {
+        cases: Vec<Case>,
+    }
+    #[derive(Deserialize)]
+    struct Case {
+        model: String,
+        text: String,
+        ids: Vec<u32>,
+    }
+    let json = std::fs::read(tests_path("goldens/architectures.json")).unwrap();
+    let Cases { cases } = serde_json::from_slice(&json).unwrap();
+    let bytes = std::fs::read(tests_path("goldens/architectures.safetensors")).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    for (name, means) in [
+        ("sentence-mean", (Pooling::Mean, true)),
+        ("sentence-cls", (Pooling::Cls, false)),
+        ("sentence-max", (Pooling::Max, false)),
+    ] {
+        let model = architecture(name);
+        let (embedder, mut session) = (Embedder::new(&model), session(&model));
+        assert_eq!(embedder.resolve(&EmbedOptions::default()), means);
+        let options = EmbedOptions {
+            truncate: true,
+            ..EmbedOptions::default()
+        };
+        let of_model = |(_, case): &(usize, &Case)| case.model == name;
+        let (mut worst, mut count): (f64, _) = (0.0, 0);
+        for (i, case) in cases.iter().enumerate().filter(of_model) {
+            let what = format!("case {i}, {name}: {:?}", case.text);
+            let answer = embedder.run_one(&mut session, &*case.text, &options);
+            let answer = answer.unwrap();
+            assert_eq!(answer.ids, case.ids, "{what}");
+            let (expected, _) = tensor(&tensors, &format!("embedding.{i}"));
+            worst = worst.max(error(&answer.embedding, &expected, &what));
+            count += 1;
+        }
+        assert_eq!(count, 20);
+        println!("q8 {name}: 1-cos at most {worst:.1e}");
+    }
+}
+
+const OPTIONS: [EmbedOptions; 5] = {
+    const fn of(pooling: Pooling, normalize: bool) -> EmbedOptions {
+        EmbedOptions {
+            pooling: Some(pooling),
+            normalize: Some(normalize),
+            truncate: true,
+        }
+    }
+    [
+        of(Pooling::Cls, false),
+        of(Pooling::Mean, true),
+        of(Pooling::Max, false),
+        of(Pooling::None, false),
+        of(Pooling::None, true),
+    ]
+};
+
+fn bits(embedding: &Embedding) -> Vec<u32> {
+    embedding.embedding.iter().map(|x| x.to_bits()).collect()
+}
+
+#[test]
+fn a_batch_gives_the_bits_of_single_texts() {
+    for (name, cases) in goldens() {
+        let model = model(&name);
+        let (embedder, mut session) = (Embedder::new(&model), session(&model));
+        // Enough for more than one group.
+        let texts: Vec<&str> = cases.iter().map(|case| &*case.text).collect();
+        for options in OPTIONS {
+            let together = embedder.run(&mut session, texts.iter().copied(), &options);
+            let together = together.unwrap();
+            assert_eq!(together.len(), texts.len());
+            for (text, together) in texts.iter().zip(together) {
+                let alone = embedder.run_one(&mut session, *text, &options).unwrap();
+                assert_eq!(alone.ids, together.ids);
+                assert_eq!(bits(&alone), bits(&together), "{options:?}: {text:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_model_of_any_head_has_embeddings() {
+    let text = "She opened the window and looked at the street.";
+    let mut heads = Vec::new();
+    for name in [
+        "bert-classifier",
+        "roberta-regression",
+        "bert-tagger",
+        "bert-qa",
+        "camembert-mlm",
+        "bert-base-model",
+    ] {
+        let model = architecture(name);
+        let (embedder, mut session) = (Embedder::new(&model), session(&model));
+        heads.push(model.config().head);
+        let means = (Pooling::Mean, false);
+        assert_eq!(embedder.resolve(&EmbedOptions::default()), means);
+        let ids = model.tokenizer().encode(text, false).unwrap().ids;
+        let batch = Batch::from_iter([&ids]);
+        let hidden = session.hidden_states(&batch, Rows::All).unwrap();
+        let width = model.config().hidden_size;
+        let mut embed = |pooling| {
+            let options = EmbedOptions {
+                pooling,
+                ..EmbedOptions::default()
+            };
+            embedder.run_one(&mut session, text, &options).unwrap()
+        };
+        let tokens = embed(Some(Pooling::None));
+        assert_eq!((&tokens.embedding, &tokens.ids), (&hidden, &ids));
+        assert_eq!(tokens.rows().len(), ids.len());
+        let cls = embed(Some(Pooling::Cls));
+        assert_eq!(cls.embedding, hidden[..width]);
+        assert_eq!(cls.rows().len(), 1);
+        for (i, mean) in embed(None).embedding.into_iter().enumerate() {
+            let column = hidden[i..].iter().step_by(width).map(|&x| f64::from(x));
+            let expected = column.sum::<f64>() / ids.len() as f64;
+            assert!((f64::from(mean) - expected).abs() < 1e-6);
+        }
+    }
+    for head in [
+        Head::None,
+        Head::MaskedLm,
+        Head::SequenceClassification,
+        Head::TokenClassification,
+        Head::QuestionAnswering,
+    ] {
+        assert!(heads.contains(&head), "{head}");
+    }
+}
+
+#[test]
+fn vectors_of_tokens_are_normalized_only_when_asked() {
+    let model = architecture("sentence-mean");
+    let embedder = Embedder::new(&model);
+    let mut options = EmbedOptions {
+        pooling: Some(Pooling::None),
+        ..EmbedOptions::default()
+    };
+    assert_eq!(embedder.resolve(&options), (Pooling::None, false));
+    options.normalize = Some(true);
+    let answer = embedder.run_one(&mut session(&model), "The cat sat on the mat.", &options);
+    for row in answer.unwrap().rows() {
+        assert!((length(row) - 1.0).abs() < 1e-6);
+    }
+    // Another pooling than the publisher's goes on to the publisher's next step.
+    options = EmbedOptions {
+        pooling: Some(Pooling::Cls),
+        ..EmbedOptions::default()
+    };
+    assert_eq!(embedder.resolve(&options), (Pooling::Cls, true));
+}
+
+/// Tokens that stand in a text as they are written are found before letters become small: `<S>` isn't one.
+#[test]
+fn lower_case_as_the_publisher_says() {
+    let model = architecture("sentence-max");
+    let (embedder, mut session) = (Embedder::new(&model), session(&model));
+    let mut embed = |text| {
+        let options = EmbedOptions::default();
+        embedder.run_one(&mut session, text, &options).unwrap()
+    };
+    assert_eq!(embed("SÃO PAULO"), embed("são paulo"));
+    assert_ne!(embed("<MASK>").ids, embed("<mask>").ids);
+    assert_eq!(embed("<mask>").ids.len(), 3);
+}
+
+#[test]
+fn what_is_wrong_with_a_text_shows_when_it_is_prepared() {
+    let model = architecture("sentence-mean");
+    let embedder = Embedder::new(&model);
+    let mut options = EmbedOptions::default();
+    let long = "the cat ".repeat(100);
+    let error = embedder.prepare(&long, &options);
+    assert!(matches!(
+        error,
+        Err(Error::TooLong {
+            tokens: 202,
+            limit: 48
+        })
+    ));
+    let mut session = session(&model);
+    let error = embedder.run(&mut session, ["", &*long], &options);
+    assert!(matches!(error, Err(Error::InBatch { number: 2, .. })));
+    options.truncate = true;
+    let answer = embedder.run_one(&mut session, &*long, &options).unwrap();
+    assert_eq!(answer.ids.len(), 48);
+    let none = embedder.compute(&mut session, &[], &options).unwrap();
+    assert_eq!(none, []);
+}
+
+#[test]
+fn texts_and_sessions_of_another_model_are_refused() {
+    let [small, large] = ["data/sapiens-vh", "data/demo-model"].map(model);
+    let [of_small, of_large] = [&small, &large].map(Embedder::new);
+    let options = EmbedOptions::default();
+    let text = of_large.prepare("The garden", &options).unwrap();
+    let error = of_small.compute(&mut session(&small), std::slice::from_ref(&text), &options);
+    assert!(matches!(
+        error,
+        Err(Error::TokenRange { vocab_size: 25, .. })
+    ));
+    let error = of_large.compute(&mut session(&small), &[text], &options);
+    assert!(matches!(error, Err(Error::OtherModel)));
+}

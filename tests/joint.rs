@@ -1,0 +1,491 @@
+//! Several masks filled together, and targets of several tokens, against the chain rule of transformers' model in fp32:
+//! `goldens/tasks/fill_joint.json`.
+
+mod common;
+
+use common::{model, tests_path};
+use rq::{
+    Error, FillMask, FillOptions, Filling, JointFill, JointOptions, Model, Session, SessionOptions,
+    TargetFill, TargetOptions, Targets, Task, WholeTargets,
+};
+use rq_convert::Quant;
+use serde::Deserialize;
+
+/// How far the logarithm of a token's probability may be from that of fp32, in nats: measured, and rounded up.
+const TOLERANCE: f64 = 0.25;
+/// Combinations whose logarithms are nearer to each other than this may change places: a tie.
+const MARGIN: f64 = 0.15;
+
+#[derive(Deserialize)]
+struct Goldens {
+    cases: Vec<Golden>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum Golden {
+    Joint {
+        text: String,
+        ids: Vec<u32>,
+        mask_positions: Vec<usize>,
+        without_special_tokens: bool,
+        candidates: Vec<Vec<u32>>,
+        chain: Vec<Chain>,
+        best: Option<Vec<Best>>,
+    },
+    Target {
+        text: String,
+        target: String,
+        target_ids: Vec<u32>,
+        log_probabilities: Vec<f64>,
+        total: f64,
+    },
+}
+
+#[derive(Debug, Deserialize)]
+struct Chain {
+    tokens: Vec<u32>,
+    log_probabilities: Vec<f64>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Best {
+    tokens: Vec<u32>,
+    log_probability: f64,
+}
+
+fn goldens() -> Vec<Golden> {
+    let json = std::fs::read(tests_path("goldens/tasks/fill_joint.json")).unwrap();
+    serde_json::from_slice::<Goldens>(&json).unwrap().cases
+}
+
+fn session(model: &Model) -> Session<'_> {
+    Session::new(model, &SessionOptions::default()).unwrap()
+}
+
+fn tokens(filling: &Filling) -> Vec<u32> {
+    filling.tokens.iter().map(|token| token.token).collect()
+}
+
+fn check(filling: &Filling, expected: &[f64]) {
+    let total: f64 = expected.iter().sum();
+    assert!(
+        (filling.score - total.exp()).abs() <= 0.02,
+        "{total}: {filling:?}"
+    );
+    for (token, expected) in filling.tokens.iter().zip(expected) {
+        let difference = (token.log_probability - expected).abs();
+        assert!(difference <= TOLERANCE, "{expected}: {filling:?}");
+    }
+    let logs = filling.tokens.iter().map(|token| token.log_probability);
+    assert_eq!(filling.log_probability, logs.fold(0.0, |sum, x| sum + x));
+    assert!((filling.score.ln() - filling.log_probability).abs() < 1e-9);
+}
+
+/// With a beam that keeps all there is, each combination has the probability that the chain rule gives it.
+#[test]
+fn combinations_have_the_probabilities_of_the_chain_rule() {
+    let model = model("demo-model", Quant::Q8);
+    let mut session = session(&model);
+    let task = JointFill::new(&model).unwrap();
+    let mut compared = 0;
+    for golden in goldens() {
+        let Golden::Joint {
+            text,
+            ids,
+            mask_positions,
+            without_special_tokens,
+            candidates,
+            chain,
+            ..
+        } = golden
+        else {
+            continue;
+        };
+        // Targets are for all masks alike: those of each golden, and more.
+        let entries: Vec<String> = candidates
+            .iter()
+            .flatten()
+            .map(|&id| model.tokenizer().id_to_token(id).unwrap())
+            .collect();
+        let (targets, _) = Targets::resolve(model.tokenizer(), &entries).unwrap();
+        let options = JointOptions {
+            top_k: 20 * 20 * 20,
+            targets: Some(targets),
+            exclude_special: without_special_tokens,
+            ..JointOptions::default()
+        };
+        let fillings = task.run_one(&mut session, &*text, &options).unwrap();
+        assert!(fillings.is_sorted_by(|a, b| a.log_probability >= b.log_probability));
+        for golden in &chain {
+            let found = fillings.iter().find(|f| tokens(f) == golden.tokens);
+            let found = found.unwrap();
+            check(found, &golden.log_probabilities);
+            let mut filled = ids.clone();
+            for (&mask, &token) in mask_positions.iter().zip(&golden.tokens) {
+                filled[mask] = token;
+            }
+            assert_eq!(
+                found.sequence,
+                model.tokenizer().decode(&filled, true).unwrap()
+            );
+            compared += 1;
+        }
+    }
+    println!("{compared} combinations");
+    assert!(compared > 1000);
+}
+
+/// The beam of the default width finds the best combinations, which an exact search has found.
+#[test]
+fn the_best_combinations_are_found() {
+    let model = model("demo-model", Quant::Q8);
+    let mut session = session(&model);
+    let task = JointFill::new(&model).unwrap();
+    for golden in goldens() {
+        let Golden::Joint {
+            text,
+            without_special_tokens,
+            best: Some(best),
+            ..
+        } = golden
+        else {
+            continue;
+        };
+        let options = JointOptions {
+            top_k: best.len(),
+            exclude_special: without_special_tokens,
+            ..JointOptions::default()
+        };
+        let found = task.run_one(&mut session, &*text, &options).unwrap();
+        for (i, golden) in best.iter().enumerate() {
+            if tokens(&found[i]) == golden.tokens {
+                continue;
+            }
+            // It changed places with one that is as good, or with one that is as good as the last.
+            let others = best.iter().enumerate().filter(|(j, _)| *j != i);
+            let near = |(_, other): (usize, &Best)| {
+                (other.log_probability - golden.log_probability).abs() < MARGIN
+            };
+            let last = i + 1 == best.len();
+            assert!(
+                last || others.map(near).any(|near| near),
+                "{text}: {golden:?}"
+            );
+            let difference = (found[i].log_probability - golden.log_probability).abs();
+            assert!(difference < TOLERANCE, "{text}: {golden:?}");
+        }
+    }
+}
+
+#[test]
+fn targets_of_several_tokens_have_the_probabilities_of_the_chain_rule() {
+    let model = model("demo-model", Quant::Q8);
+    let mut session = session(&model);
+    let task = TargetFill::new(&model).unwrap();
+    let mut compared = 0;
+    for golden in goldens() {
+        let Golden::Target {
+            text,
+            target,
+            target_ids,
+            log_probabilities,
+            total,
+        } = golden
+        else {
+            continue;
+        };
+        // The others are there to be told apart.
+        let all = [" garden", &*target, " railway garden", &*target];
+        let (targets, warnings) = WholeTargets::resolve(model.tokenizer(), &all).unwrap();
+        assert!(warnings.is_empty());
+        let options = TargetOptions {
+            targets,
+            ..TargetOptions::default()
+        };
+        let masks = task.run_one(&mut session, &*text, &options).unwrap();
+        assert_eq!(masks.len(), text.matches("<mask>").count());
+        assert_eq!(masks[0].len(), all.len());
+        let found = masks[0].iter().find(|found| found.target == target);
+        let found = &found.unwrap().filling;
+        assert_eq!(tokens(found), target_ids);
+        check(found, &log_probabilities);
+        assert!((found.log_probability - total).abs() < TOLERANCE * target_ids.len() as f64);
+        if masks.len() == 1 {
+            assert_eq!(
+                found.sequence,
+                text.replace(" <mask>", "<mask>").replace("<mask>", &target)
+            );
+        }
+        compared += 1;
+    }
+    assert!(compared >= 10);
+}
+
+#[test]
+fn one_mask_is_filled_as_by_fill_mask() {
+    let model = model("demo-model", Quant::Q8);
+    let mut session = session(&model);
+    let text = "She opened the <mask>.";
+    let joint = JointFill::new(&model).unwrap();
+    let joint = joint.run_one(&mut session, text, &JointOptions::default());
+    let fills = FillMask::new(&model).unwrap();
+    let fills = fills.run_one(&mut session, text, &FillOptions::default());
+    for (filling, fill) in joint.unwrap().iter().zip(&fills.unwrap()[0]) {
+        assert_eq!(tokens(filling), [fill.token]);
+        assert_eq!(filling.sequence, fill.sequence);
+        assert!((filling.score - f64::from(fill.score)).abs() < 1e-6);
+    }
+}
+
+#[test]
+fn special_tokens_can_be_left_out() {
+    let model = model("demo-model", Quant::Q8);
+    let special = model.tokenizer().special_ids();
+    assert_eq!(special, [0, 1, 2, 3, 4]);
+    let mut session = session(&model);
+    let task = FillMask::new(&model).unwrap();
+    let mut options = FillOptions {
+        top_k: model.config().vocab_size,
+        ..FillOptions::default()
+    };
+    let text = "<mask>.";
+    let all = task.run_one(&mut session, text, &options).unwrap();
+    options.exclude_special = true;
+    let some = task.run_one(&mut session, text, &options).unwrap();
+    let mut all = all.into_iter().next().unwrap();
+    let before = all.len();
+    all.retain(|fill| !special.contains(&fill.token));
+    assert_eq!(all.len(), before - special.len());
+    assert_eq!(all, some[0]);
+}
+
+#[test]
+fn a_batch_gives_the_bits_of_single_texts() {
+    let model = model("demo-model", Quant::Q8);
+    let mut session = session(&model);
+    let texts: Vec<String> = goldens()
+        .into_iter()
+        .map(|golden| match golden {
+            Golden::Joint { text, .. } | Golden::Target { text, .. } => text,
+        })
+        .collect();
+    let all = || texts.iter().map(String::as_str);
+    let options = JointOptions::default();
+    let task = JointFill::new(&model).unwrap();
+    let together = task.run(&mut session, all(), &options).unwrap();
+    for (text, together) in texts.iter().zip(together) {
+        assert_eq!(
+            task.run_one(&mut session, &**text, &options).unwrap(),
+            together
+        );
+    }
+    let targets = [" railway station", " garden", " man"];
+    let (targets, _) = WholeTargets::resolve(model.tokenizer(), &targets).unwrap();
+    let options = TargetOptions {
+        targets,
+        ..TargetOptions::default()
+    };
+    let task = TargetFill::new(&model).unwrap();
+    let together = task.run(&mut session, all(), &options).unwrap();
+    for (text, together) in texts.iter().zip(together) {
+        assert_eq!(
+            task.run_one(&mut session, &**text, &options).unwrap(),
+            together
+        );
+    }
+}
+
+#[test]
+fn what_cannot_be_filled_is_refused() {
+    let (small, large) = (
+        model("sapiens-vh", Quant::Q8),
+        model("demo-model", Quant::Q8),
+    );
+    let [of_small, of_large] = [&small, &large].map(|model| TargetFill::new(model).unwrap());
+    let none = TargetOptions::default();
+    assert!(matches!(
+        of_large.prepare("<mask>", &none),
+        Err(Error::NoTargets)
+    ));
+    let resolve = |targets: &[&str]| WholeTargets::resolve(large.tokenizer(), targets);
+    assert!(matches!(resolve(&[""]), Err(Error::NoTargets)));
+    let (targets, warnings) = resolve(&["", " railway station"]).unwrap();
+    assert_eq!(warnings.len(), 1);
+    let mut options = TargetOptions {
+        targets,
+        ..TargetOptions::default()
+    };
+
+    // One token more than there is room for.
+    let text = format!("{}<mask>{}", "the ".repeat(60), " the".repeat(65));
+    let tokens = large.tokenizer().ids(&text, true).unwrap().len();
+    assert!(tokens <= 128, "{tokens}");
+    let text = format!("{text}{}", " the".repeat(128 - tokens));
+    let error = of_large.prepare(&text, &options);
+    assert!(matches!(
+        error,
+        Err(Error::TooLong {
+            tokens: 129,
+            limit: 128
+        })
+    ));
+    options.truncate = true;
+    let masks = of_large.run_one(&mut session(&large), &*text, &options);
+    assert!(
+        masks.unwrap()[0][0]
+            .filling
+            .sequence
+            .contains(" railway station the")
+    );
+    let at_the_end = format!("{}<mask>", "the ".repeat(125));
+    let error = of_large.prepare(&at_the_end, &options);
+    assert!(
+        matches!(error, Err(Error::MaskTruncated { .. })),
+        "{error:?}"
+    );
+
+    // Tokens of a larger vocabulary are an error, not an index out of bounds.
+    let error = of_small.run_one(&mut session(&small), "EV<mask>", &options);
+    assert!(matches!(
+        error,
+        Err(Error::TokenRange { vocab_size: 25, .. })
+    ));
+    let (targets, _) = Targets::resolve(large.tokenizer(), &["Ġgarden"]).unwrap();
+    let joint = JointOptions {
+        targets: Some(targets),
+        ..JointOptions::default()
+    };
+    let task = JointFill::new(&small).unwrap();
+    let error = task.run_one(&mut session(&small), "EV<mask>", &joint);
+    assert!(matches!(
+        error,
+        Err(Error::TokenRange { vocab_size: 25, .. })
+    ));
+    let text = task.prepare("EV<mask>", &joint).unwrap();
+    let error = task.compute(&mut session(&large), &[text], &joint);
+    assert!(matches!(error, Err(Error::OtherModel)));
+}
+
+#[cfg(feature = "cli")]
+mod command_line {
+    use super::common::command::{User, data};
+    use serde_json::Value;
+
+    const TEXT: &str = "The <mask> sat on the <mask>.";
+    const ONE: &str = "They went to the <mask> in the morning.";
+    const TARGETS: &str = " railway station, garden";
+
+    fn user() -> User {
+        let user = User::new();
+        user.rq(&["convert", &data("demo-model")]).succeeds();
+        user.set("RQ_MODEL", "demo-model")
+    }
+
+    fn parse(line: &str) -> Value {
+        serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
+    }
+
+    #[test]
+    fn combinations_are_a_table_or_json() {
+        let user = user();
+        let line = user.everywhere(&["fill", "--joint", "--json", "-k", "3", TEXT]);
+        let fillings = parse(&line);
+        assert_eq!(fillings.as_array().unwrap().len(), 3);
+        let best = &fillings[0];
+        assert_eq!(best["token_str"].as_array().unwrap().len(), 2);
+        let words: Vec<&str> = best["token_str"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|t| t.as_str().unwrap())
+            .collect();
+        let sequence = format!("The{} sat on the{}.", words[0], words[1]);
+        assert_eq!(best["sequence"], sequence);
+
+        let ran = user.rq(&["fill", "--joint", "-k", "3", TEXT]);
+        let rows: Vec<&str> = ran.succeeds().lines().collect();
+        assert_eq!(
+            (rows.len(), rows[0], rows[4]),
+            (5, TEXT, &*sequence),
+            "{ran:?}"
+        );
+        let first: Vec<&str> = rows[1].split_whitespace().take(2).collect();
+        assert_eq!(first, words.iter().map(|w| w.trim()).collect::<Vec<_>>());
+
+        let input = format!("{TEXT}\nnone\n");
+        let ran = user.rq_with(&["fill", "--joint", "--jsonl", "-k", "3"], input.as_bytes());
+        assert_eq!(ran.code, Some(1), "{ran:?}");
+        let lines: Vec<&str> = ran.stdout.lines().collect();
+        assert_eq!(
+            lines[0],
+            format!(r#"{{"text":"{TEXT}","fillings":{}}}"#, line.trim_end())
+        );
+        assert_eq!(parse(lines[1])["line"], 2);
+        assert_eq!(
+            user.rq(&["fill", "--joint", "--json", "-k", "0", TEXT])
+                .succeeds(),
+            "[]\n"
+        );
+    }
+
+    #[test]
+    fn targets_of_several_tokens_are_compared() {
+        let user = user();
+        let targets = ["fill", "--whole-targets", "--targets", TARGETS];
+        let line = user.everywhere(&[&targets[..], &["--json", ONE]].concat());
+        let list = parse(&line);
+        assert_eq!(list[0]["target"], " garden");
+        assert_eq!(list[1]["target"], " railway station");
+        assert_eq!(list[1]["token"].as_array().unwrap().len(), 2);
+        assert_eq!(
+            list[1]["sequence"],
+            "They went to the railway station in the morning."
+        );
+
+        let ran = user.rq(&[&targets[..], &[ONE]].concat());
+        let rows: Vec<&str> = ran.succeeds().lines().collect();
+        assert_eq!(rows.len(), 4, "{ran:?}");
+        assert!(rows[2].starts_with("  railway station  "), "{ran:?}");
+        assert_eq!(rows[3], "They went to the garden in the morning.");
+
+        let lines = user.rq(&[&targets[..], &["--jsonl", ONE, TEXT]].concat());
+        let lines: Vec<Value> = lines.succeeds().lines().map(parse).collect();
+        assert_eq!(lines[0]["masks"], Value::Array(vec![list]));
+        assert_eq!(lines[1]["masks"].as_array().unwrap().len(), 2);
+        let ran = user.rq(&[&targets[..], &[TEXT]].concat());
+        assert_eq!(ran.succeeds().lines().nth(4), Some("  mask 2"), "{ran:?}");
+    }
+
+    #[test]
+    fn options_that_do_not_go_together() {
+        let user = user();
+        let cases: [(&[&str], &str); 6] = [
+            (
+                &["--joint", "--whole-targets", "--targets", "x"],
+                "cannot be used",
+            ),
+            (&["--whole-targets"], "--targets"),
+            (
+                &["--whole-targets", "--targets", "x", "--exclude-special"],
+                "cannot be used",
+            ),
+            (&["--whole-targets", "--targets", ""], "none of the targets"),
+            (&["--beam", "3"], "--joint"),
+            (&["--joint", "--beam", "0"], "--beam"),
+        ];
+        for (arguments, part) in cases {
+            user.rq(&[&["fill"], arguments, &[TEXT]].concat())
+                .fails(&[part]);
+        }
+        let special = user.rq(&[
+            "fill",
+            "--json",
+            "--exclude-special",
+            "--targets",
+            "<s>,Ġgarden",
+            ONE,
+        ]);
+        assert_eq!(parse(special.succeeds()).as_array().unwrap().len(), 1);
+    }
+}
