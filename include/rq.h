@@ -118,6 +118,76 @@ typedef enum rq_head {
 } rq_head;
 
 /**
+ * Which hidden states make an embedding.
+ */
+typedef enum rq_pooling {
+  /**
+   * As the model's publisher says; the mean where nothing is said.
+   */
+  RQ_POOLING_MODEL = 0,
+  /**
+   * The first token's.
+   */
+  RQ_POOLING_CLS = 1,
+  /**
+   * The mean over all tokens.
+   */
+  RQ_POOLING_MEAN = 2,
+  /**
+   * In each dimension the largest.
+   */
+  RQ_POOLING_MAX = 3,
+} rq_pooling;
+
+/**
+ * What makes scores of a classifier's logits.
+ */
+typedef enum rq_function {
+  /**
+   * As the model's configuration says.
+   */
+  RQ_FUNCTION_MODEL = 0,
+  /**
+   * Probabilities of labels that exclude each other.
+   */
+  RQ_FUNCTION_SOFTMAX = 1,
+  /**
+   * For each label the probability that it is there.
+   */
+  RQ_FUNCTION_SIGMOID = 2,
+  /**
+   * The logits.
+   */
+  RQ_FUNCTION_NONE = 3,
+} rq_function;
+
+/**
+ * How the tags of tokens become entities.
+ */
+typedef enum rq_aggregation {
+  /**
+   * Each token is one.
+   */
+  RQ_AGGREGATION_NONE = 0,
+  /**
+   * Neighbours of one label are one.
+   */
+  RQ_AGGREGATION_SIMPLE = 1,
+  /**
+   * The same, and a word has the label of its first token.
+   */
+  RQ_AGGREGATION_FIRST = 2,
+  /**
+   * The same with the mean of a word's tokens.
+   */
+  RQ_AGGREGATION_AVERAGE = 3,
+  /**
+   * The same with the most certain of a word's tokens.
+   */
+  RQ_AGGREGATION_MAX = 4,
+} rq_aggregation;
+
+/**
  * A model. It can be shared by threads, and by sessions, which keep it alive.
  */
 typedef struct rq_model rq_model;
@@ -170,9 +240,9 @@ typedef struct rq_fill_options {
    */
   size_t top_k;
   /**
-   * Whether a text that is too long is cut at its end.
+   * Whether a text that is too long is cut at its end: 0 for no.
    */
-  bool truncate;
+  uint8_t truncate;
 } rq_fill_options;
 
 /**
@@ -218,6 +288,194 @@ typedef struct rq_fill_list {
    */
   size_t masks;
 } rq_fill_list;
+
+/**
+ * How to embed. Enumerations are numbers here, so that any number is checked.
+ */
+typedef struct rq_embed_options {
+  /**
+   * An `rq_pooling`.
+   */
+  int32_t pooling;
+  /**
+   * Whether the embedding is scaled to the length 1: 1 yes, 0 no, -1 as the model's publisher says.
+   */
+  int32_t normalize;
+  /**
+   * Whether a text that is too long is cut at its end: 0 for no.
+   */
+  uint8_t truncate;
+} rq_embed_options;
+
+/**
+ * How to classify.
+ */
+typedef struct rq_classify_options {
+  /**
+   * How many labels, at most; 0 for all.
+   */
+  size_t top_k;
+  /**
+   * An `rq_function`.
+   */
+  int32_t function;
+  /**
+   * Whether texts that are too long are cut at their end: 0 for no.
+   */
+  uint8_t truncate;
+} rq_classify_options;
+
+/**
+ * A label of a text.
+ */
+typedef struct rq_label {
+  /**
+   * Its name.
+   */
+  struct rq_string label;
+  /**
+   * Its number, as in `rq_model_label`.
+   */
+  size_t index;
+  /**
+   * Its score.
+   */
+  float score;
+} rq_label;
+
+/**
+ * Labels by descending score.
+ */
+typedef struct rq_label_list {
+  /**
+   * The labels.
+   */
+  const struct rq_label *items;
+  /**
+   * How many.
+   */
+  size_t len;
+} rq_label_list;
+
+/**
+ * How to tag.
+ */
+typedef struct rq_tag_options {
+  /**
+   * An `rq_aggregation`.
+   */
+  int32_t aggregation;
+} rq_tag_options;
+
+/**
+ * A tagged part of a text.
+ */
+typedef struct rq_entity {
+  /**
+   * What it is.
+   */
+  struct rq_string label;
+  /**
+   * How certain that is, from 0 to 1.
+   */
+  float score;
+  /**
+   * The part, as the tokenizer writes its tokens.
+   */
+  struct rq_string word;
+  /**
+   * Where it starts in the text, in bytes.
+   */
+  size_t start;
+  /**
+   * Where it ends.
+   */
+  size_t end;
+  /**
+   * The same in characters (Unicode code points).
+   */
+  size_t start_character;
+  /**
+   * The end in characters.
+   */
+  size_t end_character;
+} rq_entity;
+
+/**
+ * Entities in the order of the text.
+ */
+typedef struct rq_entity_list {
+  /**
+   * The entities.
+   */
+  const struct rq_entity *items;
+  /**
+   * How many.
+   */
+  size_t len;
+} rq_entity_list;
+
+/**
+ * How to answer questions.
+ */
+typedef struct rq_answer_options {
+  /**
+   * How many answers, at most.
+   */
+  size_t top_k;
+  /**
+   * The longest answer in tokens.
+   */
+  size_t max_answer_len;
+  /**
+   * Whether there may be no answer, so that one of them may be empty: 0 for no.
+   */
+  uint8_t handle_impossible_answer;
+} rq_answer_options;
+
+/**
+ * An answer: a part of the context.
+ */
+typedef struct rq_answer_span {
+  /**
+   * The part.
+   */
+  struct rq_string answer;
+  /**
+   * How certain it is.
+   */
+  float score;
+  /**
+   * Where it starts in the context, in bytes.
+   */
+  size_t start;
+  /**
+   * Where it ends.
+   */
+  size_t end;
+  /**
+   * The same in characters (Unicode code points).
+   */
+  size_t start_character;
+  /**
+   * The end in characters.
+   */
+  size_t end_character;
+} rq_answer_span;
+
+/**
+ * Answers by descending score.
+ */
+typedef struct rq_answer_list {
+  /**
+   * The answers.
+   */
+  const struct rq_answer_span *items;
+  /**
+   * How many.
+   */
+  size_t len;
+} rq_answer_list;
 
 #ifdef __cplusplus
 extern "C" {
@@ -366,6 +624,99 @@ enum rq_status rq_fill(struct rq_session *session,
 void rq_fill_list_free(struct rq_fill_list *list);
 
 /**
+ * The options that are meant by NULL: all as the model's publisher says, and no cut.
+ */
+struct rq_embed_options rq_embed_options_default(void);
+
+/**
+ * The embedding of a text: `rq_model_hidden_size` floats. Any model has one.
+ *
+ * @param options   NULL for those of `rq_embed_options_default`.
+ * @param out       Room for `capacity` floats; NULL with a capacity of 0 asks for the length.
+ * @param len       NULL, or where the number of floats goes, also when `out` is too small (`RQ_BUFFER`).
+ */
+enum rq_status rq_embed(struct rq_session *session,
+                        const char *text,
+                        size_t text_len,
+                        const struct rq_embed_options *options,
+                        float *out,
+                        size_t capacity,
+                        size_t *len);
+
+/**
+ * The options that are meant by NULL: all labels, the model's function, and no cut.
+ */
+struct rq_classify_options rq_classify_options_default(void);
+
+/**
+ * The labels of a text, or of a pair of texts. The model's head must be `RQ_HEAD_SEQUENCE_CLASSIFICATION`.
+ *
+ * @param pair     The second text of a pair, or NULL for a single text.
+ * @param options  NULL for those of `rq_classify_options_default`.
+ * @param list     Where the list goes; free it with `rq_label_list_free`.
+ */
+enum rq_status rq_classify(struct rq_session *session,
+                           const char *text,
+                           size_t text_len,
+                           const char *pair,
+                           size_t pair_len,
+                           const struct rq_classify_options *options,
+                           struct rq_label_list **list);
+
+/**
+ * Frees a list. NULL is nothing to free.
+ */
+void rq_label_list_free(struct rq_label_list *list);
+
+/**
+ * The options that are meant by NULL: `RQ_AGGREGATION_SIMPLE`.
+ */
+struct rq_tag_options rq_tag_options_default(void);
+
+/**
+ * The tagged parts of a text, which may be of any length: a long one is looked at in windows. The model's head must be
+ * `RQ_HEAD_TOKEN_CLASSIFICATION`.
+ *
+ * @param options  NULL for those of `rq_tag_options_default`.
+ * @param list     Where the list goes; free it with `rq_entity_list_free`.
+ */
+enum rq_status rq_tag(struct rq_session *session,
+                      const char *text,
+                      size_t text_len,
+                      const struct rq_tag_options *options,
+                      struct rq_entity_list **list);
+
+/**
+ * Frees a list. NULL is nothing to free.
+ */
+void rq_entity_list_free(struct rq_entity_list *list);
+
+/**
+ * The options that are meant by NULL: one answer of at most 15 tokens.
+ */
+struct rq_answer_options rq_answer_options_default(void);
+
+/**
+ * The parts of a context that answer a question. The context may be of any length: a long one is looked at in windows. The
+ * model's head must be `RQ_HEAD_QUESTION_ANSWERING`.
+ *
+ * @param options  NULL for those of `rq_answer_options_default`.
+ * @param list     Where the list goes; free it with `rq_answer_list_free`.
+ */
+enum rq_status rq_answer(struct rq_session *session,
+                         const char *question,
+                         size_t question_len,
+                         const char *context,
+                         size_t context_len,
+                         const struct rq_answer_options *options,
+                         struct rq_answer_list **list);
+
+/**
+ * Frees a list. NULL is nothing to free.
+ */
+void rq_answer_list_free(struct rq_answer_list *list);
+
+/**
  * The tokens of a text, special ones included, and the last hidden states of each: `tokens` x `rq_model_hidden_size` floats,
  * token after token.
  *
@@ -512,6 +863,99 @@ enum rq_status rq_fill(struct rq_session *session,
  * Frees a list. NULL is nothing to free.
  */
 void rq_fill_list_free(struct rq_fill_list *list);
+
+/**
+ * The options that are meant by NULL: all as the model's publisher says, and no cut.
+ */
+struct rq_embed_options rq_embed_options_default(void);
+
+/**
+ * The embedding of a text: `rq_model_hidden_size` floats. Any model has one.
+ *
+ * @param options   NULL for those of `rq_embed_options_default`.
+ * @param out       Room for `capacity` floats; NULL with a capacity of 0 asks for the length.
+ * @param len       NULL, or where the number of floats goes, also when `out` is too small (`RQ_BUFFER`).
+ */
+enum rq_status rq_embed(struct rq_session *session,
+                        const char *text,
+                        size_t text_len,
+                        const struct rq_embed_options *options,
+                        float *out,
+                        size_t capacity,
+                        size_t *len);
+
+/**
+ * The options that are meant by NULL: all labels, the model's function, and no cut.
+ */
+struct rq_classify_options rq_classify_options_default(void);
+
+/**
+ * The labels of a text, or of a pair of texts. The model's head must be `RQ_HEAD_SEQUENCE_CLASSIFICATION`.
+ *
+ * @param pair     The second text of a pair, or NULL for a single text.
+ * @param options  NULL for those of `rq_classify_options_default`.
+ * @param list     Where the list goes; free it with `rq_label_list_free`.
+ */
+enum rq_status rq_classify(struct rq_session *session,
+                           const char *text,
+                           size_t text_len,
+                           const char *pair,
+                           size_t pair_len,
+                           const struct rq_classify_options *options,
+                           struct rq_label_list **list);
+
+/**
+ * Frees a list. NULL is nothing to free.
+ */
+void rq_label_list_free(struct rq_label_list *list);
+
+/**
+ * The options that are meant by NULL: `RQ_AGGREGATION_SIMPLE`.
+ */
+struct rq_tag_options rq_tag_options_default(void);
+
+/**
+ * The tagged parts of a text, which may be of any length: a long one is looked at in windows. The model's head must be
+ * `RQ_HEAD_TOKEN_CLASSIFICATION`.
+ *
+ * @param options  NULL for those of `rq_tag_options_default`.
+ * @param list     Where the list goes; free it with `rq_entity_list_free`.
+ */
+enum rq_status rq_tag(struct rq_session *session,
+                      const char *text,
+                      size_t text_len,
+                      const struct rq_tag_options *options,
+                      struct rq_entity_list **list);
+
+/**
+ * Frees a list. NULL is nothing to free.
+ */
+void rq_entity_list_free(struct rq_entity_list *list);
+
+/**
+ * The options that are meant by NULL: one answer of at most 15 tokens.
+ */
+struct rq_answer_options rq_answer_options_default(void);
+
+/**
+ * The parts of a context that answer a question. The context may be of any length: a long one is looked at in windows. The
+ * model's head must be `RQ_HEAD_QUESTION_ANSWERING`.
+ *
+ * @param options  NULL for those of `rq_answer_options_default`.
+ * @param list     Where the list goes; free it with `rq_answer_list_free`.
+ */
+enum rq_status rq_answer(struct rq_session *session,
+                         const char *question,
+                         size_t question_len,
+                         const char *context,
+                         size_t context_len,
+                         const struct rq_answer_options *options,
+                         struct rq_answer_list **list);
+
+/**
+ * Frees a list. NULL is nothing to free.
+ */
+void rq_answer_list_free(struct rq_answer_list *list);
 
 /**
  * The tokens of a text, special ones included, and the last hidden states of each: `tokens` x `rq_model_hidden_size` floats,

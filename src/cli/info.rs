@@ -4,7 +4,9 @@ use super::{MAX_THREADS, cpu, human_size, locate};
 use anyhow::{Result, ensure};
 use clap::{Args, value_parser};
 use rq::arena_bytes;
-use rq::format::{Config, ModelFile, Provenance, TensorFormat, TensorInfo, TensorKind};
+use rq::format::{
+    Config, ModelFile, PoolingMode, Provenance, TensorFormat, TensorInfo, TensorKind,
+};
 use rq_kernels::threads::processors;
 use serde::Serialize;
 use std::io::Write;
@@ -217,6 +219,23 @@ impl Info<'_> {
             "longest text",
             format!("{} tokens, the special ones included", self.max_tokens),
         )?;
+        if !c.labels.is_empty() {
+            row("labels", listed(&c.labels))?;
+        }
+        if let Some(pooling) = c.pooling {
+            let mode = match pooling.mode {
+                PoolingMode::Cls => "the first token",
+                PoolingMode::Mean => "the mean",
+                PoolingMode::Max => "the largest values",
+                _ => "another",
+            };
+            let length = if pooling.normalize {
+                ", scaled to the length 1"
+            } else {
+                ""
+            };
+            row("embeddings", format!("{mode}{length}"))?;
+        }
         let arena = &self.arena;
         let texts = if arena.batch == 1 {
             "one text".to_owned()
@@ -269,5 +288,14 @@ impl Info<'_> {
             )?;
         }
         Ok(())
+    }
+}
+/// The first of some labels, and how many more there are.
+fn listed(labels: &[String]) -> String {
+    const SHOWN: usize = 12;
+    let shown = labels[..labels.len().min(SHOWN)].join(", ");
+    match labels.len() - labels.len().min(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
     }
 }

@@ -69,10 +69,10 @@ enum Command {
     Fill(fill::FillArgs),
     /// Show what a model file holds, or what this processor offers
     Info(info::InfoArgs),
-    /// Compare texts by their embeddings, or rank lines by how similar they are to a text
-    Similar(similar::SimilarArgs),
     /// Score texts: how probable a masked language model finds them
     Score(score::ScoreArgs),
+    /// Compare texts by their embeddings, or rank lines by how similar they are to a text
+    Similar(similar::SimilarArgs),
     /// Find the names and other entities of a text
     Tag(tag::TagArgs),
     /// Check every byte of a model file
@@ -147,8 +147,8 @@ pub(crate) fn run() -> Result<ExitCode> {
         Command::Eval(args) => return eval::run(&args),
         Command::Fill(args) => return fill::run(&args),
         Command::Info(args) => info::run(&args),
-        Command::Similar(args) => return similar::run(&args),
         Command::Score(args) => return score::run(&args),
+        Command::Similar(args) => return similar::run(&args),
         Command::Tag(args) => return tag::run(&args),
         Command::Verify(args) => return verify::run(&args),
     }?;
