@@ -148,8 +148,17 @@ impl TaggedText {
     fn new(model: &Model, text: &str, stride: Option<usize>) -> Result<Self, Error> {
         let tokenizer = model.tokenizer();
         let limit = tokenizer.max_tokens();
-        let room = limit.saturating_sub(tokenizer.added_tokens(false));
+        let used = tokenizer.added_tokens(false);
+        let room = limit.saturating_sub(used);
         let overlap = stride.unwrap_or(room / 4);
+        // Of a stride that can't be, every text is told, and not the long ones only.
+        if stride.is_some() && overlap >= room {
+            return Err(Error::NoRoom {
+                limit,
+                used,
+                overlap,
+            });
+        }
         let windows = tokenizer.windows(None, text, limit, overlap)?;
         let place = Places::new(model, text);
         let mut tagged = Self {

@@ -354,11 +354,11 @@ fn long_texts_are_refused_or_cut() {
     // What other tasks and models prepared is refused, and no more.
     let short = ZeroShot::new(&model, &["sports"], ZeroShot::TEMPLATE).unwrap();
     let prepared = short.prepare("I saw a nurse.", &options).unwrap();
-    let error = task.compute(&mut session, &[prepared.clone()], &options);
+    let error = task.compute(&mut session, std::slice::from_ref(&prepared), &options);
     assert!(matches!(error, Err(Error::OtherLabels)));
     let other = self::model("data/tasks/emotions");
     let task = ZeroShot::new(&other, &["sports"], ZeroShot::TEMPLATE).unwrap();
-    let error = task.compute(&mut session, &[prepared.clone()], &options);
+    let error = task.compute(&mut session, std::slice::from_ref(&prepared), &options);
     assert!(matches!(error, Err(Error::OtherModel)));
     let answer = task.compute(&mut self::session(&other), &[prepared], &options);
     assert!(
