@@ -592,7 +592,7 @@ fn repositories_that_are_no_model_are_refused_before_a_download() {
         (&["README.md"][..], "has no config.json at revision c0ffee"),
         (
             &["config.json", WEIGHTS],
-            "has no tokenizer.json, and no vocab.json with merges.txt at",
+            "has no tokenizer.json, and neither vocab.json with merges.txt nor vocab.txt at",
         ),
         (
             &["config.json", "tokenizer.json"],
