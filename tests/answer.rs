@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{convert_to, model, tests_path};
+use common::{convert_to, model, session, tests_path};
 use rq::{Answer, AnswerOptions, Answerer, Error, Model, Session, SessionOptions, Task};
 use rq_convert::Quant;
 use serde::Deserialize;
@@ -20,11 +20,6 @@ const FAR_TOLERANCE: f32 = 0.045;
 const MARGIN: f32 = 0.004;
 
 const MODELS: [&str; 2] = ["data/tasks/answers", "goldens/architectures/bert-qa"];
-
-#[derive(Deserialize)]
-struct Goldens {
-    cases: Vec<Golden>,
-}
 
 /// One call of the pipeline, and what it gave.
 #[derive(Debug, Deserialize)]
@@ -166,8 +161,7 @@ impl Golden {
 }
 
 fn goldens(model: &str) -> Vec<Golden> {
-    let json = std::fs::read(tests_path("goldens/tasks/answer.json")).unwrap();
-    let Goldens { cases } = serde_json::from_slice(&json).unwrap();
+    let cases: Vec<Golden> = common::cases("tasks/answer.json");
     let of_model = |golden: &Golden| golden.model == model;
     cases.into_iter().filter(of_model).collect()
 }
@@ -177,10 +171,6 @@ fn converted(model: &str) -> Model {
     let output = directory.path().join("model.rq");
     convert_to(&tests_path(model), Quant::Q8, &output);
     Model::from_bytes(std::fs::read(output).unwrap()).unwrap()
-}
-
-fn session(model: &Model) -> Session<'_> {
-    Session::new(model, &SessionOptions::default()).unwrap()
 }
 
 #[test]

@@ -2,13 +2,12 @@
 
 mod common;
 
-use common::{convert_to, tests_path};
+use common::{q8, session};
 use rq::format::ScoreFunction;
 use rq::{
-    Classifier, ClassifyOptions, Error, Isa, LabelScore, Model, Session, SessionOptions, Task,
-    Texts, ZeroShot, ZeroShotOptions,
+    Classifier, ClassifyOptions, Error, Isa, LabelScore, Session, SessionOptions, Task, Texts,
+    ZeroShot, ZeroShotOptions,
 };
-use rq_convert::Quant;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -20,11 +19,6 @@ const TOLERANCE: f32 = 0.02;
 const RANDOM_TOLERANCES: [f32; 2] = [0.04, 0.1];
 /// Labels whose scores are closer than this may change places.
 const TIE: f32 = 0.01;
-
-#[derive(Deserialize)]
-struct Goldens {
-    cases: Vec<Golden>,
-}
 
 /// One call of a pipeline, and what it gave.
 #[derive(Debug, Deserialize)]
@@ -54,27 +48,11 @@ struct GoldenZeroShot {
 }
 
 fn goldens(pipeline: &str) -> Vec<(String, Vec<Golden>)> {
-    let json = std::fs::read(tests_path("goldens/tasks/classify.json")).unwrap();
-    let Goldens { cases } = serde_json::from_slice(&json).unwrap();
-    let mut by_model: Vec<(String, Vec<Golden>)> = Vec::new();
-    for case in cases.into_iter().filter(|case| case.pipeline == pipeline) {
-        match by_model.iter_mut().find(|(model, _)| *model == case.model) {
-            Some((_, cases)) => cases.push(case),
-            None => by_model.push((case.model.clone(), vec![case])),
-        }
-    }
-    by_model
-}
-
-fn model(name: &str) -> Model {
-    let directory = tempfile::tempdir().unwrap();
-    let output = directory.path().join("model.rq");
-    convert_to(&tests_path(name), Quant::Q8, &output);
-    Model::from_bytes(std::fs::read(output).unwrap()).unwrap()
-}
-
-fn session(model: &Model) -> Session<'_> {
-    Session::new(model, &SessionOptions::default()).unwrap()
+    let cases: Vec<Golden> = common::cases("tasks/classify.json");
+    common::by_model(
+        cases.into_iter().filter(|case| case.pipeline == pipeline),
+        |case| &case.model,
+    )
 }
 
 /// Python takes a value for a list of it.
@@ -161,7 +139,7 @@ fn check(found: &[LabelScore], expected: &[GoldenLabel], logits: bool, case: &Go
 fn classes_are_those_of_transformers() {
     let (mut compared, mut refused, mut passed_over) = (0, 0, 0);
     for (name, cases) in goldens("text-classification") {
-        let model = model(&name);
+        let model = q8(&name);
         let (classifier, mut session) = (Classifier::new(&model).unwrap(), session(&model));
         for case in cases {
             let Some(options) = case.classify_options() else {
@@ -206,7 +184,7 @@ fn classes_are_those_of_transformers() {
 #[test]
 fn classes_by_labels_of_ones_own_are_those_of_transformers() {
     for (name, cases) in goldens("zero-shot-classification") {
-        let model = model(&name);
+        let model = q8(&name);
         let mut session = session(&model);
         for case in cases {
             let labels = match &case.options["candidate_labels"] {
@@ -263,7 +241,7 @@ fn classes_by_labels_of_ones_own_are_those_of_transformers() {
 #[test]
 fn a_batch_gives_what_single_texts_give_on_every_instruction_set() {
     for (name, cases) in goldens("text-classification") {
-        let model = model(&name);
+        let model = q8(&name);
         let classifier = Classifier::new(&model).unwrap();
         let inputs: Vec<Value> = cases.iter().flat_map(|case| list(&case.inputs)).collect();
         let inputs = inputs.iter().filter(|input| !input.is_array());
@@ -295,27 +273,27 @@ fn a_batch_gives_what_single_texts_give_on_every_instruction_set() {
 
 #[test]
 fn entailment_is_found_by_its_name() {
-    let nli = model("data/tasks/nli");
+    let nli = q8("data/tasks/nli");
     let task = ZeroShot::new(&nli, &["sports"], "{}").unwrap();
     assert_eq!(
         (task.entailment(), task.entailment_is_named()),
         ("ENTAILMENT", true)
     );
-    let other = model("data/tasks/topics");
+    let other = q8("data/tasks/topics");
     let task = ZeroShot::new(&other, &["sports"], "{}").unwrap();
     assert_eq!(
         (task.entailment(), task.entailment_is_named()),
         ("money", false)
     );
 
-    let one = model("data/tasks/relevance");
+    let one = q8("data/tasks/relevance");
     let error = ZeroShot::new(&one, &["sports"], "{}").unwrap_err();
     assert!(matches!(error, Error::NoEntailment));
     for labels in [&[][..], &[" "], &["sports", ""]] {
         let error = ZeroShot::new(&nli, labels, "{}").unwrap_err();
         assert!(matches!(error, Error::NoLabels), "{labels:?}");
     }
-    let tagger = model("data/tasks/tags");
+    let tagger = q8("data/tasks/tags");
     for error in [
         ZeroShot::new(&tagger, &["sports"], "{}").unwrap_err(),
         Classifier::new(&tagger).unwrap_err(),
@@ -329,7 +307,7 @@ fn entailment_is_found_by_its_name() {
 
 #[test]
 fn long_texts_are_refused_or_cut() {
-    let model = model("data/tasks/nli");
+    let model = q8("data/tasks/nli");
     let mut session = session(&model);
     let text = "The boy was reading in the library all day. ".repeat(40);
     let task = ZeroShot::new(&model, &["sports", &text[..400]], ZeroShot::TEMPLATE).unwrap();
@@ -356,7 +334,7 @@ fn long_texts_are_refused_or_cut() {
     let prepared = short.prepare("I saw a nurse.", &options).unwrap();
     let error = task.compute(&mut session, std::slice::from_ref(&prepared), &options);
     assert!(matches!(error, Err(Error::OtherLabels)));
-    let other = self::model("data/tasks/emotions");
+    let other = q8("data/tasks/emotions");
     let task = ZeroShot::new(&other, &["sports"], ZeroShot::TEMPLATE).unwrap();
     let error = task.compute(&mut session, std::slice::from_ref(&prepared), &options);
     assert!(matches!(error, Err(Error::OtherModel)));

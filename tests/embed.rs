@@ -3,13 +3,9 @@
 
 mod common;
 
-use common::{convert_to, cosine, tensor, tests_path};
+use common::{cosine, q8, session, tensor, tests_path};
 use rq::format::Head;
-use rq::{
-    Batch, EmbedOptions, Embedder, Embedding, Error, Model, Pooling, Rows, Session, SessionOptions,
-    Task,
-};
-use rq_convert::Quant;
+use rq::{Batch, EmbedOptions, Embedder, Embedding, Error, Model, Pooling, Rows, Task};
 use safetensors::SafeTensors;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -17,11 +13,6 @@ use std::collections::BTreeMap;
 /// What 8 bits may cost: 1 - cosine of an embedding with that of fp32, and the relative error of its length.
 const TOLERANCE: f64 = 1e-3;
 const LENGTH: f64 = 0.02;
-
-#[derive(Deserialize)]
-struct Goldens {
-    cases: Vec<Golden>,
-}
 
 #[derive(Deserialize)]
 struct Golden {
@@ -50,8 +41,7 @@ impl Golden {
 
 /// The cases by model, those that are in the repository.
 fn goldens() -> BTreeMap<String, Vec<Golden>> {
-    let json = std::fs::read(tests_path("goldens/tasks/embed.json")).unwrap();
-    let Goldens { cases } = serde_json::from_slice(&json).unwrap();
+    let cases: Vec<Golden> = common::cases("tasks/embed.json");
     let mut by_model = BTreeMap::<_, Vec<_>>::new();
     for case in cases.into_iter().filter(|case| case.model.contains('/')) {
         by_model.entry(case.model.clone()).or_default().push(case);
@@ -59,20 +49,8 @@ fn goldens() -> BTreeMap<String, Vec<Golden>> {
     by_model
 }
 
-/// A folder of `tests/`, converted.
-fn model(folder: &str) -> Model {
-    let directory = tempfile::tempdir().unwrap();
-    let output = directory.path().join("model.rq");
-    convert_to(&tests_path(folder), Quant::Q8, &output);
-    Model::from_bytes(std::fs::read(output).unwrap()).unwrap()
-}
-
 fn architecture(name: &str) -> Model {
-    model(&format!("goldens/architectures/{name}"))
-}
-
-fn session(model: &Model) -> Session<'_> {
-    Session::new(model, &SessionOptions::default()).unwrap()
+    q8(&format!("goldens/architectures/{name}"))
 }
 
 fn length(vector: &[f32]) -> f64 {
@@ -96,7 +74,7 @@ fn the_embeddings_of_transformers() {
     let by_model = goldens();
     assert_eq!(by_model.len(), 3);
     for (name, cases) in by_model {
-        let model = model(&name);
+        let model = q8(&name);
         let (embedder, mut session) = (Embedder::new(&model), session(&model));
         let mut worst: f64 = 0.0;
         for golden in &cases {
@@ -182,7 +160,7 @@ fn bits(embedding: &Embedding) -> Vec<u32> {
 #[test]
 fn a_batch_gives_the_bits_of_single_texts() {
     for (name, cases) in goldens() {
-        let model = model(&name);
+        let model = q8(&name);
         let (embedder, mut session) = (Embedder::new(&model), session(&model));
         // Enough for more than one group.
         let texts: Vec<&str> = cases.iter().map(|case| &*case.text).collect();
@@ -312,7 +290,7 @@ fn what_is_wrong_with_a_text_shows_when_it_is_prepared() {
 
 #[test]
 fn texts_and_sessions_of_another_model_are_refused() {
-    let [small, large] = ["data/sapiens-vh", "data/demo-model"].map(model);
+    let [small, large] = ["data/sapiens-vh", "data/demo-model"].map(q8);
     let [of_small, of_large] = [&small, &large].map(Embedder::new);
     let options = EmbedOptions::default();
     let text = of_large.prepare("The garden", &options).unwrap();

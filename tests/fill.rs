@@ -2,22 +2,14 @@
 
 mod common;
 
-use common::{MODELS, model, tests_path};
-use rq::{
-    Error, Fill, FillMask, FillOptions, Model, Session, SessionOptions, TargetWarning, Targets,
-    Task,
-};
+use common::{MODELS, model, session};
+use rq::{Error, Fill, FillMask, FillOptions, Session, TargetWarning, Targets, Task};
 use rq_convert::Quant;
 use serde::Deserialize;
 use std::collections::HashMap;
 
 /// How far a quantized model's score may be from that of fp32.
 const TOLERANCE: f32 = 0.02;
-
-#[derive(Deserialize)]
-struct Goldens {
-    cases: Vec<Golden>,
-}
 
 /// One call of the pipeline, and what it gave.
 #[derive(Debug, Deserialize)]
@@ -144,12 +136,7 @@ fn lengths<T>(masks: &[Vec<T>]) -> Vec<usize> {
 }
 
 fn goldens() -> Vec<Golden> {
-    let json = std::fs::read(tests_path("goldens/fill.json")).unwrap();
-    serde_json::from_slice::<Goldens>(&json).unwrap().cases
-}
-
-fn session(model: &Model) -> Session<'_> {
-    Session::new(model, &SessionOptions::default()).unwrap()
+    common::cases("fill.json")
 }
 
 #[test]

@@ -3,9 +3,9 @@
 
 mod common;
 
-use common::{model, tests_path};
+use common::{model, session};
 use rq::{
-    Error, FillMask, FillOptions, Filling, JointFill, JointOptions, Model, Session, SessionOptions,
+    Error, FillMask, FillOptions, Filling, JointFill, JointOptions, Session, SessionOptions,
     TargetFill, TargetOptions, Targets, Task, WholeTargets,
 };
 use rq_convert::Quant;
@@ -15,11 +15,6 @@ use serde::Deserialize;
 const TOLERANCE: f64 = 0.25;
 /// Combinations whose logarithms are nearer to each other than this may change places: a tie.
 const MARGIN: f64 = 0.15;
-
-#[derive(Deserialize)]
-struct Goldens {
-    cases: Vec<Golden>,
-}
 
 #[derive(Debug, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -55,12 +50,7 @@ struct Best {
 }
 
 fn goldens() -> Vec<Golden> {
-    let json = std::fs::read(tests_path("goldens/tasks/fill_joint.json")).unwrap();
-    serde_json::from_slice::<Goldens>(&json).unwrap().cases
-}
-
-fn session(model: &Model) -> Session<'_> {
-    Session::new(model, &SessionOptions::default()).unwrap()
+    common::cases("tasks/fill_joint.json")
 }
 
 fn tokens(filling: &Filling) -> Vec<u32> {

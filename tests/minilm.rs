@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{convert_to, cosine, tests_path};
+use common::{convert_to, cosine};
 use rq::{EmbedOptions, Embedder, Model, Pooling, Session, SessionOptions, Task};
 use rq_convert::Quant;
 use serde::Deserialize;
@@ -20,11 +20,6 @@ const REQUIRE: &str = "RQ_REQUIRE_MINILM";
 const TOLERANCE: f64 = 2e-3;
 const MEAN_TOLERANCE: f64 = 1e-3;
 const SIMILARITY: f64 = 0.02;
-
-#[derive(Deserialize)]
-struct Goldens {
-    cases: Vec<Golden>,
-}
 
 #[derive(Deserialize)]
 struct Golden {
@@ -68,8 +63,7 @@ fn model() -> Option<&'static Model> {
 }
 
 fn goldens() -> Vec<Golden> {
-    let json = std::fs::read(tests_path("goldens/tasks/embed.json")).unwrap();
-    let Goldens { cases } = serde_json::from_slice(&json).unwrap();
+    let cases: Vec<Golden> = common::cases("tasks/embed.json");
     let cases: Vec<Golden> = cases
         .into_iter()
         .filter(|case| case.model == NAME)

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{convert_to, model, tests_path};
+use common::{convert_to, model, session, tests_path};
 use rq::{Error, Model, Score, ScoreMethod, ScoreOptions, Scorer, Session, SessionOptions, Task};
 use rq_convert::Quant;
 use serde::Deserialize;
@@ -17,11 +17,6 @@ const MARGIN: f64 = 0.5;
 
 const MODELS: [&str; 2] = ["data/demo-model", "goldens/architectures/bert-mlm"];
 const METHODS: [ScoreMethod; 2] = [ScoreMethod::Original, ScoreMethod::WithinWordL2r];
-
-#[derive(Deserialize)]
-struct Goldens {
-    cases: Vec<Case>,
-}
 
 #[derive(Deserialize)]
 struct Case {
@@ -66,8 +61,7 @@ impl Totals {
 }
 
 fn cases(model: &str) -> Vec<Kind> {
-    let json = std::fs::read(tests_path("goldens/tasks/score.json")).unwrap();
-    let Goldens { cases } = serde_json::from_slice(&json).unwrap();
+    let cases: Vec<Case> = common::cases("tasks/score.json");
     let cases = cases.into_iter().filter(|case| case.model == model);
     cases.map(|case| case.kind).collect()
 }
@@ -85,10 +79,6 @@ fn converted(model: &str) -> Model {
     let output = directory.path().join("model.rq");
     convert_to(&tests_path(model), Quant::Q8, &output);
     Model::from_bytes(std::fs::read(output).unwrap()).unwrap()
-}
-
-fn session(model: &Model) -> Session<'_> {
-    Session::new(model, &SessionOptions::default()).unwrap()
 }
 
 fn options(method: ScoreMethod) -> ScoreOptions {

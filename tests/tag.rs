@@ -2,11 +2,8 @@
 
 mod common;
 
-use common::{convert_to, tests_path};
-use rq::{
-    Aggregation, Entity, Error, Isa, Model, Session, SessionOptions, TagOptions, Tagger, Task,
-};
-use rq_convert::Quant;
+use common::{q8, session};
+use rq::{Aggregation, Entity, Error, Isa, Session, SessionOptions, TagOptions, Tagger, Task};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::HashMap;
@@ -23,11 +20,6 @@ const TIE: f32 = 0.06;
 /// The same where the tokens of a word are weighed against each other: what that is decided by may be closer than the labels
 /// of each.
 const TIE_OF_WORDS: f32 = 0.25;
-
-#[derive(Deserialize)]
-struct Goldens {
-    cases: Vec<Golden>,
-}
 
 /// One call of the pipeline, and what it gave.
 #[derive(Debug, Deserialize)]
@@ -52,27 +44,8 @@ struct GoldenEntity {
 }
 
 fn goldens() -> Vec<(String, Vec<Golden>)> {
-    let json = std::fs::read(tests_path("goldens/tasks/tag.json")).unwrap();
-    let Goldens { cases } = serde_json::from_slice(&json).unwrap();
-    let mut by_model: Vec<(String, Vec<Golden>)> = Vec::new();
-    for case in cases {
-        match by_model.iter_mut().find(|(model, _)| *model == case.model) {
-            Some((_, cases)) => cases.push(case),
-            None => by_model.push((case.model.clone(), vec![case])),
-        }
-    }
-    by_model
-}
-
-fn model(name: &str) -> Model {
-    let directory = tempfile::tempdir().unwrap();
-    let output = directory.path().join("model.rq");
-    convert_to(&tests_path(name), Quant::Q8, &output);
-    Model::from_bytes(std::fs::read(output).unwrap()).unwrap()
-}
-
-fn session(model: &Model) -> Session<'_> {
-    Session::new(model, &SessionOptions::default()).unwrap()
+    let cases: Vec<Golden> = common::cases("tasks/tag.json");
+    common::by_model(cases, |case| &case.model)
 }
 
 impl Golden {
@@ -175,7 +148,7 @@ fn characters(text: &str, entity: &Entity) -> String {
 fn entities_are_those_of_transformers() {
     let (mut exact, mut loose, mut refused, mut passed_over) = (0, 0, 0, 0);
     for (name, cases) in goldens() {
-        let model = model(&name);
+        let model = q8(&name);
         let (tagger, mut session) = (Tagger::new(&model).unwrap(), session(&model));
         for case in cases {
             let Some(options) = case.options() else {
@@ -238,7 +211,7 @@ fn entities_are_those_of_transformers() {
 
 #[test]
 fn a_long_text_is_read_whole() {
-    let model = model("data/tasks/tags");
+    let model = q8("data/tasks/tags");
     let (tagger, mut session) = (Tagger::new(&model).unwrap(), session(&model));
     let text = [
         "Anna Smith lives in New York.",
@@ -290,7 +263,7 @@ fn a_long_text_is_read_whole() {
 #[test]
 fn a_batch_gives_what_single_texts_give_on_every_instruction_set() {
     for (name, cases) in goldens() {
-        let model = model(&name);
+        let model = q8(&name);
         let tagger = Tagger::new(&model).unwrap();
         let mut texts: Vec<&str> = cases.iter().flat_map(Golden::texts).collect();
         texts.sort_unstable();
@@ -321,8 +294,8 @@ fn a_batch_gives_what_single_texts_give_on_every_instruction_set() {
 
 #[test]
 fn what_cant_be_tagged_is_refused() {
-    let model = model("data/tasks/tags");
-    let other = self::model("goldens/architectures/bert-tagger");
+    let model = q8("data/tasks/tags");
+    let other = q8("goldens/architectures/bert-tagger");
     let (tagger, mut session) = (Tagger::new(&other).unwrap(), session(&model));
     let options = TagOptions::default();
     let prepared = tagger.prepare("The cat sat.", &options).unwrap();
@@ -350,7 +323,7 @@ fn what_cant_be_tagged_is_refused() {
         .unwrap_err();
     assert!(matches!(error, Error::NoRoom { .. }));
 
-    let classifier = self::model("data/tasks/topics");
+    let classifier = q8("data/tasks/topics");
     let error = Tagger::new(&classifier).unwrap_err();
     assert!(
         error.to_string().ends_with("and is for `rq classify`"),

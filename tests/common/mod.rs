@@ -5,10 +5,11 @@
 #[cfg(feature = "cli")]
 pub(crate) mod command;
 
-use rq::Model;
+use rq::{Model, Session, SessionOptions};
 use rq_convert::{ConvertOptions, HubCache, NoProgress, Quant, Source, convert};
 use safetensors::SafeTensors;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
 
 pub(crate) const MODELS: [&str; 2] = ["sapiens-vh", "demo-model"];
@@ -48,6 +49,44 @@ pub(crate) fn model(model: &str, quant: Quant) -> Model {
     let directory = tempfile::tempdir().unwrap();
     let bytes = std::fs::read(converted(model, quant, directory.path())).unwrap();
     Model::from_bytes(bytes).unwrap()
+}
+
+/// The cases of a file of goldens: `{"cases": [...]}`.
+pub(crate) fn cases<T: DeserializeOwned>(file: &str) -> Vec<T> {
+    #[derive(Deserialize)]
+    struct Goldens<T> {
+        cases: Vec<T>,
+    }
+    let json = std::fs::read(tests_path("goldens").join(file)).unwrap();
+    serde_json::from_slice::<Goldens<T>>(&json).unwrap().cases
+}
+
+/// Cases by the model that they are of, in their order.
+pub(crate) fn by_model<T>(
+    cases: impl IntoIterator<Item = T>,
+    model: impl Fn(&T) -> &str,
+) -> Vec<(String, Vec<T>)> {
+    let mut by_model: Vec<(String, Vec<T>)> = Vec::new();
+    for case in cases {
+        match by_model.iter_mut().find(|(name, _)| name == model(&case)) {
+            Some((_, cases)) => cases.push(case),
+            None => by_model.push((model(&case).to_owned(), vec![case])),
+        }
+    }
+    by_model
+}
+
+/// The checkpoint in a folder below `tests/`, in q8.
+pub(crate) fn q8(folder: &str) -> Model {
+    let directory = tempfile::tempdir().unwrap();
+    let output = directory.path().join("model.rq");
+    convert_to(&tests_path(folder), Quant::Q8, &output);
+    Model::from_bytes(std::fs::read(output).unwrap()).unwrap()
+}
+
+/// A session with the best instruction set, and all processors.
+pub(crate) fn session(model: &Model) -> Session<'_> {
+    Session::new(model, &SessionOptions::default()).unwrap()
 }
 
 /// What transformers answers to a text: see `goldens/README.md`.
