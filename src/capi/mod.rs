@@ -58,7 +58,7 @@ pub enum rq_status {
     RQ_NEWER_VERSION = 5,
     /// The model's head is for another task.
     RQ_WRONG_HEAD = 6,
-    /// The text can't be answered: it is empty, or has no mask.
+    /// The text can't be answered: it is empty, or has no mask; or the question or the context is empty.
     RQ_TEXT = 7,
     /// The text has more tokens than the model takes.
     RQ_TOO_LONG = 8,
@@ -151,8 +151,12 @@ impl From<Error> for Failure {
             Error::Format(FormatError::NewerVersion { .. }) => RQ_NEWER_VERSION,
             Error::Format(_) | Error::Tokenizer(_) | Error::TokenRange { .. } => RQ_DAMAGED,
             Error::WrongHead { .. } | Error::NoHead => RQ_WRONG_HEAD,
-            Error::EmptyText | Error::NoMask { .. } => RQ_TEXT,
-            Error::TooLong { .. } | Error::MaskTruncated { .. } => RQ_TOO_LONG,
+            Error::EmptyText | Error::NoTokens | Error::NothingToClassify => RQ_TEXT,
+            Error::NoMask { .. } | Error::EmptyQuestion | Error::NoContext => RQ_TEXT,
+            // In windows of the model's length there is no room but for lack of a shorter question.
+            Error::TooLong { .. } | Error::MaskTruncated { .. } | Error::NoRoom { .. } => {
+                RQ_TOO_LONG
+            }
             _ => RQ_OPTION,
         };
         let mut message = error.to_string();
