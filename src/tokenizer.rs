@@ -3,6 +3,7 @@
 use crate::error::Error;
 use crate::vocabulary::Vocabulary;
 use rq_format::pipeline::Pipeline as Steps;
+use rq_format::vocabulary::check_added;
 use rq_format::{Architecture, Config};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -98,7 +99,8 @@ impl Tokenizer {
     /// The tokenizer that a `tokenizer.json` describes, for a model of this configuration. [`Model`](crate::Model) has its own.
     ///
     /// # Errors
-    /// When it isn't one of those of RoBERTa, BERT, XLM-RoBERTa and CamemBERT, is damaged, or lacks the model's mask token.
+    /// When it isn't one of those of RoBERTa, BERT, XLM-RoBERTa and CamemBERT, is damaged, lacks the model's mask token, or has
+    /// a token that the model's vocabulary doesn't have.
     pub fn new(json: &[u8], config: &Config) -> Result<Self, Error> {
         let unusable = |e: tokenizers::Error| Error::Tokenizer(e.to_string());
         // Whether it is UTF-8 is found out once, not string by string.
@@ -114,7 +116,11 @@ impl Tokenizer {
         steps
             .check()
             .map_err(|error| Error::Tokenizer(chain(&error)))?;
+        let added = fields.added_tokens.iter();
+        check_added(added.map(|t| (t.content.as_str(), t.lstrip, t.rstrip)))
+            .map_err(|error| Error::Tokenizer(error.to_string()))?;
         let processor = step(fields.post_processor)?;
+        let largest = fields.model.largest_id();
         let mut inner = TokenizerBuilder::new()
             .with_model(fields.model)
             .with_normalizer(step::<NormalizerWrapper>(fields.normalizer)?)
@@ -124,6 +130,9 @@ impl Tokenizer {
             .build()
             .map_err(unusable)?;
         inner.add_tokens(fields.added_tokens).map_err(unusable)?;
+        // Those that the vocabulary didn't have.
+        let added = inner.get_added_vocabulary().get_vocab().values().copied();
+        let largest = largest.into_iter().chain(added).max();
         let mask = match config.mask_token_id {
             None => None,
             Some(id) => {
@@ -133,7 +142,7 @@ impl Tokenizer {
                 Some((id, token))
             }
         };
-        Ok(Self {
+        let tokenizer = Self {
             inner,
             processor,
             vocab_size: config.vocab_size,
@@ -141,7 +150,14 @@ impl Tokenizer {
             typed: config.architecture == Architecture::Bert,
             mask,
             pad_token_id: config.pad_token_id,
-        })
+        };
+        tokenizer.check(largest.as_slice())?;
+        // What is put around a text, and around a pair.
+        for pair in [None, Some(tokenizers::Encoding::default())] {
+            let around = tokenizer.processed(tokenizers::Encoding::default(), pair);
+            tokenizer.check(around.map_err(unusable)?.get_ids())?;
+        }
+        Ok(tokenizer)
     }
 
     /// The mask token, as it is written in a text, if there is one.
@@ -190,6 +206,8 @@ impl Tokenizer {
             while lens[0] + lens[1] + added > self.max_tokens && lens != [0, 0] {
                 lens[usize::from(lens[1] >= lens[0])] -= 1;
             }
+            // What is put around a pair alone can be too long.
+            self.refuse_unless(added <= self.max_tokens, tokens)?;
         }
         let [mut first, mut second] = parts;
         first.truncate(lens[0], 0, TruncationDirection::Right);
