@@ -14,6 +14,8 @@ mod fields;
 use fields::{Fields, MergesField, VocabField};
 use hashbrown::hash_table::Entry;
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
+use rq_format::pipeline::PipelineError;
+use rq_format::vocabulary::check_affix;
 use serde::Deserialize;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -29,15 +31,25 @@ use tokenizers::{Model, Token};
 pub(crate) enum BpeModel {
     /// What RoBERTa's tokenizers are.
     Plain(Plain),
-    /// A model with further settings.
-    Other(Box<BPE>),
+    /// A model with further settings, and its largest id.
+    Other(Box<BPE>, Option<u32>),
+}
+
+impl BpeModel {
+    /// The largest id of a token, if there is one.
+    pub(crate) fn largest_id(&self) -> Option<u32> {
+        match self {
+            Self::Plain(plain) => plain.tokens.largest_id(),
+            Self::Other(_, largest) => *largest,
+        }
+    }
 }
 
 impl BpeModel {
     pub(crate) fn marks_continuations(&self) -> bool {
         match self {
             Self::Plain(_) => false,
-            Self::Other(model) => model
+            Self::Other(model, _) => model
                 .get_continuing_subword_prefix()
                 .as_ref()
                 .is_some_and(|prefix| !prefix.is_empty()),
@@ -62,8 +74,12 @@ impl TryFrom<Fields> for BpeModel {
         if plain {
             return Ok(Self::Plain(Plain { tokens, merges }));
         }
-        // The merges were checked: the crate would panic at some that can't be.
+        check_affix("continuing_subword_prefix", &prefix)?;
+        check_affix("end_of_word_suffix", &suffix)?;
+        // The merges were checked: the crate would panic at some that can't be. Its cache of words is the thread's, and outlives
+        // the model.
         let mut builder = BPE::builder()
+            .cache_capacity(0)
             .vocab_and_merges(tokens.all::<Vocab>(), fields.merges.to_strings())
             .continuing_subword_prefix(prefix)
             .end_of_word_suffix(suffix)
@@ -79,7 +95,7 @@ impl TryFrom<Fields> for BpeModel {
         let model = builder
             .build()
             .map_err(|e| BpeError::Other(e.to_string()))?;
-        Ok(Self::Other(Box::new(model)))
+        Ok(Self::Other(Box::new(model), tokens.largest_id()))
     }
 }
 
@@ -98,6 +114,12 @@ pub(crate) enum BpeError {
     },
     #[error("{0}")]
     Other(String),
+}
+
+impl From<PipelineError> for BpeError {
+    fn from(error: PipelineError) -> Self {
+        Self::Other(error.to_string())
+    }
 }
 
 /// The vocabulary.
@@ -170,6 +192,10 @@ impl Tokens {
 
     fn len(&self) -> usize {
         self.by_id.len()
+    }
+
+    fn largest_id(&self) -> Option<u32> {
+        self.by_id.last().map(|token| token.id)
     }
 
     fn all<C: FromIterator<(String, u32)>>(&self) -> C {
@@ -317,35 +343,35 @@ impl Model for BpeModel {
     fn tokenize(&self, sequence: &str) -> tokenizers::Result<Vec<Token>> {
         match self {
             Self::Plain(plain) => Ok(plain.tokenize(sequence)),
-            Self::Other(model) => model.tokenize(sequence),
+            Self::Other(model, _) => model.tokenize(sequence),
         }
     }
 
     fn token_to_id(&self, token: &str) -> Option<u32> {
         match self {
             Self::Plain(plain) => plain.tokens.id(token),
-            Self::Other(model) => model.token_to_id(token),
+            Self::Other(model, _) => model.token_to_id(token),
         }
     }
 
     fn id_to_token(&self, id: u32) -> Option<String> {
         match self {
             Self::Plain(plain) => plain.tokens.token(id).map(str::to_owned),
-            Self::Other(model) => model.id_to_token(id),
+            Self::Other(model, _) => model.id_to_token(id),
         }
     }
 
     fn get_vocab(&self) -> std::collections::HashMap<String, u32> {
         match self {
             Self::Plain(plain) => plain.tokens.all(),
-            Self::Other(model) => model.get_vocab(),
+            Self::Other(model, _) => model.get_vocab(),
         }
     }
 
     fn get_vocab_size(&self) -> usize {
         match self {
             Self::Plain(plain) => plain.tokens.len(),
-            Self::Other(model) => model.get_vocab_size(),
+            Self::Other(model, _) => model.get_vocab_size(),
         }
     }
 
@@ -454,7 +480,7 @@ mod tests {
             let mut fields = json!({"vocab": vocab, "merges": merges});
             fields[setting] = value;
             assert!(
-                matches!(model(&fields), Ok(BpeModel::Other(_))),
+                matches!(model(&fields), Ok(BpeModel::Other(..))),
                 "{setting}"
             );
             same(&fields, &words);

@@ -3,6 +3,7 @@
 use crate::error::{Error, shortened};
 use crate::vocabulary::Vocabulary;
 use rq_format::pipeline::Pipeline as Steps;
+use rq_format::vocabulary::check_added;
 use rq_format::{Architecture, Config};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -102,7 +103,8 @@ impl Tokenizer {
     /// The tokenizer that a `tokenizer.json` describes, for a model of this configuration. [`Model`](crate::Model) has its own.
     ///
     /// # Errors
-    /// When it isn't one of those of RoBERTa, BERT, XLM-RoBERTa and CamemBERT, is damaged, or lacks the model's mask token.
+    /// When it isn't one of those of RoBERTa, BERT, XLM-RoBERTa and CamemBERT, is damaged, lacks the model's mask token, or has
+    /// a token that the model's vocabulary doesn't have.
     pub fn new(json: &[u8], config: &Config) -> Result<Self, Error> {
         let unusable = |e: tokenizers::Error| Error::Tokenizer(e.to_string());
         // Whether it is UTF-8 is found out once, not string by string.
@@ -118,7 +120,11 @@ impl Tokenizer {
         steps
             .check()
             .map_err(|error| Error::Tokenizer(chain(&error)))?;
+        let added = fields.added_tokens.iter();
+        check_added(added.map(|t| (t.content.as_str(), t.lstrip, t.rstrip)))
+            .map_err(|error| Error::Tokenizer(error.to_string()))?;
         let processor = step(fields.post_processor)?;
+        let largest = fields.model.largest_id();
         let mut inner = TokenizerBuilder::new()
             .with_model(fields.model)
             .with_normalizer(step::<NormalizerWrapper>(fields.normalizer)?)
@@ -128,6 +134,9 @@ impl Tokenizer {
             .build()
             .map_err(unusable)?;
         inner.add_tokens(fields.added_tokens).map_err(unusable)?;
+        // Those that the vocabulary didn't have.
+        let added = inner.get_added_vocabulary().get_vocab().values().copied();
+        let largest = largest.into_iter().chain(added).max();
         if config.pooling.is_some_and(|pooling| pooling.lower_case) {
             // As sentence-transformers does it: tokens that stand in the text as they are written are found before.
             let first = NormalizerWrapper::from(Lowercase);
@@ -154,7 +163,7 @@ impl Tokenizer {
             .chain(config.mask_token_id)
             .chain(config.unk_token_id)
             .collect();
-        Ok(Self {
+        let tokenizer = Self {
             special: special.into_iter().collect(),
             inner,
             processor,
@@ -163,7 +172,14 @@ impl Tokenizer {
             typed: config.architecture == Architecture::Bert,
             mask,
             pad_token_id: config.pad_token_id,
-        })
+        };
+        tokenizer.check(largest.as_slice())?;
+        // What is put around a text, and around a pair.
+        for pair in [None, Some(tokenizers::Encoding::default())] {
+            let around = tokenizer.processed(tokenizers::Encoding::default(), pair);
+            tokenizer.check(around.map_err(unusable)?.get_ids())?;
+        }
+        Ok(tokenizer)
     }
 
     /// The mask token, as it is written in a text, if there is one.
@@ -247,7 +263,9 @@ impl Tokenizer {
         let tokens = first.len() + second.len() + added;
         if tokens > self.max_tokens {
             self.refuse_unless(truncate, tokens)?;
-            let room = self.max_tokens.saturating_sub(added);
+            // What is put around a pair alone can be too long.
+            self.refuse_unless(added <= self.max_tokens, tokens)?;
+            let room = self.max_tokens - added;
             let [to_first, to_second] = cut([first.len(), second.len()], room)?;
             first.truncate(to_first, 0, TruncationDirection::Right);
             second.truncate(to_second, 0, TruncationDirection::Right);

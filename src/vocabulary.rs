@@ -2,6 +2,7 @@
 //! `tokenizers`.
 
 use crate::bpe::BpeModel;
+use rq_format::vocabulary::{check_unigram, check_word_piece};
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IntoDeserializer, MapAccess, Visitor};
@@ -9,20 +10,18 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use tokenizers::models::TrainerWrapper;
+use tokenizers::models::bpe::Vocab;
 use tokenizers::models::unigram::Unigram;
 use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::{Model, Token};
-
-/// The longest word in characters that is looked up: it takes time in proportion to the square.
-const MAX_WORD: usize = 1000;
 
 /// How words become tokens.
 #[derive(Debug)]
 pub(crate) enum Vocabulary {
     /// RoBERTa's.
     Bpe(BpeModel),
-    /// BERT's.
-    WordPiece(WordPiece),
+    /// BERT's, and its largest id.
+    WordPiece(WordPiece, Option<u32>),
     /// XLM-RoBERTa's and CamemBERT's.
     Unigram(Unigram),
 }
@@ -32,7 +31,7 @@ impl Vocabulary {
     pub(crate) fn marks_continuations(&self) -> bool {
         match self {
             Self::Bpe(model) => model.marks_continuations(),
-            Self::WordPiece(model) => !model.continuing_subword_prefix.is_empty(),
+            Self::WordPiece(model, _) => !model.continuing_subword_prefix.is_empty(),
             Self::Unigram(_) => false,
         }
     }
@@ -70,21 +69,74 @@ impl<'de> Visitor<'de> for VocabularyVisitor {
         let rest = MapAccessDeserializer::new(map);
         match kind.as_str() {
             "BPE" => BpeModel::deserialize(rest).map(Vocabulary::Bpe),
-            "WordPiece" => {
-                let model = WordPiece::deserialize(rest)?;
-                let most = model.max_input_chars_per_word;
-                if most > MAX_WORD {
-                    return Err(A::Error::custom(format!(
-                        "max_input_chars_per_word is {most}; it may be {MAX_WORD}"
-                    )));
-                }
-                Ok(Vocabulary::WordPiece(model))
-            }
-            "Unigram" => Unigram::deserialize(rest).map(Vocabulary::Unigram),
+            "WordPiece" => WordPieceFields::deserialize(rest)?
+                .build()
+                .map_err(A::Error::custom),
+            "Unigram" => UnigramFields::deserialize(rest)?
+                .build()
+                .map_err(A::Error::custom),
             other => Err(A::Error::unknown_variant(
                 other,
                 &["BPE", "WordPiece", "Unigram"],
             )),
+        }
+    }
+}
+
+/// The JSON of a WordPiece. It is checked before the crate makes tables of it.
+#[derive(Deserialize)]
+struct WordPieceFields {
+    unk_token: String,
+    continuing_subword_prefix: String,
+    max_input_chars_per_word: usize,
+    vocab: Vocab,
+}
+
+impl WordPieceFields {
+    fn build(self) -> tokenizers::Result<Vocabulary> {
+        check_word_piece(
+            self.max_input_chars_per_word,
+            &self.continuing_subword_prefix,
+        )?;
+        let largest = self.vocab.values().copied().max();
+        let model = WordPiece::builder()
+            .vocab(self.vocab)
+            .unk_token(self.unk_token)
+            .continuing_subword_prefix(self.continuing_subword_prefix)
+            .max_input_chars_per_word(self.max_input_chars_per_word)
+            .build()?;
+        Ok(Vocabulary::WordPiece(model, largest))
+    }
+}
+
+/// The JSON of a Unigram. It is checked before the crate makes a tree of it.
+#[derive(Deserialize)]
+struct UnigramFields {
+    vocab: Vec<(String, f64)>,
+    unk_id: Option<usize>,
+    #[serde(default)]
+    byte_fallback: bool,
+}
+
+impl UnigramFields {
+    fn build(self) -> tokenizers::Result<Vocabulary> {
+        check_unigram(self.vocab.iter().map(|(piece, _)| piece.as_str()))?;
+        let model = Unigram::from(self.vocab, self.unk_id, self.byte_fallback)?;
+        Ok(Vocabulary::Unigram(model))
+    }
+}
+
+impl Vocabulary {
+    /// The largest id of a token, if there is one.
+    pub(crate) fn largest_id(&self) -> Option<u32> {
+        match self {
+            Self::Bpe(model) => model.largest_id(),
+            Self::WordPiece(_, largest) => *largest,
+            // An id is a place in the list.
+            Self::Unigram(model) => {
+                let last = model.get_vocab_size().checked_sub(1)?;
+                Some(u32::try_from(last).unwrap_or(u32::MAX))
+            }
         }
     }
 }
@@ -118,7 +170,7 @@ macro_rules! each {
     ($self:ident, $model:ident => $answer:expr) => {
         match $self {
             Vocabulary::Bpe($model) => $answer,
-            Vocabulary::WordPiece($model) => $answer,
+            Vocabulary::WordPiece($model, _) => $answer,
             Vocabulary::Unigram($model) => $answer,
         }
     };

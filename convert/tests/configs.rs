@@ -299,6 +299,47 @@ fn tokenizers_that_do_not_fit_are_refused() {
 }
 
 #[test]
+fn merges_that_make_no_token_are_refused() {
+    // The crate panics at them.
+    let directory = model(&tensors("roberta."));
+    let dir = directory.path();
+    let mut tokenizer = common::tokenizer();
+    tokenizer["model"]["merges"] = json!([["a", "b"]]);
+    write(dir, "tokenizer.json", tokenizer.to_string());
+    assert_error(
+        open(dir),
+        dir,
+        "DIR/tokenizer.json isn't a tokenizer that rq can use: its model has the merge 0 of \"a\" and \"b\", and not all of \
+         the tokens for it",
+    );
+    fs::remove_file(dir.join("tokenizer.json")).unwrap();
+    write(dir, "vocab.json", tokenizer["model"]["vocab"].to_string());
+    write(dir, "merges.txt", "#version: 0.2\na b\n");
+    assert_error(
+        open(dir),
+        dir,
+        "DIR/merges.txt isn't a tokenizer that rq can use: its model has the merge 0 of \"a\" and \"b\", and not all of the \
+         tokens for it",
+    );
+}
+
+#[test]
+fn a_tokenizer_that_would_end_the_process_is_refused() {
+    // The crate's tree of pieces has a node for each byte, one inside the other: its end would overflow the stack.
+    let directory = model(&tensors("roberta."));
+    let dir = directory.path();
+    let mut tokenizer = common::tokenizer();
+    tokenizer["model"] =
+        json!({"type": "Unigram", "unk_id": 0, "vocab": [["a".repeat(1_000_000), 0.0]]});
+    write(dir, "tokenizer.json", tokenizer.to_string());
+    assert_error(
+        open(dir),
+        dir,
+        "DIR/tokenizer.json isn't a tokenizer that rq can use: its model has a piece of 1000000 bytes, and may have 128",
+    );
+}
+
+#[test]
 fn a_tokenizer_of_sentence_piece_alone_is_refused_by_its_name() {
     let directory = model(&tensors("roberta."));
     let dir = directory.path();

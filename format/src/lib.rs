@@ -94,6 +94,7 @@ mod reader;
 mod storage;
 mod temporary;
 mod tensor;
+pub mod vocabulary;
 mod writer;
 
 pub use config::{

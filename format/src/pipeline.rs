@@ -6,19 +6,27 @@
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 
 /// The longest step in bytes of JSON: XLM-RoBERTa's table of characters has some 320,000.
 pub const MAX_STEP_LEN: usize = 1 << 20;
 /// The most tokens that are put around a text.
 pub const MAX_ADDED_TOKENS: usize = 16;
+/// The most steps of one kind, those in sequences counted one by one.
+pub const MAX_STEPS: usize = 16;
 /// The longest text that replaces a match, in bytes.
 pub const MAX_REPLACEMENT_LEN: usize = 4;
 /// The most replacements.
 pub const MAX_REPLACEMENTS: usize = 4;
+/// How many times as long as it was all steps of one kind may make a text, in bytes: what is kept of it beside is in
+/// proportion. XLM-RoBERTa's make 11 of the worst text.
+pub const MAX_GROWTH: f64 = 64.0;
 
-/// The regular expressions that are known: they take time in proportion to the text.
-const PATTERNS: [&str; 3] = [" {2,}", "\\s+", "\\s{2,}"];
+/// The regular expressions that are known, and the least bytes that each matches: they take time in proportion to the text.
+const PATTERNS: [(&str, usize); 3] = [(" {2,}", 2), ("\\s+", 1), ("\\s{2,}", 2)];
+/// What Unicode's normal forms make of a text at most, in UTF-8: <https://www.unicode.org/faq/normalization.html>.
+const CANONICAL_GROWTH: f64 = 3.0;
+const COMPATIBILITY_GROWTH: f64 = 11.0;
 
 /// Why a tokenizer's steps can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -165,7 +173,9 @@ enum Decoder {
     Bpe,
     ByteFallback,
     Fuse,
-    Strip,
+    Strip {
+        stop: usize,
+    },
     Replace {
         pattern: Pattern,
         content: String,
@@ -181,21 +191,86 @@ impl Pipeline<'_> {
     /// # Errors
     /// When a step isn't one that is known, or a value in it is out of bounds.
     pub fn check(&self) -> Result<(), PipelineError> {
-        let mut replacements = 0;
         if let Some(normalizer) = parse("normalizer", self.normalizer)? {
-            check_normalizer(&normalizer, &mut replacements)?;
+            check_normalizer(&normalizer, &mut Effort::of("normalizer"))?;
         }
         if let Some(pre_tokenizer) = parse("pre_tokenizer", self.pre_tokenizer)? {
-            check_pre_tokenizer(&pre_tokenizer)?;
+            check_pre_tokenizer(&pre_tokenizer, &mut Effort::of("pre_tokenizer"))?;
         }
         if let Some(post_processor) = parse("post_processor", self.post_processor)? {
-            let mut added = 0;
-            check_post_processor(&post_processor, &mut added)?;
+            let mut effort = Effort::of("post_processor");
+            check_post_processor(&post_processor, &mut 0, &mut effort)?;
         }
         if let Some(decoder) = parse("decoder", self.decoder)? {
-            check_decoder(&decoder, &mut replacements)?;
+            check_decoder(&decoder, &mut Effort::of("decoder"))?;
         }
         Ok(())
+    }
+}
+
+/// What the steps of one kind cost together.
+struct Effort {
+    part: &'static str,
+    steps: usize,
+    replacements: usize,
+    growth: f64,
+}
+
+impl Effort {
+    fn of(part: &'static str) -> Self {
+        Self {
+            part,
+            steps: 0,
+            replacements: 0,
+            growth: 1.0,
+        }
+    }
+
+    fn refuse<T>(&self, reason: String) -> Result<T, PipelineError> {
+        let part = self.part;
+        Err(PipelineError::Value { part, reason })
+    }
+
+    /// Counts a step that isn't a sequence, and makes a text so many times as long at most.
+    fn step(&mut self, growth: f64) -> Result<(), PipelineError> {
+        self.steps += 1;
+        self.growth *= growth.max(1.0);
+        if self.steps > MAX_STEPS {
+            return self.refuse(format!("has more than {MAX_STEPS} steps"));
+        }
+        if self.growth > MAX_GROWTH {
+            return self.refuse(format!("makes a text more than {MAX_GROWTH} times as long"));
+        }
+        Ok(())
+    }
+
+    /// Counts a replacement.
+    fn replacement(&mut self, pattern: &Pattern, content: &str) -> Result<(), PipelineError> {
+        let least = self.pattern(pattern)?;
+        self.replacements += 1;
+        if self.replacements > MAX_REPLACEMENTS {
+            return self.refuse(format!("replaces more than {MAX_REPLACEMENTS} times"));
+        }
+        if content.len() > MAX_REPLACEMENT_LEN {
+            return self.refuse(format!("replaces by more than {MAX_REPLACEMENT_LEN} bytes"));
+        }
+        self.step(content.len() as f64 / least as f64)
+    }
+
+    /// The least bytes that a pattern matches.
+    fn pattern(&self, pattern: &Pattern) -> Result<usize, PipelineError> {
+        match pattern {
+            Pattern::String(text) if text.is_empty() => {
+                self.refuse("looks for the empty text".into())
+            }
+            Pattern::String(text) => Ok(text.len()),
+            Pattern::Regex(regex) => match PATTERNS.iter().find(|(known, _)| known == regex) {
+                Some((_, least)) => Ok(*least),
+                None => self.refuse(format!(
+                    "has the regular expression {regex:?}, which isn't known"
+                )),
+            },
+        }
     }
 }
 
@@ -211,37 +286,48 @@ fn parse<'a, T: Deserialize<'a>>(
     serde_json::from_str(json.get()).map_err(|source| PipelineError::Unknown { part, source })
 }
 
-fn check_normalizer(step: &Normalizer, replacements: &mut usize) -> Result<(), PipelineError> {
-    let part = "normalizer";
+fn check_normalizer(step: &Normalizer, effort: &mut Effort) -> Result<(), PipelineError> {
     match step {
-        Normalizer::Replace { pattern, content } => {
-            check_pattern(part, pattern)?;
-            check_replacement(part, content, replacements)
-        }
+        Normalizer::Replace { pattern, content } => effort.replacement(pattern, content),
         Normalizer::Precompiled {
             precompiled_charsmap,
-        } => check_charsmap(precompiled_charsmap)
-            .map_err(|reason| PipelineError::Value { part, reason }),
+        } => match charsmap_growth(precompiled_charsmap) {
+            Ok(growth) => effort.step(growth),
+            Err(reason) => effort.refuse(reason),
+        },
         Normalizer::Sequence { normalizers } => {
             let mut steps = normalizers.iter();
-            steps.try_for_each(|step| check_normalizer(step, replacements))
+            steps.try_for_each(|step| check_normalizer(step, effort))
         }
-        _ => Ok(()),
+        // BERT's takes letters and accents apart.
+        Normalizer::Bert | Normalizer::Nfc | Normalizer::Nfd => effort.step(CANONICAL_GROWTH),
+        Normalizer::Nfkc | Normalizer::Nfkd => effort.step(COMPATIBILITY_GROWTH),
+        Normalizer::Lowercase | Normalizer::Nmt | Normalizer::StripAccents | Normalizer::Strip => {
+            effort.step(1.0)
+        }
     }
 }
 
-fn check_pre_tokenizer(step: &PreTokenizer) -> Result<(), PipelineError> {
+fn check_pre_tokenizer(step: &PreTokenizer, effort: &mut Effort) -> Result<(), PipelineError> {
     match step {
-        PreTokenizer::Split { pattern } => check_pattern("pre_tokenizer", pattern),
-        PreTokenizer::Sequence { pretokenizers } => {
-            pretokenizers.iter().try_for_each(check_pre_tokenizer)
+        PreTokenizer::Split { pattern } => {
+            effort.pattern(pattern)?;
+            effort.step(1.0)
         }
-        _ => Ok(()),
+        PreTokenizer::Sequence { pretokenizers } => {
+            let mut steps = pretokenizers.iter();
+            steps.try_for_each(|step| check_pre_tokenizer(step, effort))
+        }
+        _ => effort.step(1.0),
     }
 }
 
 /// Each text stands once in its template: once more would be twice the tokens.
-fn check_post_processor(step: &PostProcessor, added: &mut usize) -> Result<(), PipelineError> {
+fn check_post_processor(
+    step: &PostProcessor,
+    added: &mut usize,
+    effort: &mut Effort,
+) -> Result<(), PipelineError> {
     let wrong = |reason: String| {
         let part = "post_processor";
         Err(PipelineError::Value { part, reason })
@@ -249,15 +335,16 @@ fn check_post_processor(step: &PostProcessor, added: &mut usize) -> Result<(), P
     let (single, pair, special) = match step {
         PostProcessor::Sequence { processors } => {
             let mut steps = processors.iter();
-            return steps.try_for_each(|step| check_post_processor(step, added));
+            return steps.try_for_each(|step| check_post_processor(step, added, effort));
         }
         PostProcessor::TemplateProcessing {
             single,
             pair,
             special_tokens,
         } => (single, pair, special_tokens),
-        PostProcessor::ByteLevel => return Ok(()),
+        PostProcessor::ByteLevel => return effort.step(1.0),
         PostProcessor::BertProcessing | PostProcessor::RobertaProcessing => {
+            effort.step(1.0)?;
             *added += 4;
             return match *added <= MAX_ADDED_TOKENS {
                 true => Ok(()),
@@ -265,6 +352,7 @@ fn check_post_processor(step: &PostProcessor, added: &mut usize) -> Result<(), P
             };
         }
     };
+    effort.step(1.0)?;
     for (template, texts) in [(single, &[Text::A][..]), (pair, &[Text::A, Text::B])] {
         let mut found = Vec::new();
         for piece in template {
@@ -291,49 +379,22 @@ fn check_post_processor(step: &PostProcessor, added: &mut usize) -> Result<(), P
     Ok(())
 }
 
-fn check_decoder(step: &Decoder, replacements: &mut usize) -> Result<(), PipelineError> {
+fn check_decoder(step: &Decoder, effort: &mut Effort) -> Result<(), PipelineError> {
     match step {
-        Decoder::Replace { pattern, content } => {
-            check_pattern("decoder", pattern)?;
-            check_replacement("decoder", content, replacements)
-        }
+        Decoder::Replace { pattern, content } => effort.replacement(pattern, content),
+        // The crate looks at so many characters from the end, whether they are there or not.
+        Decoder::Strip { stop } if *stop > 0 => effort.refuse("strips the ends of tokens".into()),
         Decoder::Sequence { decoders } => {
             let mut steps = decoders.iter();
-            steps.try_for_each(|step| check_decoder(step, replacements))
+            steps.try_for_each(|step| check_decoder(step, effort))
         }
-        _ => Ok(()),
+        _ => effort.step(1.0),
     }
 }
 
-fn check_pattern(part: &'static str, pattern: &Pattern) -> Result<(), PipelineError> {
-    let reason = match pattern {
-        Pattern::String(text) if text.is_empty() => "looks for the empty text".into(),
-        Pattern::String(_) => return Ok(()),
-        Pattern::Regex(regex) if PATTERNS.contains(&regex.as_str()) => return Ok(()),
-        Pattern::Regex(regex) => format!("has the regular expression {regex:?}, which isn't known"),
-    };
-    Err(PipelineError::Value { part, reason })
-}
-
-fn check_replacement(
-    part: &'static str,
-    content: &str,
-    replacements: &mut usize,
-) -> Result<(), PipelineError> {
-    *replacements += 1;
-    let reason = if *replacements > MAX_REPLACEMENTS {
-        format!("replaces more than {MAX_REPLACEMENTS} times")
-    } else if content.len() > MAX_REPLACEMENT_LEN {
-        format!("replaces by more than {MAX_REPLACEMENT_LEN} bytes")
-    } else {
-        return Ok(());
-    };
-    Err(PipelineError::Value { part, reason })
-}
-
 /// A charsmap of SentencePiece: a length in bytes, a double-array trie of so many (Darts-clone), and texts that end with NUL, to
-/// which the trie's values point.
-fn check_charsmap(encoded: &str) -> Result<(), String> {
+/// which the trie's values point. How many times as long as it was it makes a text, at most.
+fn charsmap_growth(encoded: &str) -> Result<f64, String> {
     let damaged = |what: &str| Err(format!("has a damaged precompiled_charsmap: {what}"));
     let Ok(bytes) = base64::decode(encoded) else {
         return damaged("it isn't base64");
@@ -361,9 +422,10 @@ fn check_charsmap(encoded: &str) -> Result<(), String> {
     let has_leaf = |unit: usize| unit >> 8 & 1 == 1;
     let value = |unit: usize| unit & !(1 << 31);
 
-    // Every place that a text can lead to is looked at once.
-    let (mut places, mut seen) = (vec![offset(units[0])], HashSet::new());
-    while let Some(place) = places.pop() {
+    // Every place that a text can lead to is looked at once: by the shortest text first, which grows the most.
+    let (mut places, mut seen) = (VecDeque::from([(offset(units[0]), 1)]), HashSet::new());
+    let mut growth = 1.0_f64;
+    while let Some((place, bytes)) = places.pop_front() {
         if place | 0xff >= units.len() {
             return damaged("a branch of its trie leads out of it");
         }
@@ -379,13 +441,22 @@ fn check_charsmap(encoded: &str) -> Result<(), String> {
             if next >= units.len() {
                 return damaged("a branch of its trie leads out of it");
             }
-            if has_leaf(units[at]) && !texts.is_char_boundary(value(units[next])) {
-                return damaged("a value of its trie is no place in its texts");
+            if has_leaf(units[at]) {
+                let Some(text) = texts.get(value(units[next])..) else {
+                    return damaged("a value of its trie is no place in its texts");
+                };
+                // No further than decides it.
+                let most = (MAX_GROWTH as usize).saturating_mul(bytes) + 1;
+                let len = text.bytes().take(most).take_while(|b| *b != 0).count();
+                growth = growth.max(len as f64 / bytes as f64);
+                if growth > MAX_GROWTH {
+                    return Err(format!("makes a text more than {MAX_GROWTH} times as long"));
+                }
             }
-            places.push(next);
+            places.push_back((next, bytes + 1));
         }
     }
-    Ok(())
+    Ok(growth)
 }
 
 #[cfg(test)]
@@ -512,6 +583,73 @@ mod tests {
         ] {
             let found = check(part, &step).unwrap_err();
             assert!(found.contains(expected), "{found}");
+        }
+    }
+
+    #[test]
+    fn steps_that_repeat_or_grow_a_text_without_bound_are_refused() {
+        let grow = |from: &str, to: &str| json!({"type": "Replace", "pattern": {"String": from}, "content": to});
+        let many =
+            |part: &str, step: Value| json!({"type": "Sequence", part: vec![step; MAX_STEPS + 1]});
+        let template = json!({"type": "TemplateProcessing", "single": [{"Sequence": {"id": "A", "type_id": 0}}],
+            "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 0}}], "special_tokens": {}});
+        for (part, step, expected) in [
+            (
+                "normalizer",
+                many("normalizers", json!({"type": "Nmt"})),
+                "more than 16 steps",
+            ),
+            (
+                "pre_tokenizer",
+                many("pretokenizers", json!({"type": "Whitespace"})),
+                "more than 16 steps",
+            ),
+            (
+                "post_processor",
+                many("processors", template),
+                "more than 16 steps",
+            ),
+            (
+                "decoder",
+                many("decoders", json!({"type": "Fuse"})),
+                "more than 16 steps",
+            ),
+            (
+                "normalizer",
+                json!({"type": "Sequence", "normalizers": vec![grow("a", "aaaa"); 4]}),
+                "its normalizer makes a text more than 64 times as long",
+            ),
+            (
+                "decoder",
+                json!({"type": "Sequence", "decoders": vec![grow("a", "aaaa"); 4]}),
+                "its decoder makes a text more than 64 times as long",
+            ),
+            (
+                "normalizer",
+                charsmap(|_, texts| texts.splice(2..3, [b'a'; 65]).for_each(drop)),
+                "its normalizer makes a text more than 64 times as long",
+            ),
+            (
+                "normalizer",
+                json!({"type": "Sequence", "normalizers": [charsmap(|_, texts| texts.splice(2..3, [b'a'; 64]).for_each(drop)),
+                    {"type": "NFKC"}]}),
+                "its normalizer makes a text more than 64 times as long",
+            ),
+        ] {
+            let found = check(part, &step).unwrap_err();
+            assert!(found.contains(expected), "{found}");
+        }
+        let most = charsmap(|_, texts| texts.splice(2..3, [b'a'; 64]).for_each(drop));
+        assert_eq!(check("normalizer", &most), Ok(()));
+    }
+
+    #[test]
+    fn a_decoder_that_strips_beyond_a_token_is_refused() {
+        let strip = |stop: u64| json!({"type": "Strip", "content": " ", "start": 1, "stop": stop});
+        assert_eq!(check("decoder", &strip(0)), Ok(()));
+        for stop in [1, u64::MAX] {
+            let found = check("decoder", &strip(stop)).unwrap_err();
+            assert_eq!(found, "its decoder strips the ends of tokens");
         }
     }
 

@@ -1,0 +1,53 @@
+//! Sound files with changes in them, and checksums that hold: what is opened is computed with.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use rq::Model;
+use rq_format::ModelFile;
+use rq_fuzz::file::{Parts, put, seal};
+use rq_fuzz::input::Input;
+use rq_fuzz::{checkpoint, exercise};
+use std::sync::LazyLock;
+
+static BASES: LazyLock<Vec<Parts>> = LazyLock::new(|| {
+    let goldens = checkpoint::GOLDENS.map(|name| checkpoint::converted(&checkpoint::golden(name)));
+    let files = std::iter::once(checkpoint::small_file()).chain(goldens);
+    files.map(|file| Parts::of(&file)).collect()
+});
+
+fuzz_target!(|bytes: &[u8]| {
+    let mut input = Input(bytes);
+    // The smallest of them half of the time.
+    let base = usize::from(input.byte());
+    let mut parts = BASES[if base < 128 { 0 } else { base % BASES.len() }].clone();
+    let mut numbers = Vec::new();
+    let text = String::from_utf8_lossy(input.string()).into_owned();
+    let sealed = input.byte() != 1;
+    for _ in 0..32 {
+        if input.0.is_empty() {
+            break;
+        }
+        parts.change(&mut input, &mut numbers);
+    }
+    let mut file = parts.assemble();
+    for (at, value) in numbers {
+        put(&mut file, at, value);
+    }
+    if sealed {
+        seal(&mut file);
+    }
+    if let Ok(file) = ModelFile::from_bytes(file.clone()) {
+        exercise::file(&file);
+    }
+    let Ok(model) = Model::from_bytes(file) else {
+        return;
+    };
+    let vocab_size = model.config().vocab_size;
+    let mut session = exercise::session(&model);
+    for text in ["a<mask>c", "[MASK]", &text] {
+        exercise::tokenizer(model.tokenizer(), vocab_size, text, Some("b"));
+        exercise::text(&model, &mut session, text, None);
+    }
+    exercise::text(&model, &mut session, &text, Some("b c"));
+});

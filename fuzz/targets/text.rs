@@ -1,0 +1,35 @@
+//! Any text, or pair of texts, through models of each kind of tokenizer.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use rq::Model;
+use rq_fuzz::{checkpoint, exercise};
+use std::sync::LazyLock;
+
+static MODELS: LazyLock<Vec<Model>> = LazyLock::new(|| {
+    let names = ["bert-mlm", "xlm-roberta-mlm", "camembert-mlm"];
+    let goldens = names.map(|name| checkpoint::converted(&checkpoint::golden(name)));
+    let mut models: Vec<Model> = goldens
+        .into_iter()
+        .map(|file| Model::from_bytes(file).expect("what the converter wrote"))
+        .collect();
+    models.push(Model::demo().expect("the embedded model"));
+    models
+});
+
+fuzz_target!(|bytes: &[u8]| {
+    let text = String::from_utf8_lossy(bytes);
+    let (text, pair) = match text.split_once('\u{1}') {
+        Some((text, pair)) => (text, Some(pair)),
+        None => (&*text, None),
+    };
+    for (i, model) in MODELS.iter().enumerate() {
+        exercise::tokenizer(model.tokenizer(), model.config().vocab_size, text, pair);
+        // One of the small models computes; the largest, once in a while.
+        if i == bytes.len() % 3 || (i == 3 && bytes.len() % 64 == 5) {
+            let mut session = exercise::session(model);
+            exercise::text(model, &mut session, text, pair);
+        }
+    }
+});

@@ -1,0 +1,59 @@
+//! Bytes as a `tokenizer.json`: as the runtime reads it, and as the converter does.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use rq::Tokenizer;
+use rq_convert::{HfConfig, TokenizerFile};
+use rq_format::Config;
+use rq_fuzz::checkpoint::Directory;
+use rq_fuzz::exercise;
+use std::sync::LazyLock;
+
+static DIRECTORY: LazyLock<(Directory, HfConfig)> = LazyLock::new(|| {
+    let directory = Directory::new();
+    let config = HfConfig::read(directory.path()).expect("a sound configuration");
+    (directory, config)
+});
+
+/// RoBERTa's with a mask, and BERT's without.
+static CONFIGS: LazyLock<[Config; 2]> = LazyLock::new(|| {
+    let config = |architecture, head, mask| {
+        let offset = if architecture == "roberta" { 2 } else { 0 };
+        let json = serde_json::json!({"architecture": architecture, "head": head, "vocab_size": 512, "hidden_size": 16,
+            "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 16, "max_position_embeddings": 34,
+            "type_vocab_size": 2, "layer_norm_eps": 1e-5, "hidden_act": "gelu", "pad_token_id": 1, "bos_token_id": 0,
+            "eos_token_id": 2, "mask_token_id": mask, "position_offset": offset, "tie_word_embeddings": true,
+            "labels": [], "quantization": "q8"});
+        serde_json::from_value(json).expect("a sound configuration")
+    };
+    [
+        config("roberta", "masked_lm", Some(4)),
+        config("bert", "none", None),
+    ]
+});
+
+fuzz_target!(|json: &[u8]| {
+    for config in CONFIGS.iter() {
+        let Ok(tokenizer) = Tokenizer::new(json, config) else {
+            continue;
+        };
+        for text in exercise::TEXTS {
+            exercise::tokenizer(&tokenizer, config.vocab_size, text, None);
+        }
+        // Its own words are in its JSON.
+        let middle = json.len() / 2;
+        let own = String::from_utf8_lossy(&json[middle..(middle + 400).min(json.len())]);
+        exercise::tokenizer(&tokenizer, config.vocab_size, &own, Some("a <mask> b"));
+        for id in (0..600).chain([u32::MAX]) {
+            let token = tokenizer.id_to_token(id);
+            let _ = token.and_then(|token| tokenizer.token_to_id(&token));
+        }
+        let all: Vec<u32> = (0..512).collect();
+        let _ = tokenizer.decode(&all, true);
+        let _ = tokenizer.decode(&all, false);
+    }
+    let (directory, config) = &*DIRECTORY;
+    directory.write("tokenizer.json", json);
+    let _ = TokenizerFile::read(directory.path(), config);
+});
