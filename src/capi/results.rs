@@ -31,13 +31,15 @@ impl Strings {
     }
 }
 
-/// Hands a list to the caller; `head` is made of where its items are, and how many.
-pub(super) fn hand_over<H, T>(
-    items: Vec<T>,
-    strings: Strings,
+/// Hands a list to the caller: an item is made of each answer, and `head` of where the items are, and how many.
+pub(super) fn hand_over<A, H, T>(
+    answers: impl IntoIterator<Item = A>,
+    mut item: impl FnMut(A, &mut Strings) -> T,
     head: impl FnOnce(*const T, usize) -> H,
 ) -> *mut H {
-    let items = items.into_boxed_slice();
+    let mut strings = Strings::default();
+    let answers = answers.into_iter();
+    let items: Box<[T]> = answers.map(|answer| item(answer, &mut strings)).collect();
     let owned = Box::new(Owned {
         head: head(items.as_ptr(), items.len()),
         items,

@@ -3,13 +3,13 @@
 use super::results::{Strings, free, hand_over};
 use super::session::with_session;
 use super::{Failure, out, rq_session, rq_status, rq_string};
-use crate::answer::{AnswerOptions, Answerer, Question};
+use crate::answer::{Answer, AnswerOptions, Answerer, Question};
 use crate::batch::Batch;
-use crate::classify::{Classifier, ClassifyOptions};
+use crate::classify::{Classifier, ClassifyOptions, LabelScore};
 use crate::embed::{EmbedOptions, Embedder, Pooling};
 use crate::encoder::Rows;
-use crate::fill::{FillMask, FillOptions};
-use crate::tag::{Aggregation, TagOptions, Tagger};
+use crate::fill::{Fill, FillMask, FillOptions};
+use crate::tag::{Aggregation, Entity, TagOptions, Tagger};
 use crate::task::{Task, Texts};
 use rq_format::ScoreFunction;
 use std::ffi::c_char;
@@ -87,21 +87,19 @@ pub unsafe extern "C" fn rq_fill(
                 (chosen.top_k, chosen.truncate) = (options.top_k, options.truncate != 0);
             }
             let masks = FillMask::new(model)?.run_one(session, text, &chosen)?;
-            let (mut strings, mut items) = (Strings::default(), Vec::new());
-            for (mask, fills) in masks.iter().enumerate() {
-                items.extend(fills.iter().map(|fill| rq_fill_token {
-                    mask,
-                    score: fill.score,
-                    token: fill.token,
-                    token_str: strings.keep(&fill.token_str),
-                    sequence: strings.keep(&fill.sequence),
-                }));
-            }
-            place.write(hand_over(items, strings, |items, len| rq_fill_list {
-                items,
-                len,
-                masks: masks.len(),
-            }));
+            let numbered = masks.iter().enumerate();
+            let fills =
+                numbered.flat_map(|(mask, fills)| fills.iter().map(move |fill| (mask, fill)));
+            let item = |(mask, fill): (_, &Fill), strings: &mut Strings| rq_fill_token {
+                mask,
+                score: fill.score,
+                token: fill.token,
+                token_str: strings.keep(&fill.token_str),
+                sequence: strings.keep(&fill.sequence),
+            };
+            let masks = masks.len();
+            let head = |items, len| rq_fill_list { items, len, masks };
+            place.write(hand_over(fills, item, head));
             Ok(())
         })
     }
@@ -302,14 +300,12 @@ pub unsafe extern "C" fn rq_classify(
                 chosen.truncate = options.truncate != 0;
             }
             let labels = Classifier::new(model)?.run_one(session, texts, &chosen)?;
-            let mut strings = Strings::default();
-            let items = labels.iter().map(|label| rq_label {
+            let item = |label: LabelScore, strings: &mut Strings| rq_label {
                 label: strings.keep(&label.label),
                 index: label.index,
                 score: label.score,
-            });
-            let items = items.collect();
-            place.write(hand_over(items, strings, |items, len| rq_label_list {
+            };
+            place.write(hand_over(labels, item, |items, len| rq_label_list {
                 items,
                 len,
             }));
@@ -423,8 +419,7 @@ pub unsafe extern "C" fn rq_tag(
                 };
             }
             let entities = Tagger::new(model)?.run_one(session, text, &chosen)?;
-            let mut strings = Strings::default();
-            let items = entities.iter().map(|entity| rq_entity {
+            let item = |entity: Entity, strings: &mut Strings| rq_entity {
                 label: strings.keep(&entity.label),
                 score: entity.score,
                 word: strings.keep(&entity.word),
@@ -432,9 +427,8 @@ pub unsafe extern "C" fn rq_tag(
                 end: entity.range.end,
                 start_character: entity.start,
                 end_character: entity.end,
-            });
-            let items = items.collect();
-            place.write(hand_over(items, strings, |items, len| rq_entity_list {
+            };
+            place.write(hand_over(entities, item, |items, len| rq_entity_list {
                 items,
                 len,
             }));
@@ -537,17 +531,15 @@ pub unsafe extern "C" fn rq_answer(
                 chosen.handle_impossible_answer = options.handle_impossible_answer != 0;
             }
             let answers = Answerer::new(model)?.run_one(session, input, &chosen)?;
-            let mut strings = Strings::default();
-            let items = answers.iter().map(|answer| rq_answer_span {
+            let item = |answer: Answer, strings: &mut Strings| rq_answer_span {
                 answer: strings.keep(&answer.answer),
                 score: answer.score,
                 start: answer.bytes.start,
                 end: answer.bytes.end,
                 start_character: answer.start,
                 end_character: answer.end,
-            });
-            let items = items.collect();
-            place.write(hand_over(items, strings, |items, len| rq_answer_list {
+            };
+            place.write(hand_over(answers, item, |items, len| rq_answer_list {
                 items,
                 len,
             }));
