@@ -587,14 +587,16 @@ enum rq_status rq_session_new(const struct rq_model *model,
 void rq_session_free(struct rq_session *session);
 
 /**
- * Why the last call with this session failed: empty if it didn't. It lives until the next call with the session.
+ * Why the latest call with a session failed: empty if it didn't. It lives until the next call with the same one.
  */
 struct rq_string rq_session_message(const struct rq_session *session);
 
 /**
- * Takes the memory for a text of `tokens` tokens now, so that none is taken while such a text is computed.
+ * Takes the memory for a text of `tokens` tokens now, so that none is taken for what a session keeps while such a text is
+ * computed; if it has masks, at most eight.
  */
-enum rq_status rq_session_reserve(struct rq_session *session, size_t tokens);
+enum rq_status rq_session_reserve(struct rq_session *session,
+                                  size_t tokens);
 
 /**
  * Bytes of memory that the session holds, beside the model; 0 for NULL, or while another thread uses it.

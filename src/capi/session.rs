@@ -105,7 +105,7 @@ pub unsafe extern "C" fn rq_session_free(session: *mut rq_session) {
     }
 }
 
-/// Why the last call with this session failed: empty if it didn't. It lives until the next call with the session.
+/// Why the latest call with a session failed: empty if it didn't. It lives until the next call with the same one.
 ///
 /// # Safety
 /// `session` is NULL or a session.
@@ -124,7 +124,8 @@ pub unsafe extern "C" fn rq_session_message(session: *const rq_session) -> rq_st
 
 const BUSY: &CStr = c"another thread uses the session; give each thread a session of its own";
 
-/// Takes the memory for a text of `tokens` tokens now, so that none is taken while such a text is computed.
+/// Takes the memory for a text of `tokens` tokens now, so that none is taken for what a session keeps while such a text is
+/// computed; if it has masks, at most eight.
 ///
 /// # Safety
 /// `session` is NULL or a session.
