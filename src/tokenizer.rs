@@ -91,14 +91,6 @@ fn step<T: DeserializeOwned>(json: Option<&RawValue>) -> Result<Option<T>, Error
     step.map_err(|e| Error::Tokenizer(e.to_string()))
 }
 
-/// An error and its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {}", chain(source)),
-        None => error.to_string(),
-    }
-}
-
 impl Tokenizer {
     /// The tokenizer that a `tokenizer.json` describes, for a model of this configuration. [`Model`](crate::Model) has its own.
     ///
@@ -119,7 +111,7 @@ impl Tokenizer {
         };
         steps
             .check()
-            .map_err(|error| Error::Tokenizer(chain(&error)))?;
+            .map_err(|error| Error::Tokenizer(error.to_string()))?;
         let added = fields.added_tokens.iter();
         check_added(added.map(|t| (t.content.as_str(), t.lstrip, t.rstrip)))
             .map_err(|error| Error::Tokenizer(error.to_string()))?;

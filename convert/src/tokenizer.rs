@@ -4,7 +4,7 @@
 use crate::error::ConvertError;
 use crate::hf_config::HfConfig;
 use crate::json;
-use rq_format::pipeline::{Pipeline, PipelineError};
+use rq_format::pipeline::Pipeline;
 use rq_format::{Architecture, Head, vocabulary};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -146,7 +146,7 @@ fn build(directory: &Path, names: &Names) -> Result<Vec<u8>, ConvertError> {
     let lines = String::from_utf8_lossy(&lines);
     let tokens = tokens.keys().map(String::as_str).collect();
     vocabulary::check_merges(&tokens, "", vocabulary::merges(lines.lines()))
-        .map_err(|e| tokenizer_error(&merges)(chain(&e).into()))?;
+        .map_err(|e| tokenizer_error(&merges)(e.into()))?;
     let bpe = BPE::from_file(&text(&vocab), &text(&merges))
         .continuing_subword_prefix(String::new())
         .end_of_word_suffix(String::new())
@@ -244,8 +244,8 @@ fn check(
     let error = tokenizer_error(path);
     // Before anything is made of them.
     let steps = serde_json::from_slice::<Pipeline<'_>>(json).map_err(|e| error(e.into()))?;
-    steps.check().map_err(|e| error(chain(&e).into()))?;
-    vocabulary::check(json).map_err(|e| error(chain(&e).into()))?;
+    steps.check().map_err(|e| error(e.into()))?;
+    vocabulary::check(json).map_err(|e| error(e.into()))?;
     let mut tokenizer = Tokenizer::from_bytes(json).map_err(&error)?;
     let vocab_size = config.vocab_size();
     if matches!(tokenizer.get_model(), ModelWrapper::WordLevel(_)) {
@@ -290,12 +290,6 @@ fn check(
         mask,
         unk: tokenizer.token_to_id(&names.unk),
     })
-}
-
-/// An error, and its cause if it has one.
-fn chain(error: &PipelineError) -> String {
-    let source = std::error::Error::source(error);
-    source.map_or(error.to_string(), |source| format!("{error}: {source}"))
 }
 
 fn tokenizer_error(path: &Path) -> impl Fn(tokenizers::Error) -> ConvertError {

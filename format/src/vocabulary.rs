@@ -156,9 +156,9 @@ struct Whole<'a> {
 /// # Errors
 /// When it isn't JSON of the right form, or not so.
 pub fn check(json: &[u8]) -> Result<(), PipelineError> {
-    let unknown = |source| PipelineError::Unknown {
+    let unknown = |reason| PipelineError::Unknown {
         part: "model",
-        source,
+        reason,
     };
     let whole: Whole<'_> = serde_json::from_slice(json).map_err(unknown)?;
     let added = whole.added_tokens.iter();
