@@ -353,10 +353,11 @@ impl<'m> TargetFill<'m> {
         count: usize,
         truncate: bool,
     ) -> Result<Vec<u32>, Error> {
+        let tokenizer = self.model.tokenizer();
         let mut ids = text.ids.clone();
         let token = ids[mask];
         ids.splice(mask..=mask, std::iter::repeat_n(token, count));
-        let (tokens, limit) = (ids.len(), self.model.tokenizer().max_tokens());
+        let (tokens, limit) = (ids.len(), tokenizer.max_tokens());
         if tokens <= limit {
             return Ok(ids);
         }
@@ -365,19 +366,12 @@ impl<'m> TargetFill<'m> {
         }
         if mask + count >= limit {
             return Err(Error::MaskTruncated {
-                mask: self
-                    .model
-                    .tokenizer()
-                    .mask_token()
-                    .unwrap_or_default()
-                    .to_owned(),
+                mask: tokenizer.mask_token().unwrap_or_default().to_owned(),
                 tokens,
                 limit,
             });
         }
-        // The closing special token stays.
-        ids[limit - 1] = ids[tokens - 1];
-        ids.truncate(limit);
+        tokenizer.cut(&mut ids);
         Ok(ids)
     }
 }

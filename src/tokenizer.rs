@@ -193,10 +193,7 @@ impl Tokenizer {
         let tokens = ids.len();
         if tokens > self.max_tokens {
             self.refuse_unless(truncate, tokens)?;
-            let limit = self.max_tokens;
-            // The closing special token stays.
-            ids[limit - 1] = ids[tokens - 1];
-            ids.truncate(limit);
+            self.cut(&mut ids);
         }
         Ok(Encoding {
             token_types: vec![0; ids.len()],
@@ -320,6 +317,15 @@ impl Tokenizer {
     pub(crate) fn added_tokens(&self, pair: bool) -> usize {
         let processor = self.processor.as_ref();
         processor.map_or(0, |processor| processor.added_tokens(pair))
+    }
+
+    /// Cuts tokens that are too many at their end, but for the closing special one, which stays.
+    pub(crate) fn cut(&self, ids: &mut Vec<u32>) {
+        let (tokens, limit) = (ids.len(), self.max_tokens);
+        if tokens > limit {
+            ids[limit - 1] = ids[tokens - 1];
+            ids.truncate(limit);
+        }
     }
 
     fn refuse_unless(&self, truncate: bool, tokens: usize) -> Result<(), Error> {
