@@ -43,9 +43,8 @@ impl BpeModel {
             Self::Other(_, largest) => *largest,
         }
     }
-}
 
-impl BpeModel {
+    /// Whether a token that goes on with a word is marked as one that does.
     pub(crate) fn marks_continuations(&self) -> bool {
         match self {
             Self::Plain(_) => false,

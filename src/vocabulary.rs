@@ -35,6 +35,19 @@ impl Vocabulary {
             Self::Unigram(_) => false,
         }
     }
+
+    /// The largest id of a token, if there is one.
+    pub(crate) fn largest_id(&self) -> Option<u32> {
+        match self {
+            Self::Bpe(model) => model.largest_id(),
+            Self::WordPiece(_, largest) => *largest,
+            // An id is a place in the list.
+            Self::Unigram(model) => {
+                let last = model.get_vocab_size().checked_sub(1)?;
+                Some(u32::try_from(last).unwrap_or(u32::MAX))
+            }
+        }
+    }
 }
 
 impl<'de> Deserialize<'de> for Vocabulary {
@@ -123,21 +136,6 @@ impl UnigramFields {
         check_unigram(self.vocab.iter().map(|(piece, _)| piece.as_str()))?;
         let model = Unigram::from(self.vocab, self.unk_id, self.byte_fallback)?;
         Ok(Vocabulary::Unigram(model))
-    }
-}
-
-impl Vocabulary {
-    /// The largest id of a token, if there is one.
-    pub(crate) fn largest_id(&self) -> Option<u32> {
-        match self {
-            Self::Bpe(model) => model.largest_id(),
-            Self::WordPiece(_, largest) => *largest,
-            // An id is a place in the list.
-            Self::Unigram(model) => {
-                let last = model.get_vocab_size().checked_sub(1)?;
-                Some(u32::try_from(last).unwrap_or(u32::MAX))
-            }
-        }
     }
 }
 
