@@ -24,8 +24,8 @@ pub(crate) fn groups(lengths: impl IntoIterator<Item = usize>) -> Vec<Range<usiz
     groups
 }
 
-/// As [`groups`], of sequences of which the logits of one row each are computed. Those take memory too, so that there are
-/// fewer of short sequences.
+/// As [`groups`], of sequences of each of which logits over the vocabulary are computed, for a row or a few. Those take memory
+/// too, so that there are fewer of short sequences.
 pub(crate) fn groups_with_logits(lengths: impl IntoIterator<Item = usize>) -> Vec<Range<usize>> {
     let least = TOKENS_AT_ONCE / ROWS_AT_ONCE;
     groups(lengths.into_iter().map(|length| length.max(least)))

@@ -1,6 +1,6 @@
 //! Fill-mask: the most probable tokens for each mask of a text, with the semantics of transformers' pipeline.
 
-use crate::batch::{Batch, groups};
+use crate::batch::{Batch, groups_with_logits};
 use crate::error::{Error, need_head, shortened};
 use crate::model::Model;
 use crate::session::Session;
@@ -190,7 +190,7 @@ impl Task for FillMask<'_> {
         let choice = Choice::new(tokenizer, targets, options.exclude_special);
 
         let mut answers = Vec::with_capacity(texts.len());
-        for group in groups(texts.iter().map(|text| text.ids.len())) {
+        for group in groups_with_logits(texts.iter().map(|text| text.ids.len())) {
             let group = &texts[group];
             let batch: Batch = group.iter().map(|text| &text.ids).collect();
             let masks: Vec<usize> = batch
