@@ -242,7 +242,7 @@ pub(super) fn run(args: &AnswerArgs) -> Result<ExitCode> {
     let texts = args.texts.open("answer")?;
     let located = locate::open(args.model.as_deref())?;
     let model = &located.model;
-    let task = Answerer::new(model)?;
+    let task = locate::blame_default(args.model.as_deref(), Answerer::new(model))?;
     let options = AnswerOptions {
         top_k: args.top_k as usize,
         max_answer_len: args.max_answer_len as usize,
