@@ -68,10 +68,15 @@ impl Records {
     }
 
     fn line(&mut self, value: &impl Serialize) -> Result<()> {
-        // As the error of writing that it is, so that a broken pipe is known as one.
-        serde_json::to_writer(&mut self.out, value).map_err(std::io::Error::from)?;
-        Ok(self.out.write_all(b"\n")?)
+        json_line(&mut self.out, value)
     }
+}
+
+/// Writes a line of JSON.
+pub(super) fn json_line(out: &mut impl Write, value: &impl Serialize) -> Result<()> {
+    // As the error of writing that it is, so that a broken pipe is known as one.
+    serde_json::to_writer(&mut *out, value).map_err(std::io::Error::from)?;
+    Ok(out.write_all(b"\n")?)
 }
 
 impl<C: Command> Sink<C> for Records {

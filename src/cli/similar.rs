@@ -1,16 +1,14 @@
 //! `rq similar`
 
 use super::embed::{EmbedCommand, shortened, visible};
-use super::records::{Format, say_of_line};
-use super::task::{self, Answer, Sink};
+use super::records::{Format, json_line, say_of_line};
+use super::task::{self, Answer, Best, Sink};
 use super::texts::{InputArgs, Text};
 use super::{ComputeArgs, locate};
 use anyhow::{Error, Result, ensure};
 use clap::{Args, ValueEnum, value_parser};
 use rq::{EmbedOptions, Embedder, Embedding, Pooling, Task, cosine};
 use serde::Serialize;
-use std::cmp::Ordering;
-use std::collections::BinaryHeap;
 use std::io::{BufWriter, Write};
 use std::process::ExitCode;
 
@@ -111,37 +109,20 @@ struct Found<'a> {
     text: &'a str,
 }
 
-/// A line of the input, as `--jsonl` prints it, or a person sees it.
-#[derive(Debug, PartialEq, Serialize)]
-struct Ranked {
-    text: String,
+/// A line of the input, as `--jsonl` prints it.
+#[derive(Serialize)]
+struct RankedLine<'a> {
+    text: &'a str,
     /// From 1.
     line: u64,
     score: f32,
 }
 
-/// The first is the most similar; of equally similar ones, the one that came first.
-impl Ord for Ranked {
-    fn cmp(&self, other: &Self) -> Ordering {
-        let by_score = other.score.total_cmp(&self.score);
-        by_score.then(self.line.cmp(&other.line))
-    }
-}
-
-impl PartialOrd for Ranked {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Eq for Ranked {}
-
 /// Keeps the lines that are most similar to a text.
 struct Ranking {
     query: Vec<f32>,
-    top_k: usize,
-    /// The best lines so far, the last of them at the top.
-    best: BinaryHeap<Ranked>,
+    /// Texts, with the numbers of their lines.
+    best: Best<(String, u64)>,
     /// Lines so far.
     line: u64,
 }
@@ -155,7 +136,7 @@ impl<'m> Sink<EmbedCommand<'m>> for Ranking {
     ) -> Result<()> {
         self.line += 1;
         let score = cosine(&self.query, &answer.embedding) as f32;
-        self.take(&input.text, score);
+        self.best.push(score, || (input.text.clone(), self.line));
         Ok(())
     }
 
@@ -174,64 +155,40 @@ impl Ranking {
     fn new(query: Vec<f32>, top_k: usize) -> Self {
         Self {
             query,
-            top_k,
-            best: BinaryHeap::new(),
+            best: Best::new(top_k),
             line: 0,
         }
     }
 
-    /// Takes the line that was read last.
-    fn take(&mut self, text: &str, score: f32) {
-        if self.best.len() == self.top_k {
-            let last = self.best.peek().map_or(f32::INFINITY, |last| last.score);
-            // An earlier line goes before an equal one.
-            if score.total_cmp(&last).is_le() {
-                return;
-            }
-            self.best.pop();
-        }
-        self.best.push(Ranked {
-            text: text.to_owned(),
-            line: self.line,
-            score,
-        });
-    }
-
     fn print(self, format: Format) -> Result<()> {
-        let best = self.best.into_sorted_vec();
+        let best: Vec<(f32, (String, u64))> = self.best.into_sorted().collect();
         let mut out = BufWriter::new(std::io::stdout().lock());
         match format {
             Format::Human => {
-                let last = best.iter().map(|ranked| ranked.line).max().unwrap_or(0);
+                let last = best.iter().map(|(_, (_, line))| *line).max().unwrap_or(0);
                 let width = last.to_string().len().max("line".len());
                 if !best.is_empty() {
                     writeln!(out, "{:>7}  {:>width$}  text", "cosine", "line")?;
                 }
-                for Ranked { text, line, score } in &best {
+                for (score, (text, line)) in &best {
                     writeln!(out, "{score:7.4}  {line:width$}  {}", visible(text))?;
                 }
             }
             Format::Json => {
-                let found: Vec<Found<'_>> = best.iter().map(Found::from).collect();
-                json_line(&mut out, &found)?;
+                let found = best.iter().map(|(score, (text, line))| Found {
+                    corpus_id: line - 1,
+                    score: *score,
+                    text,
+                });
+                json_line(&mut out, &found.collect::<Vec<_>>())?;
             }
             Format::Jsonl => {
-                for ranked in &best {
-                    json_line(&mut out, ranked)?;
+                for &(score, (ref text, line)) in &best {
+                    json_line(&mut out, &RankedLine { text, line, score })?;
                 }
             }
         }
         Ok(out.flush()?)
-    }
-}
-
-impl<'a> From<&'a Ranked> for Found<'a> {
-    fn from(ranked: &'a Ranked) -> Self {
-        Self {
-            corpus_id: ranked.line - 1,
-            score: ranked.score,
-            text: &ranked.text,
-        }
     }
 }
 
@@ -294,33 +251,4 @@ fn matrix(texts: &[String], embeddings: &[Embedding], format: Format) -> Result<
         }
     }
     Ok(out.flush()?)
-}
-
-fn json_line(out: &mut impl Write, value: &impl Serialize) -> Result<()> {
-    // As the error of writing that it is, so that a broken pipe is known as one.
-    serde_json::to_writer(&mut *out, value).map_err(std::io::Error::from)?;
-    Ok(out.write_all(b"\n")?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_best_lines_by_score_and_equal_ones_in_their_order() {
-        let scores = [0.25, 0.5, -1.0, 0.5, 0.75, 0.25, 0.5];
-        let best = |top_k| -> Vec<u64> {
-            let mut ranking = Ranking::new(Vec::new(), top_k);
-            for score in scores {
-                ranking.line += 1;
-                ranking.take("", score);
-                assert!(ranking.best.len() <= top_k);
-            }
-            let best = ranking.best.into_sorted_vec();
-            best.iter().map(|ranked| ranked.line).collect()
-        };
-        assert_eq!(best(1), [5]);
-        assert_eq!(best(3), [5, 2, 4]);
-        assert_eq!(best(9), [5, 2, 4, 7, 1, 6, 3]);
-    }
 }

@@ -11,6 +11,8 @@ use super::texts::{FromLine, Line, Lines, Source, name_the_text};
 use anyhow::{Error, Result};
 use rq::{Session, Task};
 use serde::Serialize;
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
 use std::io::{Read, Write};
 use std::process::ExitCode;
 
@@ -132,10 +134,10 @@ pub(super) fn run_into<C: Command>(
     located: &Located,
 ) -> Result<ExitCode> {
     let run = Run {
+        best: command.ranked().map(Best::new),
         command,
         session,
         sink,
-        best: Vec::new(),
         located: Some(located),
     };
     match source {
@@ -148,8 +150,8 @@ struct Run<'a, 'm, C: Command, S> {
     command: C,
     session: Session<'m>,
     sink: &'a mut S,
-    /// The best answers so far, with their ranks and what they are to, where they are ranked.
-    best: Vec<(f32, C::Input, Answer<C>)>,
+    /// The best answers so far, with what they are to, where they are ranked.
+    best: Option<Best<(C::Input, Answer<C>)>>,
     /// The model, until it was announced.
     located: Option<&'a Located>,
 }
@@ -206,7 +208,6 @@ impl<C: Command, S: Sink<C>> Run<'_, '_, C, S> {
                     }
                 }
             }
-            self.keep_best();
             self.sink.flush()?;
         }
         self.end()?;
@@ -224,27 +225,19 @@ impl<C: Command, S: Sink<C>> Run<'_, '_, C, S> {
     /// Prints an answer, or keeps it until all are there.
     fn answered(&mut self, input: C::Input, answer: Answer<C>) -> Result<()> {
         self.command.note(&answer);
-        let command = &self.command;
-        if command.ranked().is_none() {
-            return self.sink.answer(command, &input, &answer);
-        }
-        self.best.push((command.rank(&answer), input, answer));
-        Ok(())
-    }
-
-    /// Leaves no more answers than are wanted. Of equal ones the first stay first.
-    fn keep_best(&mut self) {
-        if let Some(most) = self.command.ranked() {
-            self.best.sort_by(|a, b| b.0.total_cmp(&a.0));
-            self.best.truncate(most);
+        match &mut self.best {
+            None => self.sink.answer(&self.command, &input, &answer),
+            Some(best) => {
+                best.push(self.command.rank(&answer), || (input, answer));
+                Ok(())
+            }
         }
     }
 
     /// Prints what was kept, and what is to be said of all answers together.
     fn end(&mut self) -> Result<()> {
-        self.keep_best();
-        for (_, input, answer) in &self.best {
-            self.sink.answer(&self.command, input, answer)?;
+        for (_, (input, answer)) in self.best.take().into_iter().flat_map(Best::into_sorted) {
+            self.sink.answer(&self.command, &input, &answer)?;
         }
         if let Some(summary) = self.command.summary() {
             self.sink.summary(&summary)?;
@@ -283,6 +276,79 @@ impl<C: Command, S: Sink<C>> Run<'_, '_, C, S> {
     }
 }
 
+/// The best of what is ranked, no more than are wanted at any time.
+pub(super) struct Best<T> {
+    most: usize,
+    /// What came so far.
+    count: u64,
+    /// The last of them at the top.
+    kept: BinaryHeap<Ranked<T>>,
+}
+
+/// Something with its rank.
+struct Ranked<T> {
+    score: f32,
+    /// When it came.
+    number: u64,
+    item: T,
+}
+
+impl<T> Best<T> {
+    pub(super) fn new(most: usize) -> Self {
+        Self {
+            most,
+            count: 0,
+            kept: BinaryHeap::new(),
+        }
+    }
+
+    /// Takes what has this score; it isn't made if it isn't kept.
+    pub(super) fn push(&mut self, score: f32, item: impl FnOnce() -> T) {
+        self.count += 1;
+        if self.kept.len() == self.most {
+            // Of equal ones the first stay.
+            let better = |last: &Ranked<T>| score.total_cmp(&last.score).is_gt();
+            if !self.kept.peek().is_some_and(better) {
+                return;
+            }
+            self.kept.pop();
+        }
+        self.kept.push(Ranked {
+            score,
+            number: self.count,
+            item: item(),
+        });
+    }
+
+    /// What was kept with its scores, the best first; of equal ones, the one that came first.
+    pub(super) fn into_sorted(self) -> impl Iterator<Item = (f32, T)> {
+        let sorted = self.kept.into_sorted_vec().into_iter();
+        sorted.map(|ranked| (ranked.score, ranked.item))
+    }
+}
+
+impl<T> Ord for Ranked<T> {
+    /// The first is the best.
+    fn cmp(&self, other: &Self) -> Ordering {
+        let by_score = other.score.total_cmp(&self.score);
+        by_score.then(self.number.cmp(&other.number))
+    }
+}
+
+impl<T> PartialOrd for Ranked<T> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<T> PartialEq for Ranked<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl<T> Eq for Ranked<T> {}
+
 /// A number for a person, in groups of three digits.
 fn with_commas(number: u64) -> String {
     let digits = number.to_string();
@@ -299,6 +365,23 @@ fn with_commas(number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_best_by_score_and_equal_ones_in_their_order() {
+        let scores = [0.25, 0.5, -1.0, 0.5, 0.75, 0.25, 0.5];
+        let best = |most| -> Vec<u64> {
+            let mut best = Best::new(most);
+            for (number, score) in (1..).zip(scores) {
+                best.push(score, || number);
+                assert!(best.kept.len() <= most);
+            }
+            best.into_sorted().map(|(_, number)| number).collect()
+        };
+        assert_eq!(best(1), [5]);
+        assert_eq!(best(3), [5, 2, 4]);
+        assert_eq!(best(9), [5, 2, 4, 7, 1, 6, 3]);
+        assert!(best(0).is_empty());
+    }
 
     #[test]
     fn numbers_for_a_person() {
