@@ -6,9 +6,11 @@
 //! answers of all windows compete by their scores.
 
 use crate::batch::{Batch, groups};
+use crate::characters::Characters;
 use crate::encoder::Rows;
 use crate::error::{Error, need_head};
 use crate::model::Model;
+use crate::scores::softmax_f64;
 use crate::session::Session;
 use crate::task::Task;
 use crate::tokenizer::Tokens;
@@ -209,16 +211,11 @@ impl Probabilities {
             .map(|(&text, &id)| text == Some(1) || id == cls)
             .collect();
         let softmax = |which: usize| {
-            let logits = || logits.chunks_exact(2).map(|pair| f64::from(pair[which]));
-            let those = logits().zip(&open).filter(|(_, open)| **open);
-            let max = those.fold(f64::NEG_INFINITY, |max, (x, _)| max.max(x));
-            let mut p: Vec<f64> = logits()
-                .zip(&open)
-                .map(|(x, open)| if *open { libm::exp(x - max) } else { 0.0 })
-                .collect();
-            let sum: f64 = p.iter().sum();
-            p.iter_mut().for_each(|p| *p /= sum);
-            p
+            let logits = logits.chunks_exact(2).zip(&open);
+            softmax_f64(logits.map(|(pair, open)| match open {
+                true => f64::from(pair[which]),
+                false => f64::NEG_INFINITY,
+            }))
         };
         Self {
             start: softmax(0),
@@ -257,8 +254,7 @@ impl Probabilities {
 /// What was found so far of the answers to a question.
 struct Found<'a> {
     context: &'a str,
-    /// The byte at which each character of the context begins.
-    bytes: Vec<usize>,
+    characters: Characters,
     /// Score, start and end in characters: in the order in which they were found.
     answers: Vec<(f64, usize, usize)>,
     /// Which of them has this text, in lower case.
@@ -272,7 +268,7 @@ impl<'a> Found<'a> {
         let context = question.context.as_str();
         Self {
             context,
-            bytes: context.char_indices().map(|(byte, _)| byte).collect(),
+            characters: Characters::new(context),
             answers: Vec::new(),
             by_text: HashMap::new(),
             null: f64::INFINITY,
@@ -291,7 +287,7 @@ impl<'a> Found<'a> {
             let words = || Some((of_word(window, first)?.0, of_word(window, last)?.1));
             let aligned = options.align_to_words.then(words).flatten();
             let (start, end) = aligned.unwrap_or((window.offsets[first].0, window.offsets[last].1));
-            let text = self.context[self.bytes(start, end)].to_lowercase();
+            let text = self.context[self.characters.bytes(start, end)].to_lowercase();
             match self.by_text.entry(text) {
                 Entry::Occupied(same) => self.answers[*same.get()].0 += score,
                 Entry::Vacant(new) => {
@@ -302,13 +298,6 @@ impl<'a> Found<'a> {
         }
     }
 
-    /// Characters as bytes; where they aren't in the context or end before they start, as none.
-    fn bytes(&self, start: usize, end: usize) -> Range<usize> {
-        let byte = |i: usize| self.bytes.get(i).copied().unwrap_or(self.context.len());
-        let (start, end) = (byte(start), byte(end));
-        start..end.max(start)
-    }
-
     fn answers(mut self, options: &AnswerOptions) -> Vec<Answer> {
         if options.handle_impossible_answer {
             self.answers.push((self.null, 0, 0));
@@ -317,7 +306,7 @@ impl<'a> Found<'a> {
         answers.sort_by(|a, b| b.0.total_cmp(&a.0));
         answers.truncate(options.top_k);
         let answer = |(score, start, end)| {
-            let bytes = self.bytes(start, end);
+            let bytes = self.characters.bytes(start, end);
             Answer {
                 score: score as f32,
                 start,

@@ -29,6 +29,7 @@ mod batch;
 mod bpe;
 #[cfg(feature = "capi")]
 pub mod capi;
+mod characters;
 mod classify;
 mod embed;
 mod encoder;

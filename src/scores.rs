@@ -2,11 +2,17 @@
 
 /// The softmax.
 pub(crate) fn softmax(logits: &[f32]) -> Vec<f32> {
-    let largest = logits.iter().fold(f32::NEG_INFINITY, |a, &b| a.max(b));
-    let exp = |&x: &f32| libm::exp(f64::from(x) - f64::from(largest));
-    let exps: Vec<f64> = logits.iter().map(exp).collect();
+    let probabilities = softmax_f64(logits.iter().map(|&x| f64::from(x)));
+    probabilities.into_iter().map(|p| p as f32).collect()
+}
+
+/// The same, not rounded. A logit of minus infinity has no share in it.
+pub(crate) fn softmax_f64(logits: impl Iterator<Item = f64> + Clone) -> Vec<f64> {
+    let largest = logits.clone().fold(f64::NEG_INFINITY, f64::max);
+    let mut exps: Vec<f64> = logits.map(|x| libm::exp(x - largest)).collect();
     let sum: f64 = exps.iter().sum();
-    exps.into_iter().map(|exp| (exp / sum) as f32).collect()
+    exps.iter_mut().for_each(|exp| *exp /= sum);
+    exps
 }
 
 /// The logistic function.

@@ -2,6 +2,7 @@
 //! transformers' token-classification pipeline.
 
 use crate::batch::{Batch, groups};
+use crate::characters::Characters;
 use crate::encoder::Rows;
 use crate::error::{Error, need_head};
 use crate::model::Model;
@@ -206,46 +207,42 @@ struct Places<'a> {
     tokenizer: &'a Tokenizer,
     unk_token_id: Option<u32>,
     text: &'a str,
-    /// The byte at which each character starts, and the end.
-    bytes: Vec<usize>,
+    characters: Characters,
 }
 
 impl<'a> Places<'a> {
     fn new(model: &'a Model, text: &'a str) -> Self {
-        let starts = text.char_indices().map(|(byte, _)| byte);
         Self {
             tokenizer: model.tokenizer(),
             unk_token_id: model.config().unk_token_id,
             text,
-            bytes: starts.chain([text.len()]).collect(),
+            characters: Characters::new(text),
         }
     }
 
     /// A token of a window that begins behind so many tokens.
     fn piece(&self, tokens: &Tokens, row: usize, before: usize) -> Piece {
         let (id, (start, end)) = (tokens.ids[row], tokens.offsets[row]);
-        // A tokenizer that drops characters may count wrong behind them.
-        let last = self.bytes.len() - 1;
-        let start = start.min(last);
-        let end = end.clamp(start, last);
+        let chars = self.characters.within(start, end);
         let unknown = Some(id) == self.unk_token_id;
         Piece {
             id,
             index: before + row,
-            chars: start..end,
-            bytes: self.bytes[start]..self.bytes[end],
-            subword: !unknown && self.is_subword(id, start, end),
+            bytes: self.characters.bytes(start, end),
+            subword: !unknown && self.is_subword(id, &chars),
+            chars,
             unknown,
         }
     }
 
     /// As transformers guesses it.
-    fn is_subword(&self, id: u32, start: usize, end: usize) -> bool {
+    fn is_subword(&self, id: u32, chars: &Range<usize>) -> bool {
         if self.tokenizer.marks_continuations() {
             let token = self.tokenizer.id_to_token(id).unwrap_or_default();
-            return token.chars().count() != end - start;
+            return token.chars().count() != chars.len();
         }
-        let is_space = |at: usize| self.text.as_bytes().get(self.bytes[at]) == Some(&b' ');
+        let start = chars.start;
+        let is_space = |at: usize| self.text[self.characters.bytes(at, at + 1)] == *" ";
         start > 0 && !is_space(start - 1) && !is_space(start)
     }
 }
