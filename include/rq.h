@@ -1,7 +1,7 @@
 /*
  * rq in C: RoBERTa and its family on a device.
  *
- * Made of src/capi by cbindgen. Don't edit it: `UPDATE_HEADER=1 cargo test --release --test header` writes it anew.
+ * Made of src/capi by cbindgen. Don't edit it: `UPDATE_HEADER=1 cargo test --release --test all header` writes it anew.
  *
  * - A function that can fail returns an rq_status. What it gives goes through its last parameter, which is written only
  *   when it returns RQ_OK.

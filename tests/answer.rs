@@ -1,8 +1,7 @@
 //! Question answering against the pipeline of transformers 4.57: `goldens/tasks/answer.json`, with 8-bit models.
 
-mod common;
-
-use common::{convert_to, model, session, tests_path};
+use crate::common;
+use crate::common::{convert_to, model, session, tests_path};
 use rq::{Answer, AnswerOptions, Answerer, Error, Model, Session, SessionOptions, Task};
 use rq_convert::Quant;
 use serde::Deserialize;
@@ -305,7 +304,7 @@ fn the_same_bits_everywhere() {
 
 #[cfg(feature = "cli")]
 mod command_line {
-    use super::common::command::{User, data};
+    use crate::common::command::{User, data};
     use serde_json::{Value, json};
     use std::fs;
 

@@ -1,9 +1,7 @@
 //! Each architecture and each head, against transformers in fp32: tokens and their places exactly, hidden states and logits
 //! within what f32 and 8 bits leave. The models are tiny and random: see `goldens/README.md`.
 
-mod common;
-
-use common::{convert_to, tensor, tests_path};
+use crate::common::{convert_to, tensor, tests_path};
 use rq::{Batch, Model, Rows, Session, SessionOptions, Tokens};
 use rq_convert::{HubCache, Pretrained, Quant, Reference, Source};
 use rq_format::{Config, Head};

@@ -1,8 +1,7 @@
 //! The same bits on every instruction set, number of threads, and batch.
 
-mod common;
-
-use common::{MODELS, converted, goldens, model, tests_path};
+use crate::common;
+use crate::common::{MODELS, converted, goldens, model, tests_path};
 use rq::{
     Batch, FillMask, FillOptions, ISA_VARIABLE, Isa, Model, Rows, Session, SessionOptions, Task,
 };

@@ -1,8 +1,7 @@
 //! Classification against transformers' pipelines: `goldens/tasks/classify.json`, with models in q8.
 
-mod common;
-
-use common::{q8, session};
+use crate::common;
+use crate::common::{q8, session};
 use rq::format::ScoreFunction;
 use rq::{
     Classifier, ClassifyOptions, Error, Isa, LabelScore, Session, SessionOptions, Task, Texts,

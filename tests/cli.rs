@@ -2,9 +2,7 @@
 
 #![cfg(feature = "cli")]
 
-mod common;
-
-use common::command::{Ran, User, data};
+use crate::common::command::{Ran, User, data};
 use rq::Isa;
 use rq_kernels::kernels::{self, UnavailableIsa, kernels};
 use serde::{Deserialize, Serialize};

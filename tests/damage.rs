@@ -1,8 +1,6 @@
 //! Files that were cut or changed: each is refused with a reason, and nothing panics.
 
-mod common;
-
-use common::converted;
+use crate::common::converted;
 use rq::Model;
 use rq::format::Section;
 use rq_convert::Quant;

@@ -1,9 +1,8 @@
 //! Embeddings against sentence-transformers: `goldens/tasks/embed.json` and the `sentence-` folders of
 //! `goldens/architectures.json`, with quantized models.
 
-mod common;
-
-use common::{cosine, q8, session, tensor, tests_path};
+use crate::common;
+use crate::common::{cosine, q8, session, tensor, tests_path};
 use rq::format::Head;
 use rq::{Batch, EmbedOptions, Embedder, Embedding, Error, Model, Pooling, Rows, Task};
 use safetensors::SafeTensors;

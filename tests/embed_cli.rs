@@ -2,10 +2,8 @@
 
 #![cfg(feature = "cli")]
 
-mod common;
-
-use common::command::{User, data};
-use common::tests_path;
+use crate::common::command::{User, data};
+use crate::common::tests_path;
 use serde_json::{Value, json};
 use std::fs;
 

@@ -1,8 +1,7 @@
 //! Fill-mask against transformers' pipeline: `goldens/fill.json`, with quantized models.
 
-mod common;
-
-use common::{MODELS, model, session};
+use crate::common;
+use crate::common::{MODELS, model, session};
 use rq::{Error, Fill, FillMask, FillOptions, Session, TargetWarning, Targets, Task};
 use rq_convert::Quant;
 use serde::Deserialize;

@@ -21,7 +21,7 @@ fn the_header_is_up_to_date() {
     let committed = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
         made == committed,
-        "include/rq.h isn't what src/capi makes: UPDATE_HEADER=1 cargo test --release --test header"
+        "include/rq.h isn't what src/capi makes: UPDATE_HEADER=1 cargo test --release --test all header"
     );
 }
 

@@ -1,9 +1,7 @@
 //! Tokenizers that want a reader's time, memory or stack, or that don't fit their model: each is refused when the model is
 //! opened. And texts that do: each is answered, in a time in proportion to it.
 
-mod common;
-
-use common::{convert_to, tests_path};
+use crate::common::{convert_to, tests_path};
 use rq::format::{Config, ModelFile};
 use rq::{Error, Model, Tokenizer};
 use rq_convert::Quant;

@@ -1,9 +1,8 @@
 //! Several masks filled together, and targets of several tokens, against the chain rule of transformers' model in fp32:
 //! `goldens/tasks/fill_joint.json`.
 
-mod common;
-
-use common::{model, session};
+use crate::common;
+use crate::common::{model, session};
 use rq::{
     Error, FillMask, FillOptions, Filling, JointFill, JointOptions, Session, SessionOptions,
     TargetFill, TargetOptions, Targets, Task, WholeTargets,
@@ -385,7 +384,7 @@ fn the_same_bits_everywhere() {
 
 #[cfg(feature = "cli")]
 mod command_line {
-    use super::common::command::{User, data};
+    use crate::common::command::{User, data};
     use serde_json::Value;
 
     const TEXT: &str = "The <mask> sat on the <mask>.";

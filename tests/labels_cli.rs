@@ -2,9 +2,7 @@
 
 #![cfg(feature = "cli")]
 
-mod common;
-
-use common::command::{User, data};
+use crate::common::command::{User, data};
 use serde_json::{Value, json};
 
 /// A user with these models of `data/tasks`.

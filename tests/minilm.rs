@@ -2,9 +2,8 @@
 //! `goldens/tasks/embed.json`. Its 91 MB aren't in the repository: `.ci/minilm` gets them. Without them the tests say SKIP, or
 //! fail if `RQ_REQUIRE_MINILM` is set.
 
-mod common;
-
-use common::{convert_to, cosine};
+use crate::common;
+use crate::common::{convert_to, cosine};
 use rq::{EmbedOptions, Embedder, Model, Pooling, Session, SessionOptions, Task};
 use rq_convert::Quant;
 use serde::Deserialize;

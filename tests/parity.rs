@@ -1,9 +1,7 @@
-//! How close the quantized models are to transformers in fp32. `cargo test --test parity -- --nocapture` prints the
+//! How close the quantized models are to transformers in fp32. `cargo test --release --test all parity -- --nocapture` prints the
 //! figures.
 
-mod common;
-
-use common::{MODELS, convert_to, cosine, goldens, model, tensor, tests_path};
+use crate::common::{MODELS, convert_to, cosine, goldens, model, tensor, tests_path};
 use rq::{Batch, FillMask, FillOptions, Model, Rows, Session, SessionOptions, Task};
 use rq_convert::Quant;
 use safetensors::SafeTensors;

@@ -1,8 +1,7 @@
 //! Scores of texts against those of transformers' models: `goldens/tasks/score.json`, with 8-bit models.
 
-mod common;
-
-use common::{convert_to, model, session, tests_path};
+use crate::common;
+use crate::common::{convert_to, model, session, tests_path};
 use rq::{Error, Model, Score, ScoreMethod, ScoreOptions, Scorer, Session, SessionOptions, Task};
 use rq_convert::Quant;
 use serde::Deserialize;
@@ -224,7 +223,7 @@ fn the_same_bits_everywhere() {
 
 #[cfg(feature = "cli")]
 mod command_line {
-    use super::common::command::User;
+    use crate::common::command::User;
     use serde_json::Value;
     use std::fs;
 

@@ -3,9 +3,7 @@
 
 #![cfg(feature = "cli")]
 
-mod common;
-
-use common::command::{Ran, User};
+use crate::common::command::{Ran, User};
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};

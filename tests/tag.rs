@@ -1,8 +1,7 @@
 //! Tagging against transformers' pipeline: `goldens/tasks/tag.json`, with models in q8.
 
-mod common;
-
-use common::{q8, session};
+use crate::common;
+use crate::common::{q8, session};
 use rq::{Aggregation, Entity, Error, Isa, Session, SessionOptions, TagOptions, Tagger, Task};
 use serde::Deserialize;
 use serde_json::Value;

@@ -1,9 +1,7 @@
 //! Token ids against those of Hugging Face's tokenizers, through a model's own tokenizer: `goldens/tokenizer.json`, and
 //! every kind of text against the crate as it reads the same `tokenizer.json`.
 
-mod common;
-
-use common::{convert_to, model, tests_path};
+use crate::common::{convert_to, model, tests_path};
 use proptest::prelude::*;
 use rq::format::{
     Architecture, Config, ConfigFields, Head, HiddenAct, Provenance, TensorFormat, TensorKind,
@@ -269,7 +267,7 @@ fn the_texts_beside_the_tests_are_the_crates() {
     }
 }
 
-/// `RQ_TEXTS=DIRECTORY cargo test --release --test tokenizer -- --ignored`
+/// `RQ_TEXTS=DIRECTORY cargo test --release --test all tokenizer -- --ignored`
 #[test]
 #[ignore = "takes a directory of texts"]
 fn the_texts_of_a_directory_are_the_crates() {

@@ -1,8 +1,7 @@
 //! `config.json` and the tokenizer: defaults, and what is refused.
 
-mod common;
-
-use common::{assert_error, find, model, tensors, write};
+use crate::common;
+use crate::common::{assert_error, find, model, tensors, write};
 use rq_convert::{ConvertError, HfConfig, Pretrained};
 use rq_format::{Architecture, Head, HiddenAct, Pooling, PoolingMode, ScoreFunction};
 use serde_json::{Value, json};

@@ -1,8 +1,7 @@
 //! Whole conversions: what the file holds, that it is always the same, and that a failure harms nothing.
 
-mod common;
-
-use common::{
+use crate::common;
+use crate::common::{
     Dtype, HIDDEN, INTERMEDIATE, VOCAB, assert_error, model, model_with, source, tensors, write,
 };
 use rq_convert::{ConvertOptions, NoProgress, Pretrained, Progress, Quant, Summary, convert};

@@ -1,8 +1,6 @@
 //! The f32 reference and the tokenizers against the committed answers of transformers.
 
-mod common;
-
-use common::{data, golden, source};
+use crate::common::{data, golden, source};
 use rq_convert::{Checkpoint, HfConfig, Pretrained, Reference, SpecialTokens, TokenizerFile};
 use safetensors::SafeTensors;
 use serde::Deserialize;

@@ -1,8 +1,7 @@
 //! Finding a model: directories, the Hugging Face cache, and what isn't there.
 
-mod common;
-
-use common::{assert_error, write};
+use crate::common;
+use crate::common::{assert_error, write};
 use rq_convert::{HubCache, Source};
 use std::fs;
 use std::path::{Path, PathBuf};

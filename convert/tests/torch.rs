@@ -1,9 +1,8 @@
 //! Weights that torch.save wrote: read as those in safetensors are, and refused when anything is wrong with them.
 
-mod common;
-
-use common::torch::{Entry, View, entries, file, pickle, zip};
-use common::{Dtype, HIDDEN, Tensors, assert_error, find, model, tensors, write};
+use crate::common;
+use crate::common::torch::{Entry, View, entries, file, pickle, zip};
+use crate::common::{Dtype, HIDDEN, Tensors, assert_error, find, model, tensors, write};
 use rq_convert::{Checkpoint, ConvertError, ConvertOptions, HfConfig, NoProgress, Quant, convert};
 use rq_format::ModelFile;
 use serde_json::json;

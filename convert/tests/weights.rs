@@ -1,8 +1,7 @@
 //! The weights: the forms that are read, and what is refused.
 
-mod common;
-
-use common::{
+use crate::common;
+use crate::common::{
     Dtype, HIDDEN, Tensors, VOCAB, assert_error, find, model, model_with, safetensors, tensors,
     write,
 };

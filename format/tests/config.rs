@@ -1,8 +1,6 @@
 //! A configuration that exists is valid.
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use rq_format::{
     Architecture, Config, ConfigError, ConfigFields, Head, MAX_HIDDEN_SIZE, MAX_INTERMEDIATE_SIZE,
     MAX_LABEL_LEN, MAX_LABELS, MAX_LAYERS, MAX_POSITIONS, MAX_TOKEN_TYPES, MAX_VOCAB_SIZE, Pooling,

@@ -1,9 +1,7 @@
 //! Every invariant of header and sections broken on purpose, from bytes: one test a variant of the error; and every
 //! cut and every changed byte of a whole file.
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use rq_format::{
     ConfigError, FormatError, MAX_CONFIG_LEN, ModelFile, Place, ProvenanceError, Section,
 };

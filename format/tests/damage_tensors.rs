@@ -1,8 +1,6 @@
 //! Every invariant of the tensors broken on purpose, from bytes: one test a variant of the error.
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use rq_format::{FormatError, Place, TensorFormat, TensorSpec};
 use xxhash_rust::xxh3::xxh3_64;
 

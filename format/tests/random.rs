@@ -1,8 +1,6 @@
 //! No bytes make the reader panic.
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use proptest::prelude::*;
 use rq_format::ModelFile;
 

@@ -1,8 +1,6 @@
 //! Files come back as they were written, wherever their bytes are.
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use rq_format::{FormatError, ModelFile, TensorFormat};
 use rq_kernels::lanes::as_floats;
 use rq_kernels::packed::BlockFormat;

@@ -1,12 +1,10 @@
 //! FORMAT.md says what the code does.
 //!
 //! Parts of the page follow from the code: they stand between `<!-- begin NAME -->` and `<!-- end NAME -->`. When the
-//! code has changed on purpose, `UPDATE_FORMAT_MD=1 cargo test -p rq-format --test spec` rewrites those that can be
+//! code has changed on purpose, `UPDATE_FORMAT_MD=1 cargo test -p rq-format --test all spec` rewrites those that can be
 //! derived: the codebook, the header, and the values of the examples.
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use rq_format::{
     Config, ConfigFields, Head, MAX_CONFIG_LEN, MAX_DIMENSION, MAX_HIDDEN_SIZE,
     MAX_INTERMEDIATE_SIZE, MAX_LABEL_LEN, MAX_LABELS, MAX_LAYERS, MAX_NAME_LEN, MAX_POSITIONS,

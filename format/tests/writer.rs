@@ -1,8 +1,6 @@
 //! The writer: what it refuses, and what it leaves behind.
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use rq_format::{
     Config, ConfigFields, FormatError, ModelFile, Provenance, ProvenanceError, Section,
     TensorFormat, TensorSpec, Writer,

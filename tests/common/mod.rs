@@ -1,6 +1,6 @@
 //! What the tests share: the test models, converted once a process, and the goldens.
 
-#![allow(dead_code, reason = "each test uses a part")]
+#![allow(dead_code, reason = "each program uses a part")]
 
 #[cfg(feature = "cli")]
 pub(crate) mod command;

@@ -1,7 +1,5 @@
 //! Small checkpoints, written by hand, and the committed test data.
 
-#![allow(dead_code, reason = "each test uses a part of it")]
-
 pub(crate) mod torch;
 
 use half::{bf16, f16};

@@ -1,12 +1,5 @@
 //! A tiny model, made twice: by the writer, and by hand, as FORMAT.md says.
 
-#![allow(
-    dead_code,
-    unused_imports,
-    unused_macros,
-    reason = "each test program uses its part"
-)]
-
 use rq_format::{
     Architecture, Config, ConfigFields, FormatError, Head, HiddenAct, ModelFile, Provenance,
     SourceFile, TensorFormat, TensorKind, TensorSpec, Writer,
