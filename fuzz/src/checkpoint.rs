@@ -74,10 +74,12 @@ impl Directory {
         Self(directory)
     }
 
+    /// Its folder.
     pub fn path(&self) -> &Path {
         self.0.path()
     }
 
+    /// Puts a file into it, in the place of another of that name.
     pub fn write(&self, file: &str, content: &[u8]) {
         common::write(self.path(), file, content);
     }

@@ -14,7 +14,9 @@ const MAX_LEN: usize = 1 << 20;
 /// A tensor, whatever its record says of it.
 #[derive(Clone, Debug)]
 pub struct Tensor {
+    /// What the directory says of it.
     pub record: [u8; TENSOR_RECORD],
+    /// Its bytes in the data section.
     pub content: Vec<u8>,
 }
 
@@ -23,6 +25,7 @@ pub struct Tensor {
 pub struct Parts {
     /// Config, provenance and tokenizer.
     pub texts: [Vec<u8>; 3],
+    /// In the directory's order.
     pub tensors: Vec<Tensor>,
 }
 

@@ -13,13 +13,13 @@ impl<'a> Input<'a> {
     }
 
     /// A byte; `None` at the end.
-    pub fn next(&mut self) -> Option<u8> {
+    pub fn take(&mut self) -> Option<u8> {
         self.bytes(1).first().copied()
     }
 
     /// A byte, zero behind the end.
     pub fn byte(&mut self) -> u8 {
-        self.next().unwrap_or_default()
+        self.take().unwrap_or_default()
     }
 
     /// A number below `end`, which isn't zero.

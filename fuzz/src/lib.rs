@@ -2,6 +2,7 @@
 //! asked of a model.
 
 pub mod checkpoint;
+#[allow(dead_code, reason = "the converter's tests use the rest")]
 #[path = "../../convert/tests/common/mod.rs"]
 mod common;
 pub mod exercise;

@@ -108,7 +108,7 @@ fuzz_target!(|bytes: &[u8]| {
         text: [1; RQ_MESSAGE_SIZE],
     };
     for _ in 0..48 {
-        let Some(call) = input.next() else { break };
+        let Some(call) = input.take() else { break };
         let (slot, other) = (input.below(SLOTS), input.below(SLOTS));
         let base = &BASES[input.below(BASES.len())];
         let flags = input.byte();
@@ -230,7 +230,7 @@ fuzz_target!(|bytes: &[u8]| {
                     let (text, len) = string(text, input.byte());
                     let options = rq_fill_options {
                         top_k: size(&mut input),
-                        truncate: flags & 4 == 0,
+                        truncate: u8::from(flags & 4 == 0),
                     };
                     let options = if flags & 8 == 0 { &options } else { null() };
                     let mut place = null_mut();
