@@ -84,7 +84,7 @@ impl Directory {
         common::write(self.path(), file, content);
     }
 
-    /// Opens the checkpoint, and converts it if it can be. Answers as [`convert`].
+    /// Opens the checkpoint, and converts it if it can be: the file, or why there is none.
     pub fn convert(&self) -> Result<Vec<u8>, ConvertError> {
         let source = Source::find(&self.path().to_string_lossy(), &HubCache::default())?;
         Pretrained::open(&source, "q8")?;

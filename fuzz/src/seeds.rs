@@ -1,4 +1,4 @@
-//! Writes the inputs with which fuzzing begins: `cargo run --bin seeds`, in `fuzz/`. They are small, and the same every time.
+//! Writes the inputs with which fuzzing begins: `cargo run -p rq-fuzz --bin seeds`. They are small, and the same every time.
 
 use rq_fuzz::checkpoint;
 use serde_json::{Value, json};
