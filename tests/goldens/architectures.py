@@ -265,13 +265,6 @@ def randomize(model):
             parameter.data.normal_(0, 0.18)
 
 
-def temper(model):
-    """Logits of classifiers as far apart as those of one that isn't sure: what 8 bits move them by shrinks with them."""
-    out = getattr(model.classifier, "out_proj", model.classifier)
-    for parameter in out.parameters():
-        parameter.data /= 8
-
-
 def balance(model, tokenizer):
     """Shift the bias of a head of several labels so that each of them is the answer somewhere."""
     seen = []
@@ -307,8 +300,6 @@ def write_models():
         vocab = Tokenizer.from_file(str(file)).get_vocab_size() if file.exists() else len(word_pieces(False))
         model = kind(kind.config_class(vocab_size=vocab, **fields))
         randomize(model)
-        if kind.__name__.endswith("ForSequenceClassification"):
-            temper(model)
         if fields in (BERT | NER, CAMEMBERT | NER) and file.exists():
             balance(model, Tokenizer.from_file(str(file)))
         model.save_pretrained(folder)
