@@ -24,7 +24,7 @@ const LARGE: usize = 3_000_000;
 /// The files of a repository; nobody looks at their content here.
 fn files() -> Files {
     let weights: Vec<u8> = (0..LARGE as u32)
-        .flat_map(|i| [((i * 7919) >> 8) as u8])
+        .flat_map(|i| [(i.wrapping_mul(7919) >> 8) as u8])
         .collect();
     let mut files = small(&[
         "config.json",
@@ -592,7 +592,7 @@ fn repositories_that_are_no_model_are_refused_before_a_download() {
         (&["README.md"][..], "has no config.json at revision c0ffee"),
         (
             &["config.json", WEIGHTS],
-            "has no tokenizer.json, and neither vocab.json with merges.txt nor vocab.txt at",
+            "has no tokenizer.json, and none of vocab.json with merges.txt, vocab.txt and sentencepiece.bpe.model at",
         ),
         (
             &["config.json", "tokenizer.json"],
