@@ -9,6 +9,7 @@ use crate::error::ConvertError;
 use crate::layout::Origin;
 use crate::pretrained::Pretrained;
 use crate::sentence::{MODULES, POOLING_SETTINGS, TRANSFORMER_SETTINGS};
+use crate::sentence_piece;
 use crate::source::{INDEX, Source, TORCH_INDEX};
 use crate::summary::{CalibrationSummary, Squares, Summary};
 use half::f16;
@@ -28,7 +29,7 @@ use std::time::Instant;
 pub const CONVERTER: &str = concat!("rq-convert ", env!("CARGO_PKG_VERSION"));
 
 /// The files of a model beside its weights, which an output must not replace.
-const INPUTS: [&str; 13] = [
+const INPUTS: [&str; 14] = [
     "config.json",
     MODULES,
     TRANSFORMER_SETTINGS,
@@ -42,6 +43,7 @@ const INPUTS: [&str; 13] = [
     "vocab.json",
     "merges.txt",
     "vocab.txt",
+    sentence_piece::FILE,
 ];
 
 /// The recipe for the weights.

@@ -239,13 +239,13 @@ pub enum ConvertError {
     },
 
     /// The directory has no tokenizer.
-    #[error("{} has no tokenizer: neither tokenizer.json nor vocab.json with merges.txt, nor vocab.txt; download it, or save it there with `save_pretrained`", directory.display())]
+    #[error("{} has no tokenizer: neither tokenizer.json nor vocab.json with merges.txt, vocab.txt or sentencepiece.bpe.model; download it, or save it there with `save_pretrained`", directory.display())]
     NoTokenizer {
         /// The directory.
         directory: PathBuf,
     },
-    /// The directory's tokenizer is in a form that isn't read.
-    #[error("{} has its tokenizer in {file}, which rq doesn't read; save it as tokenizer.json, with `AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)`", directory.display())]
+    /// The directory's tokenizer is one of SentencePiece, and neither XLM-RoBERTa's nor CamemBERT's.
+    #[error("{} has its tokenizer in {file}, and rq reads SentencePiece of XLM-RoBERTa and CamemBERT only; save it as tokenizer.json, with `AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)`", directory.display())]
     SentencePiece {
         /// The directory.
         directory: PathBuf,
@@ -261,7 +261,7 @@ pub enum ConvertError {
         reason: String,
     },
     /// The directory has tokens that can't be placed without `tokenizer.json`.
-    #[error("{} adds the token `{token}`, which vocab.json doesn't have; save the tokenizer as tokenizer.json, with `AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)`", path.display())]
+    #[error("{} adds the token `{token}`, which the vocabulary doesn't have; save the tokenizer as tokenizer.json, with `AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)`", path.display())]
     AddedToken {
         /// Which file adds it.
         path: PathBuf,

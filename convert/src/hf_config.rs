@@ -48,6 +48,7 @@ fn class(name: &str) -> Option<(&'static str, Architecture, Head)> {
 pub struct HfConfig {
     path: PathBuf,
     fields: Fields,
+    family: &'static str,
     architecture: Architecture,
     head: Head,
     hidden_act: HiddenAct,
@@ -88,6 +89,7 @@ struct Fields {
     /// How sentence-transformers' CrossEncoder stores the same, before version 4 and since.
     sbert_ce_default_activation_function: Option<String>,
     sentence_transformers: Option<CrossEncoder>,
+    tokenizer_class: Option<String>,
 }
 
 /// What sentence-transformers writes of a CrossEncoder.
@@ -134,6 +136,7 @@ impl Default for Fields {
             function_to_apply: None,
             sbert_ce_default_activation_function: None,
             sentence_transformers: None,
+            tokenizer_class: None,
         }
     }
 }
@@ -147,7 +150,7 @@ impl HfConfig {
         let path = directory.join("config.json");
         let value = json::read::<Value>(&path)?;
         // The architecture first: the fields of another one may well be of other types.
-        let (architecture, head) = architecture(&path, &value)?;
+        let (family, architecture, head) = architecture(&path, &value)?;
         let mut fields: Fields =
             serde_json::from_value(value).map_err(|source| ConvertError::Json {
                 path: path.clone(),
@@ -213,6 +216,7 @@ impl HfConfig {
         let config = Self {
             path,
             fields,
+            family,
             architecture,
             head,
             hidden_act,
@@ -246,6 +250,14 @@ impl HfConfig {
     /// What is computed of its output.
     pub fn head(&self) -> Head {
         self.head
+    }
+
+    /// The class of its tokenizer in transformers, or the model type, which stands for one.
+    pub(crate) fn tokenizer_class(&self) -> &str {
+        self.fields
+            .tokenizer_class
+            .as_deref()
+            .unwrap_or(self.family)
     }
 
     /// The names of a classifier's classes.
@@ -348,8 +360,11 @@ impl HfConfig {
     }
 }
 
-/// The graph and the head of the first architecture that is named, or of the model type alone.
-fn architecture(path: &Path, config: &Value) -> Result<(Architecture, Head), ConvertError> {
+/// The model type, the graph and the head of the first architecture that is named, or of the model type alone.
+fn architecture(
+    path: &Path,
+    config: &Value,
+) -> Result<(&'static str, Architecture, Head), ConvertError> {
     let names = |key: &str| match &config[key] {
         Value::String(name) => vec![name.as_str()],
         Value::Array(names) => names.iter().filter_map(Value::as_str).collect(),
@@ -360,7 +375,7 @@ fn architecture(path: &Path, config: &Value) -> Result<(Architecture, Head), Con
     if let Some((family, architecture, head)) = known
         && model_type.iter().all(|&name| name == family)
     {
-        return Ok((architecture, head));
+        return Ok((family, architecture, head));
     }
     let found = match (architectures.as_slice(), model_type.as_slice()) {
         ([], []) => "that it doesn't name".into(),

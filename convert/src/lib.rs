@@ -30,6 +30,7 @@ mod pickle;
 mod pretrained;
 mod reference;
 mod sentence;
+mod sentence_piece;
 mod source;
 mod summary;
 mod tokenizer;

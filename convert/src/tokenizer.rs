@@ -1,9 +1,10 @@
-//! The tokenizer: `tokenizer.json` as it is, or the same made of `vocab.json` and `merges.txt` (RoBERTa) or `vocab.txt`
-//! (BERT).
+//! The tokenizer: `tokenizer.json` as it is, or the same made of `vocab.json` and `merges.txt` (RoBERTa), `vocab.txt` (BERT)
+//! or `sentencepiece.bpe.model` (XLM-RoBERTa and CamemBERT).
 
 use crate::error::ConvertError;
 use crate::hf_config::HfConfig;
 use crate::json;
+use crate::sentence_piece;
 use rq_format::pipeline::Pipeline;
 use rq_format::{Architecture, Head, vocabulary};
 use serde_json::Value;
@@ -19,8 +20,8 @@ use tokenizers::processors::bert::BertProcessing;
 use tokenizers::processors::roberta::RobertaProcessing;
 use tokenizers::{AddedToken, ModelWrapper, Tokenizer};
 
-/// The vocabularies of SentencePiece, which only transformers makes a `tokenizer.json` of.
-const SENTENCE_PIECE: [&str; 2] = ["sentencepiece.bpe.model", "spiece.model"];
+/// What SentencePiece's vocabularies are called.
+const SENTENCE_PIECE: [&str; 2] = [sentence_piece::FILE, "spiece.model"];
 
 /// The tokens that have a meaning of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,13 +45,13 @@ pub struct TokenizerFile {
 
 impl TokenizerFile {
     /// Reads the tokenizer in `directory`: `tokenizer.json`, byte for byte, if it is there; else `vocab.json` and
-    /// `merges.txt`, or `vocab.txt`, converted as transformers converts them.
+    /// `merges.txt`, `vocab.txt`, or `sentencepiece.bpe.model`, converted as transformers converts them.
     ///
     /// # Errors
     /// When there is none of them, it can't be read, gives ids beyond the vocabulary, or a masked language model's has no
     /// mask.
     pub fn read(directory: &Path, config: &HfConfig) -> Result<Self, ConvertError> {
-        let names = Names::read(directory, config.architecture())?;
+        let names = Names::read(directory, config)?;
         let has = |file: &str| directory.join(file).is_file();
         let mut path = directory.join("tokenizer.json");
         let bytes = if path.is_file() {
@@ -61,6 +62,10 @@ impl TokenizerFile {
         } else if has("vocab.txt") {
             path = directory.join("vocab.txt");
             build_word_piece(&path, &names)?
+        } else if let Some(kind) = names.sentence_piece.filter(|_| has(sentence_piece::FILE)) {
+            path = directory.join(sentence_piece::FILE);
+            sentence_piece::tokenizer_json(&json::bytes(&path)?, kind, &names)
+                .map_err(|reason| tokenizer_error(&path)(reason.into()))?
         } else {
             let directory = directory.to_path_buf();
             return Err(match SENTENCE_PIECE.into_iter().find(|file| has(file)) {
@@ -87,13 +92,15 @@ impl TokenizerFile {
 }
 
 /// How the special tokens are written, and how texts begin.
-struct Names {
-    cls: String,
-    sep: String,
-    pad: String,
-    unk: String,
-    mask: String,
+pub(crate) struct Names {
+    pub(crate) cls: String,
+    pub(crate) sep: String,
+    pub(crate) pad: String,
+    pub(crate) unk: String,
+    pub(crate) mask: String,
     add_prefix_space: bool,
+    /// What a vocabulary of SentencePiece is for.
+    sentence_piece: Option<sentence_piece::Kind>,
     /// Settings of BERT's normalizer.
     do_lower_case: bool,
     strip_accents: Option<bool>,
@@ -101,8 +108,8 @@ struct Names {
 }
 
 impl Names {
-    /// From `tokenizer_config.json`, else `special_tokens_map.json`, else those of the architecture.
-    fn read(directory: &Path, architecture: Architecture) -> Result<Self, ConvertError> {
+    /// From `tokenizer_config.json`, else `special_tokens_map.json`, else those of the class or the architecture.
+    fn read(directory: &Path, config: &HfConfig) -> Result<Self, ConvertError> {
         let mut files = Vec::new();
         for file in ["tokenizer_config.json", "special_tokens_map.json"] {
             let path = directory.join(file);
@@ -118,8 +125,13 @@ impl Names {
             written.unwrap_or_else(|| default.into())
         };
         let flag = |key: &str| files.iter().find_map(|f| f[key].as_bool());
-        let [cls, sep, pad, unk, mask] = match architecture {
-            Architecture::Bert => ["[CLS]", "[SEP]", "[PAD]", "[UNK]", "[MASK]"],
+        let class = files
+            .iter()
+            .find_map(|file| file["tokenizer_class"].as_str())
+            .unwrap_or(config.tokenizer_class());
+        let sentence_piece = sentence_piece::Kind::named(class);
+        let [cls, sep, pad, unk, mask] = match (config.architecture(), sentence_piece) {
+            (Architecture::Bert, None) => ["[CLS]", "[SEP]", "[PAD]", "[UNK]", "[MASK]"],
             _ => ["<s>", "</s>", "<pad>", "<unk>", "<mask>"],
         };
         Ok(Self {
@@ -129,6 +141,7 @@ impl Names {
             unk: name("unk_token", unk),
             mask: name("mask_token", mask),
             add_prefix_space: flag("add_prefix_space").unwrap_or(false),
+            sentence_piece,
             do_lower_case: flag("do_lower_case").unwrap_or(true),
             strip_accents: flag("strip_accents"),
             tokenize_chinese_chars: flag("tokenize_chinese_chars").unwrap_or(true),
@@ -193,22 +206,12 @@ fn build_word_piece(vocab: &Path, names: &Names) -> Result<Vec<u8>, ConvertError
     finish(tokenizer, names, false).map_err(&error)
 }
 
-/// The tokens around a text with their ids, of a vocabulary that adds none by another file.
+/// The tokens around a text with their ids.
 fn around(
     tokenizer: &Tokenizer,
     vocab: &Path,
     names: &Names,
 ) -> Result<[(String, u32); 2], ConvertError> {
-    let added = vocab.with_file_name("added_tokens.json");
-    if added.is_file() {
-        let tokens: BTreeMap<String, u32> = json::read(&added)?;
-        let foreign = tokens
-            .into_iter()
-            .find(|(t, id)| tokenizer.token_to_id(t) != Some(*id));
-        if let Some((token, _)) = foreign {
-            return Err(ConvertError::AddedToken { path: added, token });
-        }
-    }
     let id = |role, token: &String| {
         tokenizer
             .token_to_id(token)
@@ -265,6 +268,16 @@ fn check(
             id,
             vocab_size,
         });
+    }
+    let added = path.with_file_name("added_tokens.json");
+    if !path.ends_with("tokenizer.json") && added.is_file() {
+        let tokens: BTreeMap<String, u32> = json::read(&added)?;
+        let foreign = tokens
+            .into_iter()
+            .find(|(token, id)| tokenizer.token_to_id(token) != Some(*id));
+        if let Some((token, _)) = foreign {
+            return Err(ConvertError::AddedToken { path: added, token });
+        }
     }
     let mask = tokenizer.token_to_id(&names.mask);
     if mask.is_none() && config.head() == Head::MaskedLm {

@@ -1,8 +1,10 @@
 //! `config.json` and the tokenizer: defaults, and what is refused.
 
 use crate::common;
-use crate::common::{assert_error, find, model, tensors, write};
-use rq_convert::{ConvertError, HfConfig, Pretrained};
+use crate::common::{assert_error, find, golden, model, tensors, write};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use rq_convert::{ConvertError, HfConfig, Pretrained, TokenizerFile};
 use rq_format::{Architecture, Head, HiddenAct, Pooling, PoolingMode, ScoreFunction};
 use serde_json::{Value, json};
 use std::fs;
@@ -292,7 +294,7 @@ fn tokenizers_that_do_not_fit_are_refused() {
     assert_error(
         open(dir),
         dir,
-        "DIR has no tokenizer: neither tokenizer.json nor vocab.json with merges.txt, nor vocab.txt; download it, or save it there \
+        "DIR has no tokenizer: neither tokenizer.json nor vocab.json with merges.txt, vocab.txt or sentencepiece.bpe.model; download it, or save it there \
          with `save_pretrained`",
     );
 }
@@ -339,17 +341,84 @@ fn a_tokenizer_that_would_end_the_process_is_refused() {
 }
 
 #[test]
-fn a_tokenizer_of_sentence_piece_alone_is_refused_by_its_name() {
+fn what_sentence_piece_is_refused() {
     let directory = model(&tensors("roberta."));
     let dir = directory.path();
     fs::remove_file(dir.join("tokenizer.json")).unwrap();
-    write(dir, "sentencepiece.bpe.model", "not read");
-    assert_error(
-        open(dir),
-        dir,
-        "DIR has its tokenizer in sentencepiece.bpe.model, which rq doesn't read; save it as tokenizer.json, with \
-         `AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)`",
+    // Another model's, where nothing says whose it is; and one that no model of the family has.
+    for (file, class) in [
+        ("sentencepiece.bpe.model", "RobertaTokenizer"),
+        ("spiece.model", "XLMRobertaTokenizer"),
+    ] {
+        write(dir, file, "not read");
+        let settings = json!({"tokenizer_class": class});
+        write(dir, "tokenizer_config.json", settings.to_string());
+        assert_error(
+            open(dir),
+            dir,
+            &format!(
+                "DIR has its tokenizer in {file}, and rq reads SentencePiece of XLM-RoBERTa and CamemBERT only; save it as \
+                 tokenizer.json, with `AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)`"
+            ),
+        );
+        fs::remove_file(dir.join(file)).unwrap();
+    }
+
+    let sound = golden("architectures/sentencepiece").join("sentencepiece.bpe.model");
+    let sound = fs::read(sound).unwrap();
+    let start = "DIR/sentencepiece.bpe.model isn't a tokenizer that rq can use: ";
+    let refused = |bytes: &[u8], reason: &str| {
+        write(dir, "sentencepiece.bpe.model", bytes);
+        let error = common::chain(&open(dir).unwrap_err());
+        let error = error.replace(&dir.display().to_string(), "DIR");
+        assert!(error.starts_with(&format!("{start}{reason}")), "{error}");
+    };
+    refused(
+        &sound[..sound.len() - 1],
+        "failed to decode Protobuf message",
     );
+    refused(b"", "its first pieces are [], not <unk>, <s> and </s>");
+    refused(&sound[16..], "its first pieces are [\"");
+    // What comes later in the file counts: the trainer's settings, with the model BPE.
+    refused(
+        &[&sound, &b"\x12\x02\x18\x02"[..]].concat(),
+        "its model is Bpe, and rq reads Unigram",
+    );
+    // A table of characters of one byte.
+    refused(
+        &[&sound, &b"\x1a\x03\x12\x01x"[..]].concat(),
+        "its normalizer has a damaged precompiled_charsmap",
+    );
+    let mut config = common::config();
+    config["vocab_size"] = 422.into();
+    write(dir, "config.json", config.to_string());
+    write(dir, "added_tokens.json", r#"{"<user>": 422}"#);
+    write(dir, "sentencepiece.bpe.model", &sound);
+    assert_error(
+        TokenizerFile::read(dir, &HfConfig::read(dir).unwrap()),
+        dir,
+        "DIR/added_tokens.json adds the token `<user>`, which the vocabulary doesn't have; save the tokenizer as \
+         tokenizer.json, with `AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)`",
+    );
+}
+
+proptest! {
+    #[test]
+    fn a_damaged_sentence_piece_is_read_or_refused(
+        flips in vec((any::<prop::sample::Index>(), any::<u8>()), 1..20),
+    ) {
+        let directory = model(&tensors("roberta."));
+        let dir = directory.path();
+        fs::remove_file(dir.join("tokenizer.json")).unwrap();
+        write(dir, "tokenizer_config.json", r#"{"tokenizer_class": "XLMRobertaTokenizer"}"#);
+        let mut bytes = fs::read(golden("architectures/sentencepiece").join("sentencepiece.bpe.model")).unwrap();
+        for (at, byte) in flips {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        write(dir, "sentencepiece.bpe.model", bytes);
+        let _ = open(dir);
+    }
 }
 
 /// Reads the small model's configuration with another head and some fields.
@@ -620,7 +689,7 @@ fn a_vocabulary_without_its_tokens_is_refused() {
     assert_error(
         open(dir),
         dir,
-        "DIR/added_tokens.json adds the token `<new>`, which vocab.json doesn't have; save the tokenizer as \
+        "DIR/added_tokens.json adds the token `<new>`, which the vocabulary doesn't have; save the tokenizer as \
          tokenizer.json, with `AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)`",
     );
 }

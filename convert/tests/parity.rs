@@ -4,6 +4,7 @@ use crate::common::{data, golden, source};
 use rq_convert::{Checkpoint, HfConfig, Pretrained, Reference, SpecialTokens, TokenizerFile};
 use safetensors::SafeTensors;
 use serde::Deserialize;
+use serde_json::{Value, json};
 use std::fs;
 use tokenizers::Tokenizer;
 
@@ -248,6 +249,76 @@ fn a_tokenizer_of_vocabulary_and_merges_gives_the_same_ids() {
             "the same input makes the same file"
         );
         assert_eq!(tokenizer.special().mask, Some(50264));
+    }
+}
+
+/// The value of a file of `goldens/architectures`.
+fn architecture(file: &str) -> Value {
+    serde_json::from_slice(&fs::read(golden("architectures").join(file)).unwrap()).unwrap()
+}
+
+#[test]
+fn a_vocabulary_of_sentence_piece_makes_the_tokenizer_that_transformers_makes() {
+    for (model_type, class, expected) in [
+        ("xlm-roberta", None, "xlm-roberta-classifier"),
+        ("camembert", None, "camembert-mlm"),
+        // As in BERTs for many languages.
+        (
+            "bert",
+            Some("XLMRobertaTokenizer"),
+            "xlm-roberta-classifier",
+        ),
+        ("roberta", Some("CamembertTokenizerFast"), "camembert-mlm"),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |file| directory.path().join(file);
+        let file = "sentencepiece.bpe.model";
+        let from = golden("architectures/sentencepiece").join(file);
+        fs::copy(from, path(file)).unwrap();
+        let mut config = architecture(&format!("{expected}/config.json"));
+        config["model_type"] = model_type.into();
+        if let Some(class) = class {
+            config.as_object_mut().unwrap().remove("architectures");
+            config["architectures"] = json!([if model_type == "bert" {
+                "BertModel"
+            } else {
+                "RobertaModel"
+            }]);
+            // The file that is read first.
+            config["tokenizer_class"] = "BertTokenizer".into();
+            let settings = json!({"tokenizer_class": class});
+            fs::write(path("tokenizer_config.json"), settings.to_string()).unwrap();
+        }
+        fs::write(path("config.json"), config.to_string()).unwrap();
+        // It says no more than the vocabulary does.
+        let mask =
+            architecture(&format!("{expected}/tokenizer.json"))["added_tokens"][4]["id"].take();
+        fs::write(
+            path("added_tokens.json"),
+            json!({"<mask>": mask}).to_string(),
+        )
+        .unwrap();
+
+        let config = HfConfig::read(directory.path()).unwrap();
+        let tokenizer = TokenizerFile::read(directory.path(), &config).unwrap();
+        let found: Value = serde_json::from_slice(tokenizer.json()).unwrap();
+        assert_eq!(
+            found,
+            architecture(&format!("{expected}/tokenizer.json")),
+            "{model_type}"
+        );
+        let (bos, eos) = if expected == "camembert-mlm" {
+            (5, 6)
+        } else {
+            (0, 2)
+        };
+        let special = SpecialTokens {
+            bos: Some(bos),
+            eos: Some(eos),
+            mask: mask.as_u64().map(|id| id as u32),
+            unk: Some(3),
+        };
+        assert_eq!(*tokenizer.special(), special, "{model_type}");
     }
 }
 

@@ -172,21 +172,27 @@ def rules():
     return "".join(line + "\n" for line in lines)
 
 
+def sentence_piece(folder, full=False):
+    """Train a vocabulary, and write it as sentencepiece does."""
+    import sentencepiece
+
+    with tempfile.TemporaryDirectory() as scratch:
+        (Path(scratch) / "rules.tsv").write_text(rules())
+        options = {"normalization_rule_name": "nmt_nfkc"} if full else {"normalization_rule_tsv": f"{scratch}/rules.tsv"}
+        model = io.BytesIO()
+        lines = [line for line in (TEXT + OTHER_TEXT).splitlines() if line]
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(lines), model_writer=model, model_type="unigram", vocab_size=420, num_threads=1,
+            character_coverage=0.9995, minloglevel=2, **options)
+    (folder / "sentencepiece.bpe.model").write_bytes(model.getvalue())
+
+
 def unigram(kind, full):
-    """A tokenizer's maker: the sentencepiece model is trained, and transformers' own converter makes the rest."""
+    """A tokenizer's maker: transformers' own converter makes it of a vocabulary of sentencepiece."""
 
     def make(folder):
-        import sentencepiece
-
         with tempfile.TemporaryDirectory() as scratch:
-            (Path(scratch) / "rules.tsv").write_text(rules())
-            options = {"normalization_rule_name": "nmt_nfkc"} if full else {"normalization_rule_tsv": f"{scratch}/rules.tsv"}
-            model = io.BytesIO()
-            lines = [line for line in (TEXT + OTHER_TEXT).splitlines() if line]
-            sentencepiece.SentencePieceTrainer.train(
-                sentence_iterator=iter(lines), model_writer=model, model_type="unigram", vocab_size=420, num_threads=1,
-                character_coverage=0.9995, minloglevel=2, **options)
-            (Path(scratch) / "sentencepiece.bpe.model").write_bytes(model.getvalue())
+            sentence_piece(Path(scratch), full)
             mask = AddedToken("<mask>", lstrip=True, special=True)  # as the published tokenizers have it
             tokenizer = kind.from_pretrained(scratch, model_max_length=TOKENS, mask_token=mask)
         tokenizer.save_pretrained(folder)
@@ -307,6 +313,8 @@ def write_models():
         (folder / "generation_config.json").unlink(missing_ok=True)
         if rest:
             sentence_transformers(folder, *rest)
+    (OUT / "sentencepiece").mkdir()
+    sentence_piece(OUT / "sentencepiece")
     older(OUT / "xlm-roberta-as-first-published", OUT / "xlm-roberta-classifier", as_first_published)
     older(OUT / "xlm-roberta-as-of-version-4", OUT / "xlm-roberta-classifier", as_of_version_4)
 

@@ -1,6 +1,7 @@
 //! Which files of a repository make a model that can be converted.
 
 use crate::sentence::{MODULES, POOLING_SETTINGS, TRANSFORMER_SETTINGS};
+use crate::sentence_piece;
 use crate::source::{ANY_WEIGHTS, INDEX, OTHER_WEIGHTS, TORCH_INDEX, WEIGHTS, is_hub_part};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,8 +42,9 @@ pub(super) fn choose(has: impl Fn(&str) -> bool) -> Result<Vec<&'static str>, La
             &["tokenizer.json"],
             &["vocab.json", "merges.txt"],
             &["vocab.txt"],
+            &[sentence_piece::FILE],
         ],
-        "tokenizer.json, and neither vocab.json with merges.txt nor vocab.txt",
+        "tokenizer.json, and none of vocab.json with merges.txt, vocab.txt and sentencepiece.bpe.model",
     )?;
     files.extend(OPTIONAL.into_iter().filter(|file| has(file)));
     let weights = ANY_WEIGHTS.into_iter().chain(OTHER_WEIGHTS);
