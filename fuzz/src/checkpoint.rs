@@ -74,6 +74,17 @@ impl Directory {
         Self(directory)
     }
 
+    /// The same with room for so many tokens, and a tokenizer that is XLM-RoBERTa's.
+    pub fn of_sentence_piece(tokens: usize) -> Self {
+        let directory = Self::new();
+        let mut config = common::config();
+        config["vocab_size"] = tokens.into();
+        config["tokenizer_class"] = "XLMRobertaTokenizer".into();
+        directory.write("config.json", config.to_string().as_bytes());
+        fs::remove_file(directory.path().join("tokenizer.json")).expect("it was written");
+        directory
+    }
+
     /// Its folder.
     pub fn path(&self) -> &Path {
         self.0.path()

@@ -1,4 +1,5 @@
-//! Bytes as a `tokenizer.json`: as the runtime reads it, and as the converter does.
+//! Bytes as a `tokenizer.json`: as the runtime reads it, and as the converter does; and as a `sentencepiece.bpe.model`, of
+//! which the converter makes one.
 
 #![no_main]
 
@@ -12,6 +13,13 @@ use std::sync::LazyLock;
 
 static DIRECTORY: LazyLock<(Directory, HfConfig)> = LazyLock::new(|| {
     let directory = Directory::new();
+    let config = HfConfig::read(directory.path()).expect("a sound configuration");
+    (directory, config)
+});
+
+/// Its tokenizer is SentencePiece's.
+static SENTENCE_PIECE: LazyLock<(Directory, HfConfig)> = LazyLock::new(|| {
+    let directory = Directory::of_sentence_piece(512);
     let config = HfConfig::read(directory.path()).expect("a sound configuration");
     (directory, config)
 });
@@ -33,7 +41,8 @@ static CONFIGS: LazyLock<[Config; 2]> = LazyLock::new(|| {
     ]
 });
 
-fuzz_target!(|json: &[u8]| {
+/// What a model does with a tokenizer.
+fn exercise(json: &[u8]) {
     for config in CONFIGS.iter() {
         let Ok(tokenizer) = Tokenizer::new(json, config) else {
             continue;
@@ -53,7 +62,16 @@ fuzz_target!(|json: &[u8]| {
         let _ = tokenizer.decode(&all, true);
         let _ = tokenizer.decode(&all, false);
     }
+}
+
+fuzz_target!(|bytes: &[u8]| {
+    exercise(bytes);
     let (directory, config) = &*DIRECTORY;
-    directory.write("tokenizer.json", json);
+    directory.write("tokenizer.json", bytes);
     let _ = TokenizerFile::read(directory.path(), config);
+    let (directory, config) = &*SENTENCE_PIECE;
+    directory.write("sentencepiece.bpe.model", bytes);
+    if let Ok(tokenizer) = TokenizerFile::read(directory.path(), config) {
+        exercise(tokenizer.json());
+    }
 });
