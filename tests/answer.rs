@@ -8,13 +8,6 @@ use serde::Deserialize;
 
 /// How far a score of 8 bits may be from that of fp32.
 const TOLERANCE: f32 = 0.02;
-/// Answers of which 8 bits move the score further, and how far at most. The small model is unsure of them: where start and end
-/// both have a probability in the middle, small errors of the logits are large ones of the product.
-const FAR: [(&str, &str); 2] = [
-    ("Where does José live?", ""),
-    ("When did Zoë come back?", "!"),
-];
-const FAR_TOLERANCE: f32 = 0.045;
 /// Answers whose scores in fp32 are nearer to each other than this are a tie: with 8 bits they may change places.
 const MARGIN: f32 = 0.004;
 
@@ -148,12 +141,8 @@ impl Golden {
                     "{self:?}"
                 );
             }
-            let tolerance = match FAR.contains(&(&*self.question, &*golden.answer)) {
-                true => FAR_TOLERANCE,
-                false => TOLERANCE,
-            };
             let difference = (found.score - golden.score).abs();
-            assert!(difference <= tolerance, "{self:?}: {answers:?}");
+            assert!(difference <= TOLERANCE, "{self:?}: {answers:?}");
         }
         (expected.len(), compared)
     }
@@ -295,7 +284,7 @@ fn the_same_bits_everywhere() {
         let scores = answers.unwrap().into_iter().map(|a| a.score.to_bits());
         assert_eq!(
             scores.collect::<Vec<_>>(),
-            [0x3f15_12bb, 0x3b0d_06e9, 0x39b4_261f],
+            [0x3f56_fb62, 0x3bcb_2315, 0x3ac8_baf0],
             "{}",
             kernels.isa()
         );

@@ -9,9 +9,9 @@ use std::collections::HashMap;
 
 /// How far a quantized model's score may be from that of fp32.
 const TOLERANCE: f32 = 0.02;
-/// The same of logits: a probability p moves by p (1 - p) times as much, which is more where the model isn't sure. Half of
-/// the texts here are such as these models have never seen.
-const LOGIT_TOLERANCE: f32 = 0.25;
+/// The same for models of random weights, which are sure of nothing: of logits, of which a probability p moves by p (1 - p)
+/// times as much.
+const RANDOM_LOGIT_TOLERANCE: f32 = 0.25;
 /// Where the best two labels of a token are closer than this in fp32, 8 bits may choose the other, and a word or an entity
 /// becomes another: such texts are compared only as far as [`Golden::check_loosely`] does. With the probabilities of fp32
 /// they are compared exactly, in the tests of `src/tag.rs`.
@@ -95,12 +95,19 @@ impl Golden {
                 && (found.start, found.end) == (expected.start, expected.end)
                 && found.word == expected.word
                 && found.index == expected.index
-                && (found.score - expected.score).abs() <= tolerance(expected.score)
+                && (found.score - expected.score).abs() <= self.tolerance(expected.score)
         };
         assert!(
             found.len() == expected.len() && found.iter().zip(expected).all(places),
             "{self:?}\n{found:#?}"
         );
+    }
+
+    fn tolerance(&self, probability: f32) -> f32 {
+        match self.model.starts_with("goldens/") {
+            true => TOLERANCE.max(RANDOM_LOGIT_TOLERANCE * probability * (1.0 - probability)),
+            false => TOLERANCE,
+        }
     }
 
     /// That of the entities at least the places of a half are the same.
@@ -113,10 +120,6 @@ impl Golden {
         let same = expected.iter().filter(same).count();
         assert!(2 * same >= expected.len(), "{self:?}\n{found:#?}");
     }
-}
-
-fn tolerance(probability: f32) -> f32 {
-    TOLERANCE.max(LOGIT_TOLERANCE * probability * (1.0 - probability))
 }
 
 fn aggregation(name: &str) -> Aggregation {
@@ -205,19 +208,20 @@ fn entities_are_those_of_transformers() {
     println!(
         "{exact} texts exactly, {loose} loosely, {refused} refusals, {passed_over} calls that rq doesn't know"
     );
-    assert!(exact > 60 && refused == 3 && passed_over <= 4, "{exact}");
+    assert!(exact > 95 && refused == 3 && passed_over <= 4, "{exact}");
 }
 
 #[test]
 fn a_long_text_is_read_whole() {
     let model = q8("data/tasks/tags");
     let (tagger, mut session) = (Tagger::new(&model).unwrap(), session(&model));
+    // No full stop behind a name: the two would be one word, and the surer of them would decide.
     let text = [
         "Anna Smith lives in New York.",
         "It was a long year.",
-        "Peter Okafor works for Acme in Oslo.",
+        "Peter Okafor works for Acme in Oslo now.",
         "Nobody was surprised.",
-        "On Friday, Chlo\u{e9} met Bj\u{f6}rn Lindqvist.",
+        "On Friday, Chlo\u{e9} met Bj\u{f6}rn Lindqvist again.",
         "Many people heard about it.",
     ]
     .join(" ");
@@ -251,7 +255,7 @@ fn a_long_text_is_read_whole() {
         if aggregation != Aggregation::None {
             // None is missed or cut in two where windows meet.
             for name in ["Peter Okafor", "Acme", "Oslo", "Bj\u{f6}rn Lindqvist"] {
-                let is_it = |e: &&Entity| text[e.range.clone()].trim_end_matches('.') == name;
+                let is_it = |e: &&Entity| text[e.range.clone()] == *name;
                 let times = found.iter().filter(is_it).count();
                 assert_eq!(times, 10, "{name} {aggregation:?} {found:#?}");
             }
