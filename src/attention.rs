@@ -12,7 +12,8 @@ use rq_kernels::packed::CodesQ8;
 use rq_kernels::{BLOCK, Panels, PanelsMut};
 use std::ops::Range;
 
-/// Queries that go through scores, softmax and context together: their scores stay in the cache. A multiple of the tiles.
+/// Queries that go through scores, softmax and context together: their scores stay in the cache. A multiple of the contexts'
+/// tiles.
 pub(crate) const QUERIES_AT_ONCE: usize = 48;
 
 /// Heads of a task: two where a head is an odd number of panels, so that their contexts are whole blocks.

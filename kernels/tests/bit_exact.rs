@@ -131,8 +131,8 @@ fn products_at_all_edges() {
     let mut random = Random(1);
     let mut failures = Vec::new();
     for format in BlockFormat::ALL {
-        // Every number of tokens around the tiles of 1 to 6, with two panels and one.
-        for tokens in (1..=13).chain([63, 64, 65, 131]) {
+        // Every number of tokens around the tiles of 1 to 8, with two panels and one.
+        for tokens in (1..=17).chain([63, 64, 65, 131]) {
             let (rows, columns) = (48, 64);
             let (w, x) = (
                 random.floats(rows * columns, 0.1),

@@ -333,7 +333,7 @@ impl Decode<CodesQ4> for Product {
 impl Block for DecodedQ4 {
     type Sums = F32x16;
     const PANELS: usize = 1;
-    tiles!(add_tiles: 1 2 3 4);
+    tiles!(add_tiles: 1 2 3 4 5);
 
     #[inline(always)]
     fn add<const N: usize, const P: usize>(

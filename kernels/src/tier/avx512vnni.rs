@@ -190,7 +190,8 @@ fn add_tiles_in_registers<B: Block, const N: usize, const P: usize>(tiles: Tiles
 impl<G: Groups> Block for Decoded<G> {
     type Sums = F32x16;
     const PANELS: usize = 2;
-    tiles!(add_tiles_in_registers: 1 2 3 4 5 6);
+    // Seven are what 32 registers hold: 14 sums, 14 dot products, two groups and the activation.
+    tiles!(add_tiles_in_registers: 1 2 3 4 5 6 7);
 
     #[inline(always)]
     fn add<const N: usize, const P: usize>(
