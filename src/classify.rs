@@ -105,11 +105,21 @@ impl<'m> Classifier<'m> {
     pub fn labels(&self) -> &'m [String] {
         &self.model.config().labels
     }
+
+    /// What the logits of a text say.
+    fn answer(&self, logits: &[f32], options: &ClassifyOptions) -> Vec<LabelScore> {
+        let scores = match options.function.or(self.model.config().score_function) {
+            Some(ScoreFunction::Sigmoid) => logits.iter().copied().map(sigmoid).collect(),
+            Some(ScoreFunction::None) => logits.to_vec(),
+            _ => softmax(logits),
+        };
+        best_labels(self.labels(), &scores, options.top_k)
+    }
 }
 
 /// A text or a pair of texts, as tokens that fit the model.
 #[derive(Clone, Debug)]
-pub struct EncodedTexts(Encoding);
+pub struct EncodedTexts(pub(crate) Encoding);
 
 impl EncodedTexts {
     pub(crate) fn new(encoding: Encoding) -> Result<Self, Error> {
@@ -146,15 +156,9 @@ impl Task for Classifier<'_> {
         options: &ClassifyOptions,
     ) -> Result<Vec<Vec<LabelScore>>, Error> {
         session.check_model(self.model)?;
-        let function = options.function.or(self.model.config().score_function);
         let mut answers = Vec::with_capacity(texts.len());
         logits_of(session, texts.iter(), |logits| {
-            let scores = match function {
-                Some(ScoreFunction::Sigmoid) => logits.iter().copied().map(sigmoid).collect(),
-                Some(ScoreFunction::None) => logits.to_vec(),
-                _ => softmax(logits),
-            };
-            answers.push(best_labels(self.labels(), &scores, options.top_k));
+            answers.push(self.answer(logits, options));
         })?;
         Ok(answers)
     }
@@ -178,6 +182,9 @@ pub(crate) fn logits_of<'t>(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod against_transformers;
 
 #[cfg(test)]
 mod tests {

@@ -38,6 +38,8 @@ mod fill;
 mod head;
 mod joint;
 mod model;
+#[cfg(test)]
+mod oracle;
 mod profile;
 mod score;
 mod scores;

@@ -99,6 +99,25 @@ impl<'m> ZeroShot<'m> {
     pub fn entailment_is_named(&self) -> bool {
         entailment(self.model).is_some()
     }
+
+    /// What the logits of a text with the sentence about each label say.
+    pub(crate) fn answer<'l>(
+        &self,
+        logits: impl Iterator<Item = &'l [f32]>,
+        options: &ZeroShotOptions,
+    ) -> Vec<LabelScore> {
+        let pairs: Vec<[f32; 2]> = logits
+            .map(|logits| [logits[self.contradiction], logits[self.entailment]])
+            .collect();
+        let scores: Vec<f32> = match options.multi_label || pairs.len() == 1 {
+            true => pairs.iter().map(|pair| softmax(pair)[1]).collect(),
+            false => {
+                let entailments: Vec<f32> = pairs.iter().map(|pair| pair[1]).collect();
+                softmax(&entailments)
+            }
+        };
+        best_labels(&self.labels, &scores, None)
+    }
 }
 
 /// The first label that is named after entailment.
@@ -109,7 +128,7 @@ fn entailment(model: &Model) -> Option<usize> {
 
 /// A text with a sentence about each label, as tokens that fit the model.
 #[derive(Clone, Debug)]
-pub struct Hypotheses(Vec<EncodedTexts>);
+pub struct Hypotheses(pub(crate) Vec<EncodedTexts>);
 
 /// The answer: the labels by descending score; of equal ones, the first given first.
 impl Task for ZeroShot<'_> {
@@ -148,20 +167,14 @@ impl Task for ZeroShot<'_> {
         if texts.iter().any(|text| text.0.len() != count) {
             return Err(Error::OtherLabels);
         }
-        let mut pairs = Vec::with_capacity(texts.len() * count);
+        let outputs = self.model.config().outputs();
+        let mut all = Vec::with_capacity(texts.len() * count * outputs);
         logits_of(session, texts.iter().flat_map(|text| &text.0), |logits| {
-            pairs.push([logits[self.contradiction], logits[self.entailment]]);
+            all.extend_from_slice(logits);
         })?;
-        let answers = pairs.chunks_exact(count).map(|pairs| {
-            let scores: Vec<f32> = match options.multi_label || count == 1 {
-                true => pairs.iter().map(|pair| softmax(pair)[1]).collect(),
-                false => {
-                    let entailments: Vec<f32> = pairs.iter().map(|pair| pair[1]).collect();
-                    softmax(&entailments)
-                }
-            };
-            best_labels(&self.labels, &scores, None)
-        });
-        Ok(answers.collect())
+        let answers = all.chunks_exact(count * outputs);
+        Ok(answers
+            .map(|logits| self.answer(logits.chunks_exact(outputs), options))
+            .collect())
     }
 }

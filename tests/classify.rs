@@ -14,7 +14,7 @@ use std::collections::HashMap;
 /// How far a quantized model's score may be from that of fp32; a logit's in units of the largest, where that is above 1.
 const TOLERANCE: f32 = 0.02;
 /// The same for models of random weights, whose probabilities are less sure than those of a trained model, and of their
-/// logits.
+/// logits. In `src/classify` all are compared, in f32.
 const RANDOM_TOLERANCES: [f32; 2] = [0.04, 0.1];
 /// Labels whose scores are closer than this may change places.
 const TIE: f32 = 0.01;

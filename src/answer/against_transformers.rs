@@ -2,32 +2,12 @@
 //! `tests/answer.rs` has the same goldens for 8-bit models.
 
 use super::*;
-use rq_convert::{
-    ConvertOptions, HubCache, NoProgress, Pretrained, Quant, Reference, Source, convert,
-};
+use crate::oracle;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::path::Path;
 
 /// Rounding of f32 in two orders of summation.
 const TOLERANCE: f64 = 2e-5;
-
-/// The tokenizer of a checkpoint, and its weights in f32.
-fn open(model: &Path) -> (Model, Reference) {
-    let source = Source::find(model.to_str().unwrap(), &HubCache::at("/nonexistent")).unwrap();
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("model.rq");
-    let options = ConvertOptions {
-        quant: Quant::Q8,
-        threads: 2,
-        calibration: None,
-    };
-    convert(&source, &file, &options, &NoProgress).unwrap();
-    let model = Model::from_bytes(std::fs::read(file).unwrap()).unwrap();
-    let pretrained = Pretrained::open(&source, "f32").unwrap();
-    let reference = Reference::load(&pretrained.checkpoint, &pretrained.config).unwrap();
-    (model, reference)
-}
 
 fn options(given: &Value) -> AnswerOptions {
     let number = |name: &str| given[name].as_u64().map(|n| n as usize);
@@ -44,12 +24,9 @@ fn options(given: &Value) -> AnswerOptions {
 
 #[test]
 fn the_same_answers_in_the_same_order() {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
-    let json = std::fs::read(tests.join("goldens/tasks/answer.json")).unwrap();
-    let goldens: Value = serde_json::from_slice(&json).unwrap();
     let (mut models, mut logits_of) = (BTreeMap::new(), HashMap::new());
     let (mut cases, mut compared) = (0, 0);
-    for golden in goldens["cases"].as_array().unwrap() {
+    for golden in oracle::cases::<Value>("answer.json") {
         let expected = match &golden["result"] {
             Value::Array(several) => several.clone(),
             one @ Value::Object(_) => vec![one.clone()],
@@ -57,8 +34,8 @@ fn the_same_answers_in_the_same_order() {
         };
         let text = |name: &str| golden[name].as_str().unwrap();
         let (model, reference) = models
-            .entry(text("model"))
-            .or_insert_with(|| open(&tests.join(text("model"))));
+            .entry(text("model").to_owned())
+            .or_insert_with(|| oracle::open(text("model")));
         let options = options(&golden["options"]);
         let question = (text("question"), text("context")).into();
         let prepared = Answerer::new(model).unwrap().prepare(question, &options);
@@ -66,7 +43,7 @@ fn the_same_answers_in_the_same_order() {
         let mut found = Found::new(&prepared);
         for window in &prepared.windows {
             let logits = logits_of
-                .entry((text("model"), window.ids.clone()))
+                .entry((text("model").to_owned(), window.ids.clone()))
                 .or_insert_with(|| {
                     let hidden = reference.forward_pair(&window.ids, &window.token_types);
                     reference.logits(&hidden)

@@ -2,18 +2,11 @@
 //! that nothing is near. What 8 bits make of it is in `tests/tag.rs`.
 
 use super::*;
-use rq_convert::{
-    ConvertOptions, HubCache, NoProgress, Pretrained, Quant, Reference, Source, convert,
-};
+use crate::oracle;
+use rq_convert::Reference;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::HashMap;
-use std::path::Path;
-
-#[derive(Deserialize)]
-struct Goldens {
-    cases: Vec<Golden>,
-}
 
 /// One call of the pipeline, and what it gave.
 #[derive(Debug, Deserialize)]
@@ -35,50 +28,28 @@ struct GoldenEntity {
     end: usize,
 }
 
-/// A model for its tokenizer and labels, and the reference.
-struct Both {
-    model: Model,
-    reference: Reference,
-}
-
-impl Both {
-    fn load(directory: &Path) -> Self {
-        let source =
-            Source::find(directory.to_str().unwrap(), &HubCache::at("/nonexistent")).unwrap();
-        let pretrained = Pretrained::open(&source, "f32").unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let output = folder.path().join("model.rq");
-        let options = ConvertOptions {
-            quant: Quant::Q8,
-            threads: 1,
-            calibration: None,
-        };
-        convert(&source, &output, &options, &NoProgress).unwrap();
-        Self {
-            model: Model::from_bytes(std::fs::read(output).unwrap()).unwrap(),
-            reference: Reference::load(&pretrained.checkpoint, &pretrained.config).unwrap(),
-        }
+fn entities(
+    (model, reference): &(Model, Reference),
+    text: &str,
+    options: &TagOptions,
+) -> Vec<Entity> {
+    let tagger = Tagger::new(model).unwrap();
+    let prepared = tagger.prepare(text, options).unwrap();
+    let width = model.config().hidden_size;
+    let outputs = model.config().outputs();
+    let mut scores = Vec::new();
+    for window in &prepared.windows {
+        let (ids, types) = (&window.ids, &window.token_types);
+        let hidden = reference.forward_pair(ids, types);
+        let wanted = window.rows.iter().map(|row| row * width..(row + 1) * width);
+        let wanted: Vec<f32> = wanted.flat_map(|row| hidden[row].to_vec()).collect();
+        let logits = reference.logits(&wanted);
+        scores.extend(logits.chunks_exact(outputs).flat_map(softmax));
     }
-
-    fn entities(&self, text: &str, options: &TagOptions) -> Vec<Entity> {
-        let tagger = Tagger::new(&self.model).unwrap();
-        let prepared = tagger.prepare(text, options).unwrap();
-        let width = self.model.config().hidden_size;
-        let outputs = self.model.config().outputs();
-        let mut scores = Vec::new();
-        for window in &prepared.windows {
-            let (ids, types) = (&window.ids, &window.token_types);
-            let hidden = self.reference.forward_pair(ids, types);
-            let wanted = window.rows.iter().map(|row| row * width..(row + 1) * width);
-            let wanted: Vec<f32> = wanted.flat_map(|row| hidden[row].to_vec()).collect();
-            let logits = self.reference.logits(&wanted);
-            scores.extend(logits.chunks_exact(outputs).flat_map(softmax));
-        }
-        tagger
-            .answers(&[prepared], &scores, options)
-            .unwrap()
-            .remove(0)
-    }
+    tagger
+        .answers(&[prepared], &scores, options)
+        .unwrap()
+        .remove(0)
 }
 
 fn options(golden: &Golden) -> TagOptions {
@@ -110,12 +81,9 @@ fn options(golden: &Golden) -> TagOptions {
 
 #[test]
 fn the_semantics_are_those_of_transformers() {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
-    let json = std::fs::read(tests.join("goldens/tasks/tag.json")).unwrap();
-    let Goldens { cases } = serde_json::from_slice(&json).unwrap();
-    let mut models: HashMap<String, Both> = HashMap::new();
+    let mut models = HashMap::new();
     let (mut compared, mut passed_over) = (0, 0);
-    for case in cases {
+    for case in oracle::cases::<Golden>("tag.json") {
         let Some(result) = case.result.clone() else {
             continue;
         };
@@ -125,7 +93,7 @@ fn the_semantics_are_those_of_transformers() {
         }
         let both = models
             .entry(case.model.clone())
-            .or_insert_with(|| Both::load(&tests.join(&case.model)));
+            .or_insert_with(|| oracle::open(&case.model));
         let (texts, results) = match (&case.inputs, result) {
             (Value::Array(texts), Value::Array(results)) => (texts.clone(), results),
             (text, result) => (vec![text.clone()], vec![result]),
@@ -133,15 +101,15 @@ fn the_semantics_are_those_of_transformers() {
         let options = options(&case);
         for (text, expected) in texts.iter().zip(results) {
             let text = text.as_str().unwrap();
-            let tokens = both.model.tokenizer().ids(text, true).unwrap().len();
-            let long = tokens > both.model.config().max_tokens();
+            let tokens = both.0.tokenizer().ids(text, true).unwrap().len();
+            let long = tokens > both.0.config().max_tokens();
             // Without a stride transformers cuts the text; and tokens alone it takes twice, where windows share them.
             if long && (options.stride.is_none() || options.aggregation == Aggregation::None) {
                 passed_over += 1;
                 continue;
             }
             let expected: Vec<GoldenEntity> = serde_json::from_value(expected).unwrap();
-            let found = both.entities(text, &options);
+            let found = entities(both, text, &options);
             assert_eq!(found.len(), expected.len(), "{case:?}: {found:#?}");
             for (found, expected) in found.iter().zip(&expected) {
                 assert!(

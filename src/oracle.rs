@@ -1,0 +1,40 @@
+//! What the tests of the tasks' semantics have in common: a checkpoint of `tests/`, with its weights in f32.
+
+use crate::model::Model;
+use rq_convert::{
+    ConvertOptions, HubCache, NoProgress, Pretrained, Quant, Reference, Source, convert,
+};
+use std::path::Path;
+
+/// The cases of a file of `tests/goldens/tasks`.
+pub(crate) fn cases<T: serde::de::DeserializeOwned>(file: &str) -> Vec<T> {
+    #[derive(serde::Deserialize)]
+    struct Goldens<T> {
+        cases: Vec<T>,
+    }
+    let path = tests().join("goldens/tasks").join(file);
+    let goldens: Goldens<T> = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    goldens.cases
+}
+
+/// The model of a folder of `tests/`, for its tokenizer and its labels, and the reference.
+pub(crate) fn open(folder: &str) -> (Model, Reference) {
+    let folder = tests().join(folder);
+    let source = Source::find(folder.to_str().unwrap(), &HubCache::at("/nonexistent")).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("model.rq");
+    let options = ConvertOptions {
+        quant: Quant::Q8,
+        threads: 1,
+        calibration: None,
+    };
+    convert(&source, &file, &options, &NoProgress).unwrap();
+    let model = Model::from_bytes(std::fs::read(file).unwrap()).unwrap();
+    let pretrained = Pretrained::open(&source, "f32").unwrap();
+    let reference = Reference::load(&pretrained.checkpoint, &pretrained.config).unwrap();
+    (model, reference)
+}
+
+fn tests() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests")
+}
