@@ -127,6 +127,44 @@ fn tokens_and_their_places_are_those_of_transformers() {
     }
 }
 
+/// What a checkpoint's tokenizer can be written as besides, makes the same of every text.
+#[test]
+fn a_tokenizer_in_other_forms_gives_the_same_tokens() {
+    let expected = converted(&directory("xlm-roberta-classifier"));
+    for form in ["sentencepiece.bpe.model", "tokenizer.json"] {
+        let folder = tempfile::tempdir().unwrap();
+        let copy = |from: std::path::PathBuf| {
+            let to = folder.path().join(from.file_name().unwrap());
+            std::fs::copy(from, to).unwrap();
+        };
+        for file in ["config.json", "model.safetensors", "tokenizer_config.json"] {
+            copy(directory("xlm-roberta-classifier").join(file));
+        }
+        if form == "tokenizer.json" {
+            // Its fields by their names: the model's type, which is read first, comes third.
+            let file = std::fs::read(directory("xlm-roberta-classifier").join(form)).unwrap();
+            let value: serde_json::Value = serde_json::from_slice(&file).unwrap();
+            std::fs::write(folder.path().join(form), value.to_string()).unwrap();
+        } else {
+            copy(directory("sentencepiece").join(form));
+        }
+        let model = converted(folder.path());
+        let (mut texts, tokens) = (0, |model: &Model, text: &str, pair: Option<&str>| {
+            model.tokenizer().tokens(text, pair).unwrap()
+        });
+        for (_, case) in cases().into_iter().flat_map(|(_, cases)| cases) {
+            let (text, pair) = (&*case.text, case.pair.as_deref());
+            assert_eq!(
+                tokens(&model, text, pair),
+                tokens(&expected, text, pair),
+                "{form}: {text:?}"
+            );
+            texts += 1;
+        }
+        assert!(texts > 100);
+    }
+}
+
 /// The squares of a difference and of what is expected, over all cases of a model.
 #[derive(Clone, Copy, Default)]
 struct Squares {

@@ -7,7 +7,9 @@ use crate::json;
 use crate::sentence_piece;
 use rq_format::pipeline::Pipeline;
 use rq_format::{Architecture, Head, vocabulary};
+use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use tokenizers::decoders::wordpiece::WordPiece as WordPieceDecoder;
@@ -44,8 +46,9 @@ pub struct TokenizerFile {
 }
 
 impl TokenizerFile {
-    /// Reads the tokenizer in `directory`: `tokenizer.json`, byte for byte, if it is there; else `vocab.json` and
-    /// `merges.txt`, `vocab.txt`, or `sentencepiece.bpe.model`, converted as transformers converts them.
+    /// Reads the tokenizer in `directory`: `tokenizer.json`, byte for byte but for the place of its model's type, if it is
+    /// there; else `vocab.json` and `merges.txt`, `vocab.txt`, or `sentencepiece.bpe.model`, converted as transformers converts
+    /// them.
     ///
     /// # Errors
     /// When there is none of them, it can't be read, gives ids beyond the vocabulary, or a masked language model's has no
@@ -73,6 +76,7 @@ impl TokenizerFile {
                 None => ConvertError::NoTokenizer { directory },
             });
         };
+        let bytes = type_first(&bytes).unwrap_or(bytes);
         let special = check(&path, &bytes, &names, config)?;
         Ok(Self {
             json: bytes,
@@ -235,6 +239,30 @@ fn finish(mut tokenizer: Tokenizer, names: &Names, lstrip: bool) -> tokenizers::
         .collect();
     tokenizer.add_special_tokens(special)?;
     Ok(tokenizer.to_string(false)?.into_bytes())
+}
+
+/// A `tokenizer.json` with its model's type before the model's other fields, where it has one and it comes later. Libraries
+/// write it first, and the runtime reads the others by it.
+fn type_first(json: &[u8]) -> Option<Vec<u8>> {
+    #[derive(Deserialize)]
+    struct Whole<'a> {
+        #[serde(borrow)]
+        model: &'a RawValue,
+    }
+    let json = std::str::from_utf8(json).ok()?;
+    let model = serde_json::from_str::<Whole<'_>>(json).ok()?.model.get();
+    let first = model.trim_start_matches(|c: char| c == '{' || c.is_ascii_whitespace());
+    if first.starts_with("\"type\"") {
+        return None;
+    }
+    let mut fields: BTreeMap<String, &RawValue> = serde_json::from_str(model).ok()?;
+    let mut ordered = format!("{{\"type\":{}", fields.remove("type")?);
+    for (name, value) in fields {
+        ordered += &format!(",{}:{value}", Value::from(name));
+    }
+    let start = model.as_ptr().addr() - json.as_ptr().addr();
+    let (before, after) = (&json[..start], &json[start + model.len()..]);
+    Some([before, &ordered, "}", after].concat().into_bytes())
 }
 
 /// Checks that a tokenizer can be read and fits the model; finds its special tokens.
