@@ -3,6 +3,7 @@
 use crate::common;
 use crate::common::{Dtype, torch};
 use rq_convert::{ConvertError, ConvertOptions, HubCache, NoProgress, Pretrained, Quant, Source};
+use rq_format::Config;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -56,6 +57,23 @@ fn small_torch_entries() -> Vec<torch::Entry> {
 /// The tokenizer of the smallest checkpoint.
 pub fn small_tokenizer() -> Vec<u8> {
     common::tokenizer().to_string().into_bytes()
+}
+
+/// What the target `tokenizer` opens tokenizers for: RoBERTa's with a mask, and BERT's without.
+pub fn tokenizer_configs() -> [Config; 2] {
+    let config = |architecture, head, mask| {
+        let offset = if architecture == "roberta" { 2 } else { 0 };
+        let json = serde_json::json!({"architecture": architecture, "head": head, "vocab_size": 512, "hidden_size": 16,
+            "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 16, "max_position_embeddings": 34,
+            "type_vocab_size": 2, "layer_norm_eps": 1e-5, "hidden_act": "gelu", "pad_token_id": 1, "bos_token_id": 0,
+            "eos_token_id": 2, "mask_token_id": mask, "position_offset": offset, "tie_word_embeddings": true,
+            "labels": [], "quantization": "q8"});
+        serde_json::from_value(json).expect("a sound configuration")
+    };
+    [
+        config("roberta", "masked_lm", Some(4)),
+        config("bert", "none", None),
+    ]
 }
 
 /// A directory on which a target puts one file after the other.

@@ -7,7 +7,7 @@ use libfuzzer_sys::fuzz_target;
 use rq::Tokenizer;
 use rq_convert::{HfConfig, TokenizerFile};
 use rq_format::Config;
-use rq_fuzz::checkpoint::Directory;
+use rq_fuzz::checkpoint::{Directory, tokenizer_configs};
 use rq_fuzz::exercise;
 use std::sync::LazyLock;
 
@@ -24,22 +24,7 @@ static SENTENCE_PIECE: LazyLock<(Directory, HfConfig)> = LazyLock::new(|| {
     (directory, config)
 });
 
-/// RoBERTa's with a mask, and BERT's without.
-static CONFIGS: LazyLock<[Config; 2]> = LazyLock::new(|| {
-    let config = |architecture, head, mask| {
-        let offset = if architecture == "roberta" { 2 } else { 0 };
-        let json = serde_json::json!({"architecture": architecture, "head": head, "vocab_size": 512, "hidden_size": 16,
-            "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 16, "max_position_embeddings": 34,
-            "type_vocab_size": 2, "layer_norm_eps": 1e-5, "hidden_act": "gelu", "pad_token_id": 1, "bos_token_id": 0,
-            "eos_token_id": 2, "mask_token_id": mask, "position_offset": offset, "tie_word_embeddings": true,
-            "labels": [], "quantization": "q8"});
-        serde_json::from_value(json).expect("a sound configuration")
-    };
-    [
-        config("roberta", "masked_lm", Some(4)),
-        config("bert", "none", None),
-    ]
-});
+static CONFIGS: LazyLock<[Config; 2]> = LazyLock::new(tokenizer_configs);
 
 /// What a model does with a tokenizer.
 fn exercise(json: &[u8]) {
