@@ -241,8 +241,8 @@ fn finish(mut tokenizer: Tokenizer, names: &Names, lstrip: bool) -> tokenizers::
     Ok(tokenizer.to_string(false)?.into_bytes())
 }
 
-/// A `tokenizer.json` with its model's type before the model's other fields, where it has one and it comes later. Libraries
-/// write it first, and the runtime reads the others by it.
+/// A `tokenizer.json` with its model's type before the model's other fields, where that comes later. Libraries write it first,
+/// and the runtime reads the others by it; but for BPE, whose oldest files have none.
 fn type_first(json: &[u8]) -> Option<Vec<u8>> {
     #[derive(Deserialize)]
     struct Whole<'a> {
@@ -256,7 +256,8 @@ fn type_first(json: &[u8]) -> Option<Vec<u8>> {
         return None;
     }
     let mut fields: BTreeMap<String, &RawValue> = serde_json::from_str(model).ok()?;
-    let mut ordered = format!("{{\"type\":{}", fields.remove("type")?);
+    let kind = fields.remove("type").filter(|k| k.get() != "\"BPE\"")?;
+    let mut ordered = format!("{{\"type\":{kind}");
     for (name, value) in fields {
         ordered += &format!(",{}:{value}", Value::from(name));
     }
