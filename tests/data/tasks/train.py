@@ -113,7 +113,7 @@ def roughen(rng, text, spans):
     if rng.random() < 0.1:
         edits += [(0, 0, rng.choice([" ", "  "])), (len(text), 0, rng.choice([" ", "\n"]))]
     # What comes at a place belongs to what begins there only if something goes for it, and after what ends there.
-    out, kept, moved = "", 0, {}
+    out, moved = "", {}
     starts, ends = {start for start, _, _ in spans}, {end for _, end, _ in spans}
     for at in range(len(text) + 1):
         here = [edit for edit in edits if edit[0] == at]
@@ -428,10 +428,9 @@ def train(task):
         torch.manual_seed(2)
         rng = random.Random(task + " again")
         steps_of(task, model, rng, tokenizer, AGAIN[task]["steps"], AGAIN[task]["peak"])
-    label2id = model.config.label2id
     model = model.eval().half().float()
     with torch.no_grad():
-        score = sum(right(task, model, *batch_of(task, maker, rng, tokenizer, 50, label2id)).item() for _ in range(10)) / 10
+        score = sum(right(task, model, *batch_of(task, maker, rng, tokenizer, 50, model.config.label2id)).item() for _ in range(10)) / 10
     print(f"{task}: {score:.1%} right on 500 new examples, {sum(p.numel() for p in model.parameters())} parameters", flush=True)
     folder = HERE / task
     tokenizer.save_pretrained(folder)
