@@ -178,10 +178,10 @@ impl Groups for [__m512i; GROUPS] {
 
 /// [`add_tiles`], as a function of its own, lest the compiler share the registers out over all of them.
 #[inline(always)]
-fn add_tiles_in_registers<B: Block, const N: usize, const P: usize>(tiles: Tiles<'_, '_, B, P>) {
+fn add_tiles_in_registers<B: Block, const N: usize, const P: usize>(tiles: Tiles<'_, B, P>) {
     #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
     #[inline(never)]
-    fn separate<B: Block, const N: usize, const P: usize>(tiles: Tiles<'_, '_, B, P>) {
+    fn separate<B: Block, const N: usize, const P: usize>(tiles: Tiles<'_, B, P>) {
         add_tiles::<B, N, P>(tiles);
     }
     avx512!(separate::<B, N, P>(tiles))
