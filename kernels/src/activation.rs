@@ -50,6 +50,13 @@ impl ActivationBlock {
         }
     }
 
+    /// Where the scale is, in bytes.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) const SCALE: usize = std::mem::offset_of!(Self, scale);
+    /// Where the start is, in bytes.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) const START: usize = std::mem::offset_of!(Self, start);
+
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     pub(crate) fn start(&self) -> i32 {

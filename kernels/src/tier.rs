@@ -20,6 +20,8 @@ pub(crate) mod i8mm;
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon;
 pub(crate) mod scalar;
+#[cfg(target_arch = "x86_64")]
+mod ymm;
 
 use crate::activation::{ActivationBlock, Activations, START};
 use crate::lanes::{LANES, Lanes};

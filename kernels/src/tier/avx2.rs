@@ -7,26 +7,30 @@
 //! - q4: (level + 32), at most 63, times the activation: two products are at most 16,002, so two pairs are added
 //!   before they are widened. The 32 comes off by starting at -32 * (sum of the activation's codes).
 
+use super::ymm::add_to_sums;
 use super::{Block, Decode, RowScales, add_tiles, group_word, tiles, unsigned_levels};
 use crate::activation::{ActivationBlock, START};
 use crate::lanes::{LANES, Lanes};
 use crate::packed::{CodesQ4, CodesQ8, GROUP_BYTES, GROUPS};
 use crate::simd::{RECIPROCAL, Simd16};
 use half::f16;
+use std::arch::asm;
 use std::arch::x86_64::*;
+use std::mem::offset_of;
 
 /// Evaluates intrinsics of this tier.
 macro_rules! avx2 {
     ($body:expr) => {
         // SAFETY: everything in this module is inlined into functions that are compiled for AVX2, FMA and F16C, and
         // those can be called only through the value that proves the detection (`crate::kernels::Avx2`). Loads and
-        // stores take their pointers from references to arrays of the full width.
+        // stores take their pointers from references to arrays of the full width, or it says which there.
         unsafe { $body }
     };
 }
 
 /// Sixteen floats in two registers.
 #[derive(Clone, Copy)]
+#[repr(C)]
 pub(crate) struct F32x16(__m256, __m256);
 
 macro_rules! lanewise {
@@ -330,10 +334,83 @@ impl Decode<CodesQ4> for Product {
     }
 }
 
+/// What the assembly of [`DecodedQ4`] takes from memory.
+#[repr(C, align(32))]
+struct Constants {
+    /// An activation starts at START - 128 * sum; a level carries 32 too much, a quarter of the 128.
+    start: [i32; 8],
+    ones: [i16; 16],
+}
+
+static CONSTANTS: Constants = Constants {
+    start: [START - START / 4; 8],
+    ones: [1; 16],
+};
+
+/// A quarter of the token's start, and three of [`START`].
+macro_rules! start {
+    ($x:ident, $low:literal, $high:literal) => {
+        concat!(
+            "vpbroadcastd ymm",
+            $low,
+            ", [{",
+            stringify!($x),
+            "} + {start}]\n",
+            "vpsrad ymm",
+            $low,
+            ", ymm",
+            $low,
+            ", 2\n",
+            "vpaddd ymm",
+            $low,
+            ", ymm",
+            $low,
+            ", [{constants}]\n",
+            "vmovdqa ymm",
+            $high,
+            ", ymm",
+            $low,
+        )
+    };
+}
+
+/// Two groups, which are in registers 8 to 11. Two products of each are added in 16 bits before they are widened.
+macro_rules! multiply {
+    ($x:ident, $low:literal, $high:literal) => {
+        concat!(
+            "vpbroadcastd ymm12, [{",
+            stringify!($x),
+            "} + \\j]\n",
+            "vpbroadcastd ymm13, [{",
+            stringify!($x),
+            "} + \\j + 4]\n",
+            "vpmaddubsw ymm14, ymm8, ymm12\n",
+            "vpmaddubsw ymm15, ymm10, ymm13\n",
+            "vpmaddubsw ymm12, ymm9, ymm12\n",
+            "vpmaddubsw ymm13, ymm11, ymm13\n",
+            "vpaddw ymm14, ymm14, ymm15\n",
+            "vpaddw ymm12, ymm12, ymm13\n",
+            "vpmaddwd ymm14, ymm14, [{constants} + {ones}]\n",
+            "vpmaddwd ymm12, ymm12, [{constants} + {ones}]\n",
+            "vpaddd ymm",
+            $low,
+            ", ymm",
+            $low,
+            ", ymm14\n",
+            "vpaddd ymm",
+            $high,
+            ", ymm",
+            $high,
+            ", ymm12",
+        )
+    };
+}
+
 impl Block for DecodedQ4 {
     type Sums = F32x16;
     const PANELS: usize = 1;
-    tiles!(add_tiles: 1 2 3 4 5);
+    // Four are what 16 registers hold: eight dot products, two groups, and their products with a token.
+    tiles!(add_tiles: 1 2 3 4);
 
     #[inline(always)]
     fn add<const N: usize, const P: usize>(
@@ -341,34 +418,43 @@ impl Block for DecodedQ4 {
         acts: [&ActivationBlock; N],
         sums: &mut [[F32x16; P]; N],
     ) {
-        let ones = avx2!(_mm256_set1_epi16(1));
-        // An activation starts at START - 128 * sum; a level carries 32 too much, a quarter of the 128.
         const { assert!(START % 4 == 0) }
-        let mut dots =
-            avx2!(acts.map(|act| {
-                [[_mm256_set1_epi32(START - START / 4 + (act.start() >> 2)); 2]; P]
-            }));
-        for j in (0..GROUPS).step_by(2) {
-            for n in 0..N {
-                let x0 = avx2!(_mm256_set1_epi32(group_word(&acts[n].codes, j)));
-                let x1 = avx2!(_mm256_set1_epi32(group_word(&acts[n].codes, j + 1)));
-                for p in 0..P {
-                    for h in 0..2 {
-                        dots[n][p][h] = avx2!({
-                            let a = _mm256_maddubs_epi16(blocks[p].levels[j][h], x0);
-                            let b = _mm256_maddubs_epi16(blocks[p].levels[j + 1][h], x1);
-                            let pairs = _mm256_add_epi16(a, b);
-                            _mm256_add_epi32(dots[n][p][h], _mm256_madd_epi16(pairs, ones))
-                        });
-                    }
-                }
+        const { assert!(GROUPS == 8 && GROUP_BYTES == 64 && size_of::<F32x16>() == 64) }
+        let sums = sums.as_mut_ptr().cast::<F32x16>();
+        for p in 0..P {
+            macro_rules! add {
+                ($($tokens:tt)+) => {
+                    // What is read and written are the block's 512 levels and its scales, the tokens' blocks, the
+                    // constants, and column p of the N x P sums, which are aligned.
+                    avx2!(add_to_sums!(
+                        groups: blocks[p].levels.as_ptr(),
+                        scales: blocks[p].scales,
+                        sums: sums.wrapping_add(p),
+                        stride: P * size_of::<F32x16>(),
+                        start: start,
+                        multiply: (
+                            "0, 8, 16, 24",
+                            "vmovdqa ymm8, [{groups} + 16 * \\j]
+                             vmovdqa ymm9, [{groups} + 16 * \\j + 32]
+                             vmovdqa ymm10, [{groups} + 16 * \\j + 64]
+                             vmovdqa ymm11, [{groups} + 16 * \\j + 96]",
+                            multiply
+                        ),
+                        operands: {
+                            constants = in(reg) &raw const CONSTANTS,
+                            ones = const offset_of!(Constants, ones),
+                        },
+                        acts: acts,
+                        $($tokens)+
+                    ))
+                };
             }
-        }
-        for n in 0..N {
-            for p in 0..P {
-                sums[n][p] = blocks[p]
-                    .scales
-                    .add(sums[n][p], as_floats(dots[n][p]), acts[n].scale);
+            match N {
+                1 => add!(0 a 0 1),
+                2 => add!(0 a 0 1, 1 b 2 3),
+                3 => add!(0 a 0 1, 1 b 2 3, 2 c 4 5),
+                4 => add!(0 a 0 1, 1 b 2 3, 2 c 4 5, 3 d 6 7),
+                _ => unreachable!("at most TOKENS"),
             }
         }
     }

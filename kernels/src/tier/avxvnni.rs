@@ -4,21 +4,13 @@
 //! accumulator starts where the activation says.
 
 pub(crate) use super::avx2::F32x16;
-use super::avx2::{as_floats, halves, levels};
-use super::{Block, Decode, RowScales, add_tiles, group_word, tiles, unsigned_levels};
+use super::avx2::levels;
+use super::ymm::add_to_sums;
+use super::{Block, Decode, RowScales, add_tiles, tiles, unsigned_levels};
 use crate::activation::ActivationBlock;
 use crate::packed::{CodesQ4, CodesQ8, GROUP_BYTES, GROUPS};
-use std::arch::x86_64::*;
-
-/// Evaluates intrinsics of this tier.
-macro_rules! avxvnni {
-    ($body:expr) => {
-        // SAFETY: everything in this module is inlined into functions that are compiled for AVX2, FMA, F16C and
-        // AVX-VNNI, and those can be called only through the value that proves the detection
-        // (`crate::kernels::AvxVnni`). Loads take their pointers from references to arrays of the full width.
-        unsafe { $body }
-    };
-}
+use std::arch::asm;
+use std::arch::x86_64::__m256i;
 
 /// The q4 levels + 128, as `vpdpbusd` takes them.
 const Q4_TABLE: [u8; 16] = unsigned_levels(128);
@@ -28,15 +20,73 @@ pub(crate) struct Product;
 
 /// A block: code + 128 or level + 128, two registers a group; and the scales.
 #[derive(Clone, Copy)]
-pub(crate) struct Decoded {
-    groups: [[__m256i; 2]; GROUPS],
+pub(crate) struct Decoded<G> {
+    groups: G,
     scales: RowScales<F32x16>,
 }
 
-impl Block for Decoded {
+/// The unsigned bytes of a block, a group of 64 behind the other.
+pub(crate) trait Groups: Copy {
+    /// All of them.
+    fn bytes(&self) -> &CodesQ8;
+}
+
+/// q8's bytes are used where they are.
+impl Groups for &CodesQ8 {
+    #[inline(always)]
+    fn bytes(&self) -> &CodesQ8 {
+        self
+    }
+}
+
+impl Groups for [[__m256i; 2]; GROUPS] {
+    #[inline(always)]
+    fn bytes(&self) -> &CodesQ8 {
+        const { assert!(size_of::<Self>() == size_of::<CodesQ8>()) }
+        // SAFETY: as many bytes, and every value of them is one.
+        unsafe { &*(&raw const *self).cast() }
+    }
+}
+
+/// The start that the token gives.
+macro_rules! start {
+    ($x:ident, $low:literal, $high:literal) => {
+        concat!(
+            "vpbroadcastd ymm",
+            $low,
+            ", [{",
+            stringify!($x),
+            "} + {start}]\n",
+            "vmovdqa ymm",
+            $high,
+            ", ymm",
+            $low,
+        )
+    };
+}
+
+/// A group, which is in registers 12 and 13.
+macro_rules! multiply {
+    ($x:ident, $low:literal, $high:literal) => {
+        concat!(
+            "vpbroadcastd ymm14, [{",
+            stringify!($x),
+            "} + \\j]\n",
+            "{{vex}} vpdpbusd ymm",
+            $low,
+            ", ymm12, ymm14\n",
+            "{{vex}} vpdpbusd ymm",
+            $high,
+            ", ymm13, ymm14",
+        )
+    };
+}
+
+impl<G: Groups> Block for Decoded<G> {
     type Sums = F32x16;
     const PANELS: usize = 1;
-    tiles!(add_tiles: 1 2 3 4);
+    // Six are what 16 registers hold: 12 dot products, a group and the activation.
+    tiles!(add_tiles: 1 2 3 4 5 6);
 
     #[inline(always)]
     fn add<const N: usize, const P: usize>(
@@ -44,47 +94,65 @@ impl Block for Decoded {
         acts: [&ActivationBlock; N],
         sums: &mut [[F32x16; P]; N],
     ) {
-        let mut dots = avxvnni!(acts.map(|act| [[_mm256_set1_epi32(act.start()); 2]; P]));
-        for j in 0..GROUPS {
-            for n in 0..N {
-                let x = avxvnni!(_mm256_set1_epi32(group_word(&acts[n].codes, j)));
-                for p in 0..P {
-                    for h in 0..2 {
-                        let group = blocks[p].groups[j][h];
-                        dots[n][p][h] = avxvnni!(_mm256_dpbusd_avx_epi32(dots[n][p][h], group, x));
+        const { assert!(GROUPS == 8 && GROUP_BYTES == 64 && size_of::<F32x16>() == 64) }
+        let sums = sums.as_mut_ptr().cast::<F32x16>();
+        for p in 0..P {
+            macro_rules! add {
+                ($($tokens:tt)+) => {
+                    // SAFETY: everything in this module is inlined into functions that are compiled for AVX2, FMA, F16C
+                    // and AVX-VNNI, and those can be called only through the value that proves the detection
+                    // (`crate::kernels::AvxVnni`). What is read and written are the block's 512 bytes and its scales, the
+                    // tokens' blocks, and column p of the N x P sums, which are aligned.
+                    unsafe {
+                        add_to_sums!(
+                            groups: blocks[p].groups.bytes(),
+                            scales: blocks[p].scales,
+                            sums: sums.wrapping_add(p),
+                            stride: P * size_of::<F32x16>(),
+                            start: start,
+                            multiply: (
+                                "0, 4, 8, 12, 16, 20, 24, 28",
+                                "vmovdqu ymm12, [{groups} + 16 * \\j]
+                                 vmovdqu ymm13, [{groups} + 16 * \\j + 32]",
+                                multiply
+                            ),
+                            operands: {},
+                            acts: acts,
+                            $($tokens)+
+                        )
                     }
-                }
+                };
             }
-        }
-        for n in 0..N {
-            for p in 0..P {
-                sums[n][p] = blocks[p]
-                    .scales
-                    .add(sums[n][p], as_floats(dots[n][p]), acts[n].scale);
+            match N {
+                1 => add!(0 a 0 1),
+                2 => add!(0 a 0 1, 1 b 2 3),
+                3 => add!(0 a 0 1, 1 b 2 3, 2 c 4 5),
+                4 => add!(0 a 0 1, 1 b 2 3, 2 c 4 5, 3 d 6 7),
+                5 => add!(0 a 0 1, 1 b 2 3, 2 c 4 5, 3 d 6 7, 4 e 8 9),
+                6 => add!(0 a 0 1, 1 b 2 3, 2 c 4 5, 3 d 6 7, 4 e 8 9, 5 f 10 11),
+                _ => unreachable!("at most TOKENS"),
             }
         }
     }
 }
 
 impl Decode<CodesQ8> for Product {
-    type Block<'a> = Decoded;
+    type Block<'a> = Decoded<&'a CodesQ8>;
 
     #[inline(always)]
-    fn decode(codes: &CodesQ8, scales: RowScales<F32x16>) -> Decoded {
-        let (codes, _) = codes.as_chunks::<GROUP_BYTES>();
-        let mut groups = avxvnni!([[_mm256_setzero_si256(); 2]; GROUPS]);
-        for j in 0..GROUPS {
-            groups[j] = halves(&codes[j]);
+    fn decode(codes: &CodesQ8, scales: RowScales<F32x16>) -> Decoded<&CodesQ8> {
+        Decoded {
+            groups: codes,
+            scales,
         }
-        Decoded { groups, scales }
     }
 }
 
 impl Decode<CodesQ4> for Product {
-    type Block<'a> = Decoded;
+    type Block<'a> = Decoded<[[__m256i; 2]; GROUPS]>;
 
     #[inline(always)]
-    fn decode(codes: &CodesQ4, scales: RowScales<F32x16>) -> Decoded {
+    fn decode(codes: &CodesQ4, scales: RowScales<F32x16>) -> Decoded<[[__m256i; 2]; GROUPS]> {
         Decoded {
             groups: levels(codes, &Q4_TABLE),
             scales,
