@@ -37,16 +37,17 @@ impl ActivationBlock {
     /// The values `codes * scale`.
     #[inline(always)]
     pub const fn new(codes: [i8; BLOCK], scale: f32) -> Self {
+        // As unsigned bytes, whose sum is two instructions on x86.
         let mut sum = 0;
         let mut k = 0;
         while k < BLOCK {
-            sum += codes[k] as i32;
+            sum += (codes[k] as u8 ^ 0x80) as i32;
             k += 1;
         }
         Self {
             codes,
             scale,
-            start: START - 128 * sum,
+            start: START - 128 * (sum - 128 * BLOCK as i32),
         }
     }
 

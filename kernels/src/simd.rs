@@ -47,7 +47,7 @@ pub(crate) trait Simd16: Copy {
     fn exp2_integer(self) -> Self;
     /// self > b ? yes : no, lane by lane; no where either is NaN.
     fn select_gt(self, b: Self, yes: Self, no: Self) -> Self;
-    /// The lanes, each an integer in [-127, 127], as bytes; then those of `high`.
+    /// The lanes, which are within [-127, 127], rounded to the nearest integer, halves to even; then those of `high`.
     fn to_i8(self, high: Self) -> [i8; 2 * LANES];
 
     /// The sum of the lanes, halves folded onto each other: 16 to 8 to 4 to 2 to 1.

@@ -13,7 +13,7 @@ fn quantize<V: Simd16>(low: V, high: V) -> ActivationBlock {
         return ActivationBlock::ZERO;
     }
     let inverse = V::splat(127.0 / absmax);
-    let codes = low.mul(inverse).round().to_i8(high.mul(inverse).round());
+    let codes = low.mul(inverse).to_i8(high.mul(inverse));
     ActivationBlock::new(codes, absmax / 127.0)
 }
 

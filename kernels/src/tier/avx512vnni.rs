@@ -124,9 +124,12 @@ impl Simd16 for F32x16 {
     fn to_i8(self, high: Self) -> [i8; 2 * LANES] {
         let mut bytes = [0i8; 2 * LANES];
         avx512!({
-            let low = _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(self.0));
-            let high = _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(high.0));
-            _mm256_storeu_si256(bytes.as_mut_ptr().cast(), _mm256_set_m128i(high, low));
+            let words = _mm512_packs_epi32(_mm512_cvtps_epi32(self.0), _mm512_cvtps_epi32(high.0));
+            let packed = _mm512_packs_epi16(words, words);
+            // The packs worked within 128-bit quarters: four bytes of each half, twice.
+            let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 0, 0, 0, 0, 0, 0, 0, 0);
+            let packed = _mm512_castsi512_si256(_mm512_permutexvar_epi32(order, packed));
+            _mm256_storeu_si256(bytes.as_mut_ptr().cast(), packed);
         });
         bytes
     }

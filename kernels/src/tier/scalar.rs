@@ -81,7 +81,7 @@ impl Simd16 for F32x16 {
             self.0
                 .get(i)
                 .unwrap_or_else(|| &high.0[i - LANES])
-                .to_owned() as i8
+                .round_ties_even() as i8
         })
     }
     fn load_f16(lanes: &[f16; LANES]) -> Self {
