@@ -89,7 +89,10 @@ impl Threads {
         match &self.pool {
             Some(pool) if a.len() > a_size => pool.install(|| {
                 let pairs = a.par_chunks_mut(a_size).zip(b.par_chunks_mut(b_size));
-                pairs.enumerate().with_max_len(1).for_each(|(i, (a, b))| f(i, a, b));
+                pairs
+                    .enumerate()
+                    .with_max_len(1)
+                    .for_each(|(i, (a, b))| f(i, a, b));
             }),
             _ => {
                 let pairs = a.chunks_mut(a_size).zip(b.chunks_mut(b_size));
