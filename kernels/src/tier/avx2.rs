@@ -204,7 +204,7 @@ fn load32(bytes: &[u8; 32]) -> __m256i {
 }
 
 #[inline(always)]
-pub(super) fn halves(bytes: &[u8; GROUP_BYTES]) -> [__m256i; 2] {
+fn halves(bytes: &[u8; GROUP_BYTES]) -> [__m256i; 2] {
     let (halves, _) = bytes.as_chunks::<32>();
     [load32(&halves[0]), load32(&halves[1])]
 }
@@ -231,7 +231,7 @@ pub(super) fn largest_of_8(x: __m256) -> f32 {
 
 /// The same bits.
 #[inline(always)]
-pub(super) fn as_floats(dots: [__m256i; 2]) -> F32x16 {
+fn as_floats(dots: [__m256i; 2]) -> F32x16 {
     let [low, high] = dots.map(|half| avx2!(_mm256_castsi256_ps(half)));
     F32x16(low, high)
 }
@@ -348,42 +348,25 @@ static CONSTANTS: Constants = Constants {
 };
 
 /// A quarter of the token's start, and three of [`START`].
+#[rustfmt::skip]
 macro_rules! start {
     ($x:ident, $low:literal, $high:literal) => {
         concat!(
-            "vpbroadcastd ymm",
-            $low,
-            ", [{",
-            stringify!($x),
-            "} + {start}]\n",
-            "vpsrad ymm",
-            $low,
-            ", ymm",
-            $low,
-            ", 2\n",
-            "vpaddd ymm",
-            $low,
-            ", ymm",
-            $low,
-            ", [{constants}]\n",
-            "vmovdqa ymm",
-            $high,
-            ", ymm",
-            $low,
+            "vpbroadcastd ymm", $low, ", [{", stringify!($x), "} + {start}]\n",
+            "vpsrad ymm", $low, ", ymm", $low, ", 2\n",
+            "vpaddd ymm", $low, ", ymm", $low, ", [{constants}]\n",
+            "vmovdqa ymm", $high, ", ymm", $low,
         )
     };
 }
 
 /// Two groups, which are in registers 8 to 11. Two products of each are added in 16 bits before they are widened.
+#[rustfmt::skip]
 macro_rules! multiply {
     ($x:ident, $low:literal, $high:literal) => {
         concat!(
-            "vpbroadcastd ymm12, [{",
-            stringify!($x),
-            "} + \\j]\n",
-            "vpbroadcastd ymm13, [{",
-            stringify!($x),
-            "} + \\j + 4]\n",
+            "vpbroadcastd ymm12, [{", stringify!($x), "} + \\j]\n",
+            "vpbroadcastd ymm13, [{", stringify!($x), "} + \\j + 4]\n",
             "vpmaddubsw ymm14, ymm8, ymm12\n",
             "vpmaddubsw ymm15, ymm10, ymm13\n",
             "vpmaddubsw ymm12, ymm9, ymm12\n",
@@ -392,16 +375,8 @@ macro_rules! multiply {
             "vpaddw ymm12, ymm12, ymm13\n",
             "vpmaddwd ymm14, ymm14, [{constants} + {ones}]\n",
             "vpmaddwd ymm12, ymm12, [{constants} + {ones}]\n",
-            "vpaddd ymm",
-            $low,
-            ", ymm",
-            $low,
-            ", ymm14\n",
-            "vpaddd ymm",
-            $high,
-            ", ymm",
-            $high,
-            ", ymm12",
+            "vpaddd ymm", $low, ", ymm", $low, ", ymm14\n",
+            "vpaddd ymm", $high, ", ymm", $high, ", ymm12",
         )
     };
 }

@@ -49,35 +49,24 @@ impl Groups for [[__m256i; 2]; GROUPS] {
 }
 
 /// The start that the token gives.
+#[rustfmt::skip]
 macro_rules! start {
     ($x:ident, $low:literal, $high:literal) => {
         concat!(
-            "vpbroadcastd ymm",
-            $low,
-            ", [{",
-            stringify!($x),
-            "} + {start}]\n",
-            "vmovdqa ymm",
-            $high,
-            ", ymm",
-            $low,
+            "vpbroadcastd ymm", $low, ", [{", stringify!($x), "} + {start}]\n",
+            "vmovdqa ymm", $high, ", ymm", $low,
         )
     };
 }
 
 /// A group, which is in registers 12 and 13.
+#[rustfmt::skip]
 macro_rules! multiply {
     ($x:ident, $low:literal, $high:literal) => {
         concat!(
-            "vpbroadcastd ymm14, [{",
-            stringify!($x),
-            "} + \\j]\n",
-            "{{vex}} vpdpbusd ymm",
-            $low,
-            ", ymm12, ymm14\n",
-            "{{vex}} vpdpbusd ymm",
-            $high,
-            ", ymm13, ymm14",
+            "vpbroadcastd ymm14, [{", stringify!($x), "} + \\j]\n",
+            "{{vex}} vpdpbusd ymm", $low, ", ymm12, ymm14\n",
+            "{{vex}} vpdpbusd ymm", $high, ", ymm13, ymm14",
         )
     };
 }
