@@ -7,7 +7,7 @@
 //! - q4: (level + 32), at most 63, times the activation: two products are at most 16,002, so two pairs are added
 //!   before they are widened. The 32 comes off by starting at -32 * (sum of the activation's codes).
 
-use super::ymm::add_to_sums;
+use super::ymm::{add_to_sums, tile};
 use super::{Block, Decode, RowScales, add_tiles, group_word, tiles, unsigned_levels};
 use crate::activation::{ActivationBlock, START};
 use crate::lanes::{LANES, Lanes};
@@ -23,7 +23,7 @@ macro_rules! avx2 {
     ($body:expr) => {
         // SAFETY: everything in this module is inlined into functions that are compiled for AVX2, FMA and F16C, and
         // those can be called only through the value that proves the detection (`crate::kernels::Avx2`). Loads and
-        // stores take their pointers from references to arrays of the full width, or it says which there.
+        // stores take their pointers from references to arrays of the full width; assembly says beside it what it takes.
         unsafe { $body }
     };
 }
@@ -350,12 +350,10 @@ static CONSTANTS: Constants = Constants {
 /// A quarter of the token's start, and three of [`START`].
 #[rustfmt::skip]
 macro_rules! start {
-    ($x:ident, $low:literal, $high:literal) => {
+    ($low:literal) => {
         concat!(
-            "vpbroadcastd ymm", $low, ", [{", stringify!($x), "} + {start}]\n",
             "vpsrad ymm", $low, ", ymm", $low, ", 2\n",
-            "vpaddd ymm", $low, ", ymm", $low, ", [{constants}]\n",
-            "vmovdqa ymm", $high, ", ymm", $low,
+            "vpaddd ymm", $low, ", ymm", $low, ", [{constants}]",
         )
     };
 }
@@ -395,42 +393,23 @@ impl Block for DecodedQ4 {
     ) {
         const { assert!(START % 4 == 0) }
         const { assert!(GROUPS == 8 && GROUP_BYTES == 64 && size_of::<F32x16>() == 64) }
-        let sums = sums.as_mut_ptr().cast::<F32x16>();
-        for p in 0..P {
-            macro_rules! add {
-                ($($tokens:tt)+) => {
-                    // What is read and written are the block's 512 levels and its scales, the tokens' blocks, the
-                    // constants, and column p of the N x P sums, which are aligned.
-                    avx2!(add_to_sums!(
-                        groups: blocks[p].levels.as_ptr(),
-                        scales: blocks[p].scales,
-                        sums: sums.wrapping_add(p),
-                        stride: P * size_of::<F32x16>(),
-                        start: start,
-                        multiply: (
-                            "0, 8, 16, 24",
-                            "vmovdqa ymm8, [{groups} + 16 * \\j]
-                             vmovdqa ymm9, [{groups} + 16 * \\j + 32]
-                             vmovdqa ymm10, [{groups} + 16 * \\j + 64]
-                             vmovdqa ymm11, [{groups} + 16 * \\j + 96]",
-                            multiply
-                        ),
-                        operands: {
-                            constants = in(reg) &raw const CONSTANTS,
-                            ones = const offset_of!(Constants, ones),
-                        },
-                        acts: acts,
-                        $($tokens)+
-                    ))
-                };
-            }
-            match N {
-                1 => add!(0 a 0 1),
-                2 => add!(0 a 0 1, 1 b 2 3),
-                3 => add!(0 a 0 1, 1 b 2 3, 2 c 4 5),
-                4 => add!(0 a 0 1, 1 b 2 3, 2 c 4 5, 3 d 6 7),
-                _ => unreachable!("at most TOKENS"),
-            }
-        }
+        // What is read and written are the blocks' 512 levels and their scales, the tokens' blocks, the constants, and the
+        // N x P sums, which are aligned.
+        avx2!(add_to_sums!(blocks, acts, sums, N, P, {
+            groups: block => block.levels.as_ptr(),
+            start: start,
+            multiply: (
+                "0, 8, 16, 24",
+                "vmovdqa ymm8, [{groups} + 16 * \\j]
+                 vmovdqa ymm9, [{groups} + 16 * \\j + 32]
+                 vmovdqa ymm10, [{groups} + 16 * \\j + 64]
+                 vmovdqa ymm11, [{groups} + 16 * \\j + 96]",
+                multiply
+            ),
+            operands: {
+                constants = in(reg) &raw const CONSTANTS,
+                ones = const offset_of!(Constants, ones),
+            },
+        }));
     }
 }

@@ -5,7 +5,7 @@
 
 pub(crate) use super::avx2::F32x16;
 use super::avx2::levels;
-use super::ymm::add_to_sums;
+use super::ymm::{add_to_sums, tile};
 use super::{Block, Decode, RowScales, add_tiles, tiles, unsigned_levels};
 use crate::activation::ActivationBlock;
 use crate::packed::{CodesQ4, CodesQ8, GROUP_BYTES, GROUPS};
@@ -48,14 +48,10 @@ impl Groups for [[__m256i; 2]; GROUPS] {
     }
 }
 
-/// The start that the token gives.
-#[rustfmt::skip]
+/// The start as the token gives it.
 macro_rules! start {
-    ($x:ident, $low:literal, $high:literal) => {
-        concat!(
-            "vpbroadcastd ymm", $low, ", [{", stringify!($x), "} + {start}]\n",
-            "vmovdqa ymm", $high, ", ymm", $low,
-        )
+    ($low:literal) => {
+        ""
     };
 }
 
@@ -84,43 +80,21 @@ impl<G: Groups> Block for Decoded<G> {
         sums: &mut [[F32x16; P]; N],
     ) {
         const { assert!(GROUPS == 8 && GROUP_BYTES == 64 && size_of::<F32x16>() == 64) }
-        let sums = sums.as_mut_ptr().cast::<F32x16>();
-        for p in 0..P {
-            macro_rules! add {
-                ($($tokens:tt)+) => {
-                    // SAFETY: everything in this module is inlined into functions that are compiled for AVX2, FMA, F16C
-                    // and AVX-VNNI, and those can be called only through the value that proves the detection
-                    // (`crate::kernels::AvxVnni`). What is read and written are the block's 512 bytes and its scales, the
-                    // tokens' blocks, and column p of the N x P sums, which are aligned.
-                    unsafe {
-                        add_to_sums!(
-                            groups: blocks[p].groups.bytes(),
-                            scales: blocks[p].scales,
-                            sums: sums.wrapping_add(p),
-                            stride: P * size_of::<F32x16>(),
-                            start: start,
-                            multiply: (
-                                "0, 4, 8, 12, 16, 20, 24, 28",
-                                "vmovdqu ymm12, [{groups} + 16 * \\j]
-                                 vmovdqu ymm13, [{groups} + 16 * \\j + 32]",
-                                multiply
-                            ),
-                            operands: {},
-                            acts: acts,
-                            $($tokens)+
-                        )
-                    }
-                };
-            }
-            match N {
-                1 => add!(0 a 0 1),
-                2 => add!(0 a 0 1, 1 b 2 3),
-                3 => add!(0 a 0 1, 1 b 2 3, 2 c 4 5),
-                4 => add!(0 a 0 1, 1 b 2 3, 2 c 4 5, 3 d 6 7),
-                5 => add!(0 a 0 1, 1 b 2 3, 2 c 4 5, 3 d 6 7, 4 e 8 9),
-                6 => add!(0 a 0 1, 1 b 2 3, 2 c 4 5, 3 d 6 7, 4 e 8 9, 5 f 10 11),
-                _ => unreachable!("at most TOKENS"),
-            }
+        // SAFETY: everything in this module is inlined into functions that are compiled for AVX2, FMA, F16C and AVX-VNNI, and
+        // those can be called only through the value that proves the detection (`crate::kernels::AvxVnni`). What is read
+        // and written are the blocks' 512 bytes and their scales, the tokens' blocks, and the N x P sums, which are aligned.
+        unsafe {
+            add_to_sums!(blocks, acts, sums, N, P, {
+                groups: block => block.groups.bytes(),
+                start: start,
+                multiply: (
+                    "0, 4, 8, 12, 16, 20, 24, 28",
+                    "vmovdqu ymm12, [{groups} + 16 * \\j]
+                     vmovdqu ymm13, [{groups} + 16 * \\j + 32]",
+                    multiply
+                ),
+                operands: {},
+            });
         }
     }
 }

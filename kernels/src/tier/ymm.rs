@@ -4,30 +4,60 @@
 //! the sums are in memory, where the last multiply-add finds them. With intrinsics the compiler moves both back and forth,
 //! and takes a tenth to a fifth longer.
 
-/// Adds the products of a block with some tokens to their sums, as [`super::Block::add`] is defined.
+/// [`super::Block::add`], given its arguments and a tier's own part:
 ///
-/// - `groups` points to the bytes of the block in the form that the tier multiplies, `scales` is its `RowScales`, and `sums`
-///   points to the first token's, which are `stride` bytes before the next token's.
-/// - `start!(token, low, high)` is the assembly that starts a token's dot products with rows 0 to 7 and 8 to 15.
-/// - `multiply` has an offset into the codes of a token for each of its steps, the assembly that loads what all tokens
-///   share, and `multiply!(token, low, high)`, what adds a step to a token's dot products. There `\\j` is the offset. Of the
-///   registers it has those that no token has.
-/// - `operands` are further ones, for these.
-/// - A token is its number, a name for its operand, and the numbers of its two registers, which are below 12.
+/// - `groups`: a name for a block, and where the bytes are that the tier multiplies.
+/// - `start!(low)`: assembly for a token's start, which is in each lane of a register.
+/// - `multiply`: an offset into the codes of a token for each step, the assembly that loads what all tokens share, and
+///   `multiply!(token, low, high)`, what adds a step to a token's dot products with rows 0 to 7 and 8 to 15. There `\\j` is
+///   the offset. Of the registers it has those that no token has.
+/// - `operands`: further ones, for these.
+///
+/// The tier's `TOKENS` says for how many tokens it leaves registers; what is written here for more is never reached.
 macro_rules! add_to_sums {
+    ($blocks:ident, $acts:ident, $sums:ident, $tokens:ident, $panels:ident, $tier:tt) => {
+        for p in 0..$panels {
+            let sums = $sums.as_mut_ptr().cast::<F32x16>().wrapping_add(p);
+            match $tokens {
+                1 => tile!($tier, $blocks[p], $acts, sums, $panels, 0 a 0 1),
+                2 => tile!($tier, $blocks[p], $acts, sums, $panels, 0 a 0 1, 1 b 2 3),
+                3 => tile!($tier, $blocks[p], $acts, sums, $panels, 0 a 0 1, 1 b 2 3, 2 c 4 5),
+                4 => tile!(
+                    $tier, $blocks[p], $acts, sums, $panels, 0 a 0 1, 1 b 2 3, 2 c 4 5, 3 d 6 7
+                ),
+                5 => tile!(
+                    $tier, $blocks[p], $acts, sums, $panels, 0 a 0 1, 1 b 2 3, 2 c 4 5, 3 d 6 7, 4 e 8 9
+                ),
+                6 => tile!(
+                    $tier, $blocks[p], $acts, sums, $panels,
+                    0 a 0 1, 1 b 2 3, 2 c 4 5, 3 d 6 7, 4 e 8 9, 5 f 10 11
+                ),
+                _ => unreachable!("at most TOKENS"),
+            }
+        }
+    };
+}
+
+/// One block with some tokens. A token is its number, a name for its operand, and the numbers of its two registers. `sums` are
+/// the first token's, and each token's are `panels` vectors behind those of the token before.
+macro_rules! tile {
     (
-        groups: $groups:expr,
-        scales: $scales:expr,
-        sums: $sums:expr,
-        stride: $stride:expr,
-        start: $start:ident,
-        multiply: ($steps:literal, $load:literal, $multiply:ident),
-        operands: {$($operands:tt)*},
-        acts: $acts:ident,
-        $($n:literal $x:ident $low:literal $high:literal),+ $(,)?
-    ) => {
+        {
+            groups: $name:ident => $groups:expr,
+            start: $start:ident,
+            multiply: ($steps:literal, $load:literal, $multiply:ident),
+            operands: {$($operands:tt)*},
+        },
+        $block:expr, $acts:ident, $sums:ident, $panels:ident,
+        $($n:literal $x:ident $low:literal $high:literal),+
+    ) => {{
+        let $name = $block;
         asm!(
-            $($start!($x, $low, $high),)+
+            $(
+                concat!("vpbroadcastd ymm", $low, ", [{", stringify!($x), "} + {start}]"),
+                $start!($low),
+                concat!("vmovdqa ymm", $high, ", ymm", $low),
+            )+
             concat!(".irp j, ", $steps),
             $load,
             $($multiply!($x, $low, $high),)+
@@ -44,11 +74,11 @@ macro_rules! add_to_sums {
                 concat!("vmovaps [{sums} + {stride} * ", $n, " + 32], ymm", $high),
             )+
             groups = in(reg) $groups,
-            scales = in(reg) &raw const $scales.scales,
-            starts = in(reg) &raw const $scales.start,
+            scales = in(reg) &raw const $name.scales.scales,
+            starts = in(reg) &raw const $name.scales.start,
             $($x = in(reg) &raw const *$acts[$n],)+
             sums = in(reg) $sums,
-            stride = const $stride,
+            stride = const $panels * size_of::<F32x16>(),
             scale = const ActivationBlock::SCALE,
             start = const ActivationBlock::START,
             $($operands)*
@@ -57,6 +87,6 @@ macro_rules! add_to_sums {
             out("ymm12") _, out("ymm13") _, out("ymm14") _, out("ymm15") _,
             options(nostack, preserves_flags)
         )
-    };
+    }};
 }
-pub(super) use add_to_sums;
+pub(super) use {add_to_sums, tile};
