@@ -1,7 +1,7 @@
 //! The block-quantized matrix product on one thread: each format and instruction set, at 1 to 512 tokens, over the four
 //! shapes of a RoBERTa-large layer. Throughput is in operations: two for each multiply-add.
 //!
-//! `cargo bench --bench matmul` takes half an hour, most of it for plain Rust; or a part of it: `cargo bench --bench matmul -- avx2/q4/1024x1024`.
+//! `cargo bench -p rq-runtime --bench matmul` takes half an hour, most of it for plain Rust; or a part of it: `cargo bench -p rq-runtime --bench matmul -- avx2/q4/1024x1024`.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use rq_kernels::BLOCK;

@@ -1,6 +1,6 @@
 //! What the first answer of a new process takes, and what of it is spent where. Prints medians and the least, in ms.
 //!
-//!     cargo build --release --bins --examples && target/release/examples/first_answer MODEL.rq [RUNS]
+//!     cargo build --release --workspace --bins --examples && target/release/examples/first_answer MODEL.rq [RUNS]
 //!
 //! "answer" is from starting `rq fill --json` to its line, "exit" to its end. The indented stages are those of another
 //! new process, which does the same by the library.

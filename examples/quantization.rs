@@ -1,6 +1,6 @@
 //! What each way of storing the weights costs: the table of `docs/quantization`.
 //!
-//!     cargo run --release --example quantization -- MODEL TEXT [CALIBRATION]
+//!     cargo run --release -p rq-runtime --example quantization -- MODEL TEXT [CALIBRATION]
 //!
 //! MODEL is a directory with a checkpoint, TEXT what is evaluated on, a text a line, CALIBRATION what is calibrated on
 //! instead of the built-in English prose. Q4_0 and IQ4_NL are ggml's, by their arithmetic: weights quantized and

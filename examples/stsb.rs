@@ -1,6 +1,6 @@
 //! How well each way of storing the weights of a sentence encoder keeps what it is for: the table of `docs/embeddings`.
 //!
-//!     cargo run --release --example stsb -- MODEL STSB.csv [CALIBRATION]
+//!     cargo run --release -p rq-runtime --example stsb -- MODEL STSB.csv [CALIBRATION]
 //!
 //! MODEL is a directory with a checkpoint, STSB.csv the STS benchmark's test split: lines of sentence1,sentence2,score without a
 //! heading, as PhilipMay/stsb-multi-mt has them. CALIBRATION is what q4 and q4m are calibrated on instead of the built-in

@@ -3,6 +3,7 @@
 use rq_format::{FormatError, Head};
 use rq_kernels::isa::UnknownIsa;
 use rq_kernels::kernels::UnavailableIsa;
+use rq_tokenizer::TokenizerError;
 
 /// An error of the runtime.
 #[derive(Debug, thiserror::Error)]
@@ -13,7 +14,7 @@ pub enum Error {
     Format(#[from] FormatError),
     /// The file's tokenizer can't be used.
     #[error("the model's tokenizer can't be used: {0}")]
-    Tokenizer(String),
+    Tokenizer(#[source] TokenizerError),
     /// The tokenizer doesn't fit the model.
     #[error("the tokenizer gives token {token}, but the model's vocabulary ends at {vocab_size}")]
     TokenRange {
@@ -184,6 +185,27 @@ pub enum Error {
         /// What is wrong with it.
         source: Box<Error>,
     },
+}
+
+impl From<TokenizerError> for Error {
+    fn from(error: TokenizerError) -> Self {
+        match error {
+            TokenizerError::TokenRange { token, vocab_size } => {
+                Self::TokenRange { token, vocab_size }
+            }
+            TokenizerError::TooLong { tokens, limit } => Self::TooLong { tokens, limit },
+            TokenizerError::NoRoom {
+                limit,
+                used,
+                overlap,
+            } => Self::NoRoom {
+                limit,
+                used,
+                overlap,
+            },
+            error => Self::Tokenizer(error),
+        }
+    }
 }
 
 /// The command for models with a head.

@@ -20,56 +20,34 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-#![cfg_attr(not(feature = "capi"), forbid(unsafe_code))]
-#![deny(unsafe_code)]
+#![forbid(unsafe_code)]
 
-mod answer;
-mod attention;
 mod batch;
-mod bpe;
-#[cfg(feature = "capi")]
-pub mod capi;
-mod characters;
-mod classify;
-mod embed;
 mod encoder;
 mod error;
-mod fill;
-mod head;
-mod joint;
 mod model;
-#[cfg(test)]
-mod oracle;
 mod profile;
-mod score;
-mod scores;
 mod session;
-mod tag;
-mod task;
-mod tokenizer;
-mod vocabulary;
-mod weights;
-mod workspace;
-mod zero_shot;
+mod tasks;
 
-pub use answer::{Answer, AnswerOptions, Answerer, PreparedQuestion, Question};
 pub use batch::Batch;
-pub use classify::{Classifier, ClassifyOptions, EncodedTexts, LabelScore};
-pub use embed::{EmbedOptions, EmbedText, Embedder, Embedding, Pooling, cosine};
 pub use encoder::Rows;
 pub use error::Error;
-pub use fill::{Fill, FillMask, FillOptions, MaskedText, TargetWarning, Targets};
-pub use joint::{
-    Filling, FillingToken, JointFill, JointOptions, TargetFill, TargetFilling, TargetOptions,
-    WholeTargets,
-};
 pub use model::Model;
 pub use profile::Profile;
 pub use rq_format as format;
 pub use rq_kernels::isa::{ISA_VARIABLE, Isa};
-pub use score::{Score, ScoreMethod, ScoreOptions, Scorer, TextToScore, TokenScore};
+pub use rq_tokenizer::{Encoding, Tokenizer, TokenizerError, Tokens};
 pub use session::{Session, SessionOptions, arena_bytes};
-pub use tag::{Aggregation, Entity, TagOptions, TaggedText, Tagger};
-pub use task::{Task, Texts};
-pub use tokenizer::{Encoding, Tokenizer, Tokens};
-pub use zero_shot::{Hypotheses, ZeroShot, ZeroShotOptions};
+pub use tasks::answer::{Answer, AnswerOptions, Answerer, PreparedQuestion, Question};
+pub use tasks::classify::{Classifier, ClassifyOptions, EncodedTexts, LabelScore};
+pub use tasks::embed::{EmbedOptions, EmbedText, Embedder, Embedding, Pooling, cosine};
+pub use tasks::fill::{Fill, FillMask, FillOptions, MaskedText, TargetWarning, Targets};
+pub use tasks::joint::{
+    Filling, FillingToken, JointFill, JointOptions, TargetFill, TargetFilling, TargetOptions,
+    WholeTargets,
+};
+pub use tasks::score::{Score, ScoreMethod, ScoreOptions, Scorer, TextToScore, TokenScore};
+pub use tasks::tag::{Aggregation, Entity, TagOptions, TaggedText, Tagger};
+pub use tasks::zero_shot::{Hypotheses, ZeroShot, ZeroShotOptions};
+pub use tasks::{Task, Texts};

@@ -1,8 +1,8 @@
 //! A model: its file, mapped or in memory, and its tokenizer.
 
 use crate::error::Error;
-use crate::tokenizer::Tokenizer;
 use rq_format::{Config, ModelFile};
+use rq_tokenizer::Tokenizer;
 use std::borrow::Cow;
 use std::fs::File;
 use std::ops::Range;

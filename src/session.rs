@@ -1,12 +1,12 @@
 //! A session: the threads, the instruction set and the memory with which a model computes.
 
 use crate::batch::Batch;
+use crate::encoder::weights::{Encoder, Head};
+use crate::encoder::workspace::{Extent, Workspace};
 use crate::encoder::{Compute, Rows};
 use crate::error::Error;
 use crate::model::Model;
 use crate::profile::{Profile, Timers};
-use crate::weights::{Encoder, Head};
-use crate::workspace::{Extent, Workspace};
 use rq_format::Config;
 use rq_kernels::isa::{ISA_VARIABLE, Isa};
 use rq_kernels::kernels::{self, Kernels};

@@ -3,7 +3,7 @@
 
 use crate::common::{convert_to, tests_path};
 use rq::format::{Config, ModelFile};
-use rq::{Error, Model, Tokenizer};
+use rq::{Model, Tokenizer, TokenizerError};
 use rq_convert::Quant;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ fn config() -> Config {
 }
 
 /// A tokenizer with this model, and these further fields.
-fn tokenizer(model: &Value, fields: &Value) -> Result<Tokenizer, Error> {
+fn tokenizer(model: &Value, fields: &Value) -> Result<Tokenizer, TokenizerError> {
     let mut json = json!({"version": "1.0", "added_tokens": [], "normalizer": null, "pre_tokenizer": null,
         "post_processor": null, "decoder": null});
     for (field, value) in fields.as_object().unwrap() {
@@ -63,7 +63,7 @@ fn word_piece(tokens: &[(&str, u32)], prefix: &str) -> String {
 }
 
 /// A tokenizer whose model says first of what type it is.
-fn typed(kind: &str, fields: &str, added: &Value) -> Result<Tokenizer, Error> {
+fn typed(kind: &str, fields: &str, added: &Value) -> Result<Tokenizer, TokenizerError> {
     let json = format!(
         "{{\"added_tokens\":{added},\"model\":{{\"type\":\"{kind}\",{}}}",
         fields.strip_prefix('{').unwrap()
@@ -75,12 +75,12 @@ const TOKENS: [(&str, u32); 4] = [("<s>", 0), ("</s>", 2), ("a", 3), ("<mask>", 
 
 #[test]
 fn a_vocabulary_that_the_model_lacks_is_refused_on_opening() {
-    let beyond = |found: Result<Tokenizer, Error>| {
+    let beyond = |found: Result<Tokenizer, TokenizerError>| {
         let error = found.unwrap_err();
         assert!(
             matches!(
                 error,
-                Error::TokenRange {
+                TokenizerError::TokenRange {
                     token: 20..,
                     vocab_size: 20
                 }
@@ -138,7 +138,10 @@ fn a_model_whose_vocabulary_is_smaller_than_its_tokenizers_is_not_opened() {
     assert!(Tokenizer::new(tokenizer, file.config()).is_ok());
     fields.vocab_size -= 1;
     let error = Tokenizer::new(tokenizer, &Config::new(fields).unwrap()).unwrap_err();
-    assert!(matches!(error, Error::TokenRange { .. }), "{error}");
+    assert!(
+        matches!(error, TokenizerError::TokenRange { .. }),
+        "{error}"
+    );
 }
 
 #[test]
@@ -232,7 +235,7 @@ fn what_is_put_around_a_pair_can_be_too_long_by_itself() {
     assert!(
         matches!(
             error,
-            Error::TooLong {
+            TokenizerError::TooLong {
                 tokens: 13,
                 limit: 10
             }

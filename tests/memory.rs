@@ -2,6 +2,9 @@
 
 mod common;
 
+/// The root of the workspace.
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
 use common::{MODELS, model};
 use rq::{Batch, Rows, Session, SessionOptions, arena_bytes};
 use rq_convert::Quant;

@@ -1,4 +1,4 @@
-//! How close the quantized models are to transformers in fp32. `cargo test --release --test all parity -- --nocapture` prints the
+//! How close the quantized models are to transformers in fp32. `cargo test --release -p rq-runtime --test all parity -- --nocapture` prints the
 //! figures.
 
 use crate::common::{MODELS, convert_to, cosine, goldens, model, tensor, tests_path};

@@ -7,7 +7,7 @@ use rq::format::{
     Architecture, Config, ConfigFields, Head, HiddenAct, Provenance, TensorFormat, TensorKind,
     Writer,
 };
-use rq::{Error, Model};
+use rq::{Model, TokenizerError};
 use rq_convert::Quant;
 use serde::Deserialize;
 use std::path::Path;
@@ -112,7 +112,7 @@ fn the_ids_of_tokenizers() {
             too_long += 1;
             assert!(matches!(
                 tokenizer.encode(text, false),
-                Err(Error::TooLong { tokens, limit: l, .. }) if (tokens, l) == (ids.len(), limit)
+                Err(TokenizerError::TooLong { tokens, limit: l, .. }) if (tokens, l) == (ids.len(), limit)
             ));
             let (kept, last) = (&ids[..limit - 1], ids[ids.len() - 1]);
             assert_eq!(truncated.ids, [kept, &[last]].concat());
@@ -267,7 +267,7 @@ fn the_texts_beside_the_tests_are_the_crates() {
     }
 }
 
-/// `RQ_TEXTS=DIRECTORY cargo test --release --test all tokenizer -- --ignored`
+/// `RQ_TEXTS=DIRECTORY cargo test --release -p rq-runtime --test all tokenizer -- --ignored`
 #[test]
 #[ignore = "takes a directory of texts"]
 fn the_texts_of_a_directory_are_the_crates() {

@@ -88,13 +88,11 @@ mod config;
 mod error;
 mod expected;
 mod header;
-pub mod pipeline;
 mod provenance;
 mod reader;
 mod storage;
 mod temporary;
 mod tensor;
-pub mod vocabulary;
 mod writer;
 
 pub use config::{

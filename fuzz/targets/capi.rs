@@ -4,7 +4,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use rq::capi::*;
+use rq_capi::*;
 use rq_fuzz::checkpoint;
 use rq_fuzz::file::{Parts, seal};
 use rq_fuzz::input::Input;

@@ -2,9 +2,6 @@
 
 #![allow(dead_code, reason = "each program uses a part")]
 
-#[cfg(feature = "cli")]
-pub(crate) mod command;
-
 use rq::{Model, Session, SessionOptions};
 use rq_convert::{ConvertOptions, HubCache, NoProgress, Quant, Source, convert};
 use safetensors::SafeTensors;
@@ -14,11 +11,9 @@ use std::path::{Path, PathBuf};
 
 pub(crate) const MODELS: [&str; 2] = ["sapiens-vh", "demo-model"];
 
-/// A folder or file below `tests/`.
+/// A folder or file below the `tests/` of the workspace, whose root each program names.
 pub(crate) fn tests_path(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests")
-        .join(path)
+    Path::new(crate::ROOT).join("tests").join(path)
 }
 
 /// Converts a test model to a file of its own.

@@ -1,0 +1,741 @@
+/*
+ * rq in C: RoBERTa and its family on a device.
+ *
+ * Made of capi/src by cbindgen. Don't edit it: `UPDATE_HEADER=1 cargo test --release -p rq-capi header` writes it anew.
+ *
+ * - A function that can fail returns an rq_status. What it gives goes through its last parameter, which is written only
+ *   when it returns RQ_OK.
+ * - Strings are UTF-8 with a length. Those that rq gives also have a NUL behind them.
+ * - What has a _new or an _open has a _free. Models and sessions can be freed in any order.
+ * - Models may be shared by threads. A session is used by one thread at a time: another gets RQ_BUSY.
+ * - No function calls back, prints (but of a defect of its own), reads the environment (but RQ_ISA), or starts a thread, but
+ *   rq_session_new.
+ * - Pointers are NULL where a comment allows it, or point to what their parameter says, for as long as a length beside them
+ *   says; and nothing is used after it was freed. NULL where it isn't allowed is RQ_NULL; the rest can't be checked.
+ */
+
+
+#ifndef RQ_H
+#define RQ_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/**
+ * The version of this interface: what a program was compiled against (`RQ_ABI_VERSION`) must be what `rq_abi_version`
+ * returns. It grows with every change that an existing program would notice.
+ */
+#define RQ_ABI_VERSION 1
+
+/**
+ * Bytes of a message, the final NUL included.
+ */
+#define RQ_MESSAGE_SIZE 512
+
+/**
+ * What became of a call. Codes keep their numbers for ever.
+ */
+typedef enum rq_status {
+  /**
+   * It was done.
+   */
+  RQ_OK = 0,
+  /**
+   * A pointer is NULL that must not be.
+   */
+  RQ_NULL = 1,
+  /**
+   * A string isn't UTF-8.
+   */
+  RQ_NOT_UTF8 = 2,
+  /**
+   * The operating system refused: no such file, no rights, no threads.
+   */
+  RQ_IO = 3,
+  /**
+   * The file isn't a model, or it is damaged.
+   */
+  RQ_DAMAGED = 4,
+  /**
+   * The file was made by a newer version of rq.
+   */
+  RQ_NEWER_VERSION = 5,
+  /**
+   * The model's head is for another task.
+   */
+  RQ_WRONG_HEAD = 6,
+  /**
+   * The text can't be answered: it is empty, or has no mask; or the question or the context is empty.
+   */
+  RQ_TEXT = 7,
+  /**
+   * The text has more tokens than the model takes.
+   */
+  RQ_TOO_LONG = 8,
+  /**
+   * An option has a value that it can't have.
+   */
+  RQ_OPTION = 9,
+  /**
+   * The caller's buffer is too small; the needed length was written to where the call says.
+   */
+  RQ_BUFFER = 10,
+  /**
+   * Another thread uses the session.
+   */
+  RQ_BUSY = 11,
+  /**
+   * A defect of rq. The session can be used further.
+   */
+  RQ_PANIC = 12,
+} rq_status;
+
+/**
+ * What a model computes of its hidden states: what it is for.
+ */
+typedef enum rq_head {
+  /**
+   * Nothing: for `rq_embed`.
+   */
+  RQ_HEAD_NONE = 0,
+  /**
+   * For `rq_fill`.
+   */
+  RQ_HEAD_MASKED_LM = 1,
+  /**
+   * For `rq_classify`.
+   */
+  RQ_HEAD_SEQUENCE_CLASSIFICATION = 2,
+  /**
+   * For `rq_tag`.
+   */
+  RQ_HEAD_TOKEN_CLASSIFICATION = 3,
+  /**
+   * For `rq_answer`.
+   */
+  RQ_HEAD_QUESTION_ANSWERING = 4,
+} rq_head;
+
+/**
+ * Which hidden states make an embedding.
+ */
+typedef enum rq_pooling {
+  /**
+   * As the model's publisher says; the mean where nothing is said.
+   */
+  RQ_POOLING_MODEL = 0,
+  /**
+   * The first token's.
+   */
+  RQ_POOLING_CLS = 1,
+  /**
+   * The mean over all tokens.
+   */
+  RQ_POOLING_MEAN = 2,
+  /**
+   * In each dimension the largest.
+   */
+  RQ_POOLING_MAX = 3,
+} rq_pooling;
+
+/**
+ * What makes scores of a classifier's logits.
+ */
+typedef enum rq_function {
+  /**
+   * As the model's configuration says.
+   */
+  RQ_FUNCTION_MODEL = 0,
+  /**
+   * Probabilities of labels that exclude each other.
+   */
+  RQ_FUNCTION_SOFTMAX = 1,
+  /**
+   * For each label the probability that it is there.
+   */
+  RQ_FUNCTION_SIGMOID = 2,
+  /**
+   * The logits.
+   */
+  RQ_FUNCTION_NONE = 3,
+} rq_function;
+
+/**
+ * How the tags of tokens become entities.
+ */
+typedef enum rq_aggregation {
+  /**
+   * Each token is one.
+   */
+  RQ_AGGREGATION_NONE = 0,
+  /**
+   * Neighbours of one label are one.
+   */
+  RQ_AGGREGATION_SIMPLE = 1,
+  /**
+   * The same, and a word has the label of its first token.
+   */
+  RQ_AGGREGATION_FIRST = 2,
+  /**
+   * The same with the mean of a word's tokens.
+   */
+  RQ_AGGREGATION_AVERAGE = 3,
+  /**
+   * The same with the most certain of a word's tokens.
+   */
+  RQ_AGGREGATION_MAX = 4,
+} rq_aggregation;
+
+/**
+ * A model. It can be shared by threads, and by sessions, which keep it alive.
+ */
+typedef struct rq_model rq_model;
+
+/**
+ * A session: the threads and the memory with which a model computes. One thread at a time may use it.
+ */
+typedef struct rq_session rq_session;
+
+/**
+ * A message for a person: UTF-8, ended by NUL, cut if it is too long.
+ */
+typedef struct rq_message {
+  /**
+   * The text.
+   */
+  char text[RQ_MESSAGE_SIZE];
+} rq_message;
+
+/**
+ * A string that rq owns: UTF-8, `len` bytes and a NUL behind them.
+ */
+typedef struct rq_string {
+  /**
+   * The bytes.
+   */
+  const char *data;
+  /**
+   * How many, without the NUL.
+   */
+  size_t len;
+} rq_string;
+
+/**
+ * How a session computes. None of it changes an answer.
+ */
+typedef struct rq_session_options {
+  /**
+   * Threads; 0 means one for each processor. 1 means that no thread is started: everything runs on the caller's.
+   */
+  size_t threads;
+} rq_session_options;
+
+/**
+ * How to fill masks.
+ */
+typedef struct rq_fill_options {
+  /**
+   * How many tokens for each mask, at most.
+   */
+  size_t top_k;
+  /**
+   * Whether a text that is too long is cut at its end: 0 for no.
+   */
+  uint8_t truncate;
+} rq_fill_options;
+
+/**
+ * A token for a mask.
+ */
+typedef struct rq_fill_token {
+  /**
+   * Which mask of the text, from 0.
+   */
+  size_t mask;
+  /**
+   * The token's probability, from 0 to 1.
+   */
+  float score;
+  /**
+   * The token's id.
+   */
+  uint32_t token;
+  /**
+   * The token's text, with the space before it if it has one.
+   */
+  struct rq_string token_str;
+  /**
+   * The text with this token in the mask's place; with the special tokens if it has other masks.
+   */
+  struct rq_string sequence;
+} rq_fill_token;
+
+/**
+ * The best tokens, mask after mask, each by descending score.
+ */
+typedef struct rq_fill_list {
+  /**
+   * The tokens.
+   */
+  const struct rq_fill_token *items;
+  /**
+   * How many.
+   */
+  size_t len;
+  /**
+   * Masks of the text.
+   */
+  size_t masks;
+} rq_fill_list;
+
+/**
+ * How to embed. Enumerations are numbers here, so that any number is checked.
+ */
+typedef struct rq_embed_options {
+  /**
+   * An `rq_pooling`.
+   */
+  int32_t pooling;
+  /**
+   * Whether the embedding is scaled to the length 1: 1 yes, 0 no, -1 as the model's publisher says.
+   */
+  int32_t normalize;
+  /**
+   * Whether a text that is too long is cut at its end: 0 for no.
+   */
+  uint8_t truncate;
+} rq_embed_options;
+
+/**
+ * How to classify.
+ */
+typedef struct rq_classify_options {
+  /**
+   * How many labels, at most; 0 for all.
+   */
+  size_t top_k;
+  /**
+   * An `rq_function`.
+   */
+  int32_t function;
+  /**
+   * Whether texts that are too long are cut at their end: 0 for no.
+   */
+  uint8_t truncate;
+} rq_classify_options;
+
+/**
+ * A label of a text.
+ */
+typedef struct rq_label {
+  /**
+   * Its name.
+   */
+  struct rq_string label;
+  /**
+   * Its number, as in `rq_model_label`.
+   */
+  size_t index;
+  /**
+   * Its score.
+   */
+  float score;
+} rq_label;
+
+/**
+ * Labels by descending score.
+ */
+typedef struct rq_label_list {
+  /**
+   * The labels.
+   */
+  const struct rq_label *items;
+  /**
+   * How many.
+   */
+  size_t len;
+} rq_label_list;
+
+/**
+ * How to tag.
+ */
+typedef struct rq_tag_options {
+  /**
+   * An `rq_aggregation`.
+   */
+  int32_t aggregation;
+} rq_tag_options;
+
+/**
+ * A tagged part of a text.
+ */
+typedef struct rq_entity {
+  /**
+   * What it is.
+   */
+  struct rq_string label;
+  /**
+   * How certain that is, from 0 to 1.
+   */
+  float score;
+  /**
+   * The part, as the tokenizer writes its tokens.
+   */
+  struct rq_string word;
+  /**
+   * Where it starts in the text, in bytes.
+   */
+  size_t start;
+  /**
+   * Where it ends.
+   */
+  size_t end;
+  /**
+   * The same in characters (Unicode code points).
+   */
+  size_t start_character;
+  /**
+   * The end in characters.
+   */
+  size_t end_character;
+} rq_entity;
+
+/**
+ * Entities in the order of the text.
+ */
+typedef struct rq_entity_list {
+  /**
+   * The entities.
+   */
+  const struct rq_entity *items;
+  /**
+   * How many.
+   */
+  size_t len;
+} rq_entity_list;
+
+/**
+ * How to answer questions.
+ */
+typedef struct rq_answer_options {
+  /**
+   * How many answers, at most.
+   */
+  size_t top_k;
+  /**
+   * The longest answer in tokens.
+   */
+  size_t max_answer_len;
+  /**
+   * Whether there may be no answer, so that one of them may be empty: 0 for no.
+   */
+  uint8_t handle_impossible_answer;
+} rq_answer_options;
+
+/**
+ * An answer: a part of the context.
+ */
+typedef struct rq_answer_span {
+  /**
+   * The part.
+   */
+  struct rq_string answer;
+  /**
+   * How certain it is.
+   */
+  float score;
+  /**
+   * Where it starts in the context, in bytes.
+   */
+  size_t start;
+  /**
+   * Where it ends.
+   */
+  size_t end;
+  /**
+   * The same in characters (Unicode code points).
+   */
+  size_t start_character;
+  /**
+   * The end in characters.
+   */
+  size_t end_character;
+} rq_answer_span;
+
+/**
+ * Answers by descending score.
+ */
+typedef struct rq_answer_list {
+  /**
+   * The answers.
+   */
+  const struct rq_answer_span *items;
+  /**
+   * How many.
+   */
+  size_t len;
+} rq_answer_list;
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/**
+ * The version of rq, as "0.1.0".
+ */
+const char *rq_version(void);
+
+/**
+ * The version of this interface: see `RQ_ABI_VERSION`.
+ */
+uint32_t rq_abi_version(void);
+
+/**
+ * Maps the model file at `path`: nothing is copied, and its pages stay the file's. While the model lives, the file must not be
+ * changed in place or cut; it may be replaced by another.
+ *
+ * @param path     The file's path, UTF-8, `path_len` bytes.
+ * @param message  NULL, or where to say why it failed.
+ * @param model    Where the model goes; free it with `rq_model_free`.
+ */
+enum rq_status rq_model_open(const char *path,
+                             size_t path_len,
+                             struct rq_message *message,
+                             struct rq_model **model);
+
+/**
+ * Maps the model that is `length` bytes at `offset` of an open file, such as an uncompressed asset inside an Android package
+ * (AAsset_openFileDescriptor). It is used in place if `offset` is a multiple of 64, else copied to memory once. The
+ * descriptor may be closed afterwards. Only on Unix-like systems.
+ */
+enum rq_status rq_model_open_fd(int32_t fd,
+                                uint64_t offset,
+                                uint64_t length,
+                                struct rq_message *message,
+                                struct rq_model **model);
+
+/**
+ * Takes the bytes of a model file from memory. If they begin at a multiple of 64 they are used in place, and must stay as they
+ * are until the model and all its sessions are freed; else they are copied, and can be freed at once.
+ */
+enum rq_status rq_model_from_memory(const uint8_t *data,
+                                    size_t len,
+                                    struct rq_message *message,
+                                    struct rq_model **model);
+
+/**
+ * Frees a model. Sessions of it that live go on. NULL is nothing to free.
+ */
+void rq_model_free(struct rq_model *model);
+
+/**
+ * What the model is for; `RQ_HEAD_NONE` for NULL.
+ */
+enum rq_head rq_model_head(const struct rq_model *model);
+
+/**
+ * The width of hidden states and embeddings; 0 for NULL.
+ */
+size_t rq_model_hidden_size(const struct rq_model *model);
+
+/**
+ * The most tokens of a text, special ones included; 0 for NULL.
+ */
+size_t rq_model_max_tokens(const struct rq_model *model);
+
+/**
+ * How many labels a classifier or tagger has; 0 for other models.
+ */
+size_t rq_model_label_count(const struct rq_model *model);
+
+/**
+ * A label, from 0; empty where there is none. It lives as long as the model.
+ */
+struct rq_string rq_model_label(const struct rq_model *model, size_t index);
+
+/**
+ * The mask token, as it must be written in a text; empty for a model without one. It lives as long as the model.
+ */
+struct rq_string rq_model_mask_token(const struct rq_model *model);
+
+/**
+ * Reads the weights into memory now, where the system can be asked for it, so that the first answer doesn't wait for a disk.
+ */
+void rq_model_prefetch(const struct rq_model *model);
+
+/**
+ * The options that are meant by NULL.
+ */
+struct rq_session_options rq_session_options_default(void);
+
+/**
+ * A session of a model. It starts its threads now, if there are to be any, and takes memory as texts ask for it.
+ *
+ * @param options  NULL for those of `rq_session_options_default`.
+ * @param message  NULL, or where to say why it failed.
+ * @param session  Where the session goes; free it with `rq_session_free`.
+ */
+enum rq_status rq_session_new(const struct rq_model *model,
+                              const struct rq_session_options *options,
+                              struct rq_message *message,
+                              struct rq_session **session);
+
+/**
+ * Frees a session, and its model if that was freed before and has no other session. NULL is nothing to free.
+ */
+void rq_session_free(struct rq_session *session);
+
+/**
+ * Why the latest call with a session failed: empty if it didn't. It lives until the next call with the same one.
+ */
+struct rq_string rq_session_message(const struct rq_session *session);
+
+/**
+ * Takes the memory for a text of `tokens` tokens now, so that none is taken for what a session keeps while such a text is
+ * computed; if it has masks, at most eight.
+ */
+enum rq_status rq_session_reserve(struct rq_session *session,
+                                  size_t tokens);
+
+/**
+ * Bytes of memory that the session holds, beside the model; 0 for NULL, or while another thread uses it.
+ */
+size_t rq_session_memory(struct rq_session *session);
+
+/**
+ * The options that are meant by NULL: five tokens for each mask, and no cut.
+ */
+struct rq_fill_options rq_fill_options_default(void);
+
+/**
+ * The best tokens for each mask of a text. The model's head must be `RQ_HEAD_MASKED_LM`.
+ *
+ * @param options  NULL for those of `rq_fill_options_default`.
+ * @param list     Where the list goes; free it with `rq_fill_list_free`.
+ */
+enum rq_status rq_fill(struct rq_session *session,
+                       const char *text,
+                       size_t text_len,
+                       const struct rq_fill_options *options,
+                       struct rq_fill_list **list);
+
+/**
+ * Frees a list. NULL is nothing to free.
+ */
+void rq_fill_list_free(struct rq_fill_list *list);
+
+/**
+ * The options that are meant by NULL: all as the model's publisher says, and no cut.
+ */
+struct rq_embed_options rq_embed_options_default(void);
+
+/**
+ * The embedding of a text: `rq_model_hidden_size` floats. Any model has one.
+ *
+ * @param options   NULL for those of `rq_embed_options_default`.
+ * @param out       Room for `capacity` floats; NULL with a capacity of 0 asks for the length.
+ * @param len       NULL, or where the number of floats goes, also when `out` is too small (`RQ_BUFFER`).
+ */
+enum rq_status rq_embed(struct rq_session *session,
+                        const char *text,
+                        size_t text_len,
+                        const struct rq_embed_options *options,
+                        float *out,
+                        size_t capacity,
+                        size_t *len);
+
+/**
+ * The options that are meant by NULL: all labels, the model's function, and no cut.
+ */
+struct rq_classify_options rq_classify_options_default(void);
+
+/**
+ * The labels of a text, or of a pair of texts. The model's head must be `RQ_HEAD_SEQUENCE_CLASSIFICATION`.
+ *
+ * @param pair     The second text of a pair, or NULL for a single text.
+ * @param options  NULL for those of `rq_classify_options_default`.
+ * @param list     Where the list goes; free it with `rq_label_list_free`.
+ */
+enum rq_status rq_classify(struct rq_session *session,
+                           const char *text,
+                           size_t text_len,
+                           const char *pair,
+                           size_t pair_len,
+                           const struct rq_classify_options *options,
+                           struct rq_label_list **list);
+
+/**
+ * Frees a list. NULL is nothing to free.
+ */
+void rq_label_list_free(struct rq_label_list *list);
+
+/**
+ * The options that are meant by NULL: `RQ_AGGREGATION_SIMPLE`.
+ */
+struct rq_tag_options rq_tag_options_default(void);
+
+/**
+ * The tagged parts of a text, which may be of any length: a long one is looked at in windows. The model's head must be
+ * `RQ_HEAD_TOKEN_CLASSIFICATION`.
+ *
+ * @param options  NULL for those of `rq_tag_options_default`.
+ * @param list     Where the list goes; free it with `rq_entity_list_free`.
+ */
+enum rq_status rq_tag(struct rq_session *session,
+                      const char *text,
+                      size_t text_len,
+                      const struct rq_tag_options *options,
+                      struct rq_entity_list **list);
+
+/**
+ * Frees a list. NULL is nothing to free.
+ */
+void rq_entity_list_free(struct rq_entity_list *list);
+
+/**
+ * The options that are meant by NULL: one answer of at most 15 tokens.
+ */
+struct rq_answer_options rq_answer_options_default(void);
+
+/**
+ * The parts of a context that answer a question. The context may be of any length: a long one is looked at in windows. The
+ * model's head must be `RQ_HEAD_QUESTION_ANSWERING`.
+ *
+ * @param options  NULL for those of `rq_answer_options_default`.
+ * @param list     Where the list goes; free it with `rq_answer_list_free`.
+ */
+enum rq_status rq_answer(struct rq_session *session,
+                         const char *question,
+                         size_t question_len,
+                         const char *context,
+                         size_t context_len,
+                         const struct rq_answer_options *options,
+                         struct rq_answer_list **list);
+
+/**
+ * Frees a list. NULL is nothing to free.
+ */
+void rq_answer_list_free(struct rq_answer_list *list);
+
+/**
+ * The tokens of a text, special ones included, and the last hidden states of each: `tokens` x `rq_model_hidden_size` floats,
+ * token after token.
+ *
+ * @param ids       NULL, or room for `capacity / rq_model_hidden_size` ids, where the tokens' ids go.
+ * @param out       Room for `capacity` floats; NULL with a capacity of 0 asks for the length.
+ * @param tokens    NULL, or where the number of tokens goes, also when `out` is too small (`RQ_BUFFER`).
+ */
+enum rq_status rq_hidden_states(struct rq_session *session,
+                                const char *text,
+                                size_t text_len,
+                                uint32_t *ids,
+                                float *out,
+                                size_t capacity,
+                                size_t *tokens);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* RQ_H */

@@ -1,0 +1,12 @@
+//! The tests of the command, in one program: to link one takes seconds, and models are converted once.
+
+mod common;
+
+mod answer;
+mod cli;
+mod embed;
+mod hub;
+mod joint;
+mod labels;
+mod score;
+mod stream;

@@ -1,0 +1,187 @@
+//! Self-attention over a ragged batch, a head at a time.
+//!
+//! Scores are the same quantized product as a linear layer: a head's keys are quantized and packed as panels of 16, its
+//! queries are activations. Contexts are an f32 product of the softmax's numerators with the values, which are panels as
+//! they are. A query's softmax, and the order of its sums, depend on its own sequence only.
+
+use crate::encoder::workspace::Slot;
+use rq_kernels::activation::{ActivationBlock, Activations, PackedRows};
+use rq_kernels::kernels::Kernels;
+use rq_kernels::lanes::{LANES, Lanes, panels_for};
+use rq_kernels::packed::CodesQ8;
+use rq_kernels::{BLOCK, Panels, PanelsMut};
+use std::ops::Range;
+
+/// Queries that go through scores, softmax and context together: their scores stay in the cache. A multiple of the contexts'
+/// tiles.
+pub(crate) const QUERIES_AT_ONCE: usize = 48;
+
+/// Heads of a task: two where a head is an odd number of panels, so that their contexts are whole blocks.
+pub(crate) fn heads_per_task(head_panels: usize) -> usize {
+    1 + head_panels % 2
+}
+
+/// The operands of one layer's attention.
+pub(crate) struct Attention<'a> {
+    pub(crate) kernels: &'static dyn Kernels,
+    /// Queries of the computed rows, panel-major.
+    pub(crate) queries: &'a [Lanes],
+    /// Computed rows.
+    pub(crate) rows: usize,
+    /// Keys, then values, of all tokens, panel-major.
+    pub(crate) keys_values: &'a [Lanes],
+    /// Tokens.
+    pub(crate) tokens: usize,
+    /// Panels of one head.
+    pub(crate) head_panels: usize,
+    /// Heads.
+    pub(crate) heads: usize,
+    /// 1 / sqrt(head size).
+    pub(crate) scale: f32,
+    /// For each sequence, its tokens, and its computed rows.
+    pub(crate) sequences: &'a [(Range<usize>, Range<usize>)],
+}
+
+impl Attention<'_> {
+    /// How many blocks of the context one task makes.
+    pub(crate) fn blocks_per_task(head_panels: usize) -> usize {
+        (head_panels * LANES * heads_per_task(head_panels)) / BLOCK
+    }
+
+    /// Computes the task's heads, and quantizes their contexts to `out`, block-major.
+    pub(crate) fn run(&self, task: usize, out: &mut [ActivationBlock], slot: &mut Slot) {
+        let per_task = heads_per_task(self.head_panels);
+        let first = task * per_task;
+        let heads = first..(first + per_task).min(self.heads);
+        let blocks = self.head_panels.div_ceil(2);
+        let longest = self
+            .sequences
+            .iter()
+            .map(|(tokens, _)| panels_for(tokens.len()))
+            .max()
+            .unwrap_or(0);
+
+        let context_len = heads.len() * self.head_panels * self.rows;
+        let lanes_len = context_len + longest * (blocks + QUERIES_AT_ONCE);
+        let (context, lanes) = slot.lanes[..lanes_len].split_at_mut(context_len);
+        let (scales, scores) = lanes.split_at_mut(longest * blocks);
+        let mut scratch = Scratch {
+            codes: &mut slot.codes[..longest * blocks],
+            scales,
+            queries: &mut slot.queries[..QUERIES_AT_ONCE * blocks],
+            scores,
+            inverse_sums: &mut slot.inverse_sums[..QUERIES_AT_ONCE],
+        };
+        for (head, context) in heads.zip(context.chunks_mut(self.head_panels * self.rows)) {
+            for (tokens, rows) in self.sequences {
+                if !rows.is_empty() {
+                    self.head(head, tokens, rows, &mut scratch, context);
+                }
+            }
+        }
+        for (panels, out) in context.chunks(2 * self.rows).zip(out.chunks_mut(self.rows)) {
+            let (low, high) = panels.split_at(self.rows);
+            self.kernels.quantize_panels(low, high, out);
+        }
+    }
+
+    /// One head of one sequence.
+    fn head(
+        &self,
+        head: usize,
+        tokens: &Range<usize>,
+        rows: &Range<usize>,
+        scratch: &mut Scratch<'_>,
+        context: &mut [Lanes],
+    ) {
+        let panels = head * self.head_panels..(head + 1) * self.head_panels;
+        let all_panels = self.heads * self.head_panels;
+        let blocks = self.head_panels.div_ceil(2);
+        let key_panels = panels_for(tokens.len());
+        let codes = &mut scratch.codes[..key_panels * blocks];
+        let scales = &mut scratch.scales[..key_panels * blocks];
+        for block in 0..blocks {
+            let [low, high] = pair(&panels, block, |panel| {
+                &self.keys_values[panel * self.tokens..][tokens.clone()]
+            });
+            self.kernels
+                .pack_rows(low, high, (block, blocks), codes, scales);
+        }
+        let keys = PackedRows {
+            codes,
+            scales,
+            blocks,
+        };
+        let values = Panels {
+            data: &self.keys_values[(all_panels + panels.start) * self.tokens + tokens.start..],
+            stride: self.tokens,
+        };
+        for start in rows.clone().step_by(QUERIES_AT_ONCE) {
+            let count = QUERIES_AT_ONCE.min(rows.end - start);
+            let queries = &mut scratch.queries[..count * blocks];
+            for (block, out) in queries.chunks_mut(count).enumerate() {
+                let [low, high] = pair(&panels, block, |panel| {
+                    &self.queries[panel * self.rows + start..][..count]
+                });
+                self.kernels.quantize_panels(low, high, out);
+            }
+            let queries = Activations::block_major(queries, count);
+            let scores = &mut scratch.scores[..key_panels * count];
+            self.kernels.product_of_rows(keys, &queries, scores);
+            let inverse_sums = &mut scratch.inverse_sums[..count];
+            self.kernels
+                .softmax(scores, tokens.len(), self.scale, inverse_sums);
+            let context = PanelsMut {
+                data: &mut context[start..],
+                stride: self.rows,
+            };
+            self.kernels.product(
+                scores,
+                values,
+                tokens.len(),
+                inverse_sums,
+                self.head_panels,
+                context,
+            );
+        }
+    }
+}
+
+/// The memory of one task, carved up.
+struct Scratch<'a> {
+    /// The packed keys of a head.
+    codes: &'a mut [CodesQ8],
+    scales: &'a mut [Lanes],
+    /// Some queries.
+    queries: &'a mut [ActivationBlock],
+    /// Their scores, panel-major, and one over the sums of their softmax.
+    scores: &'a mut [Lanes],
+    inverse_sums: &'a mut [f32],
+}
+
+/// The two panels of a block, the second empty where there is none.
+fn pair<'a>(
+    panels: &Range<usize>,
+    block: usize,
+    panel: impl Fn(usize) -> &'a [Lanes],
+) -> [&'a [Lanes]; 2] {
+    let low = panels.start + 2 * block;
+    let high = if low + 1 < panels.end {
+        panel(low + 1)
+    } else {
+        &[]
+    };
+    [panel(low), high]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tasks_cover_whole_blocks() {
+        // Heads of 16, 32, 48 and 64.
+        let blocks: Vec<usize> = (1..=4).map(Attention::blocks_per_task).collect();
+        assert_eq!(blocks, [1, 1, 3, 2]);
+    }
+}

@@ -1,0 +1,371 @@
+//! The encoder: embeddings, then post-LayerNorm layers of attention and feed-forward.
+//!
+//! Hidden states are row-major, what a product writes is panel-major; both exist in f32 only as long as they must. The
+//! wide intermediate of a feed-forward layer never does: it is quantized 32 outputs at a time, by the task that made
+//! them.
+
+mod attention;
+mod head;
+pub(crate) mod weights;
+pub(crate) mod workspace;
+
+use crate::batch::Batch;
+use crate::encoder::attention::Attention;
+use crate::encoder::weights::{Encoder, Layer, Linear, Norm};
+use crate::encoder::workspace::Workspace;
+use crate::profile::{Part, Timers};
+use rq_format::{Architecture, Config};
+use rq_kernels::activation::{ActivationBlock, Activations};
+use rq_kernels::kernels::Kernels;
+use rq_kernels::lanes::{Lanes, as_floats_mut, panels_for};
+use rq_kernels::threads::Threads;
+use rq_kernels::{BLOCK, Gelu};
+use std::ops::Range;
+
+/// Panels of a product that one task computes.
+const PANELS_PER_TASK: usize = 2;
+/// Rows that one task normalizes.
+const ROWS_PER_TASK: usize = 4;
+
+/// Which rows of a batch are wanted.
+#[derive(Clone, Copy, Debug)]
+pub enum Rows<'a> {
+    /// All of them.
+    All,
+    /// These, in ascending order. Others don't go through the last layer's queries and feed-forward.
+    Only(&'a [usize]),
+}
+
+impl Rows<'_> {
+    /// How many there are.
+    pub(crate) fn count(&self, batch: &Batch) -> usize {
+        match self {
+            Self::All => batch.ids().len(),
+            Self::Only(rows) => rows.len(),
+        }
+    }
+}
+
+/// What computes.
+#[derive(Clone, Copy)]
+pub(crate) struct Compute<'a> {
+    pub(crate) kernels: &'static dyn Kernels,
+    pub(crate) threads: &'a Threads,
+    /// Of a pass that is profiled.
+    pub(crate) timers: Option<&'a Timers>,
+}
+
+impl Compute<'_> {
+    /// Does a part of the work; takes its time if the pass is profiled.
+    #[inline]
+    pub(crate) fn part<R>(&self, part: Part, work: impl FnOnce() -> R) -> R {
+        match self.timers {
+            None => work(),
+            Some(timers) => timers.time(part, work),
+        }
+    }
+
+    /// Some panels of a matrix times all activations, panel-major.
+    pub(crate) fn linear(
+        &self,
+        linear: &Linear<'_>,
+        panels: Range<usize>,
+        acts: &Activations<'_>,
+        out: &mut [Lanes],
+    ) {
+        let tokens = acts.tokens();
+        self.threads
+            .chunks(out, PANELS_PER_TASK * tokens, |task, out| {
+                let first = panels.start + task * PANELS_PER_TASK;
+                let panels = first..(first + PANELS_PER_TASK).min(panels.end);
+                self.products(linear, panels, acts, out);
+            });
+    }
+
+    /// The work of one task: as many of the panels as `out` has room for.
+    fn products(
+        &self,
+        linear: &Linear<'_>,
+        panels: Range<usize>,
+        acts: &Activations<'_>,
+        out: &mut [Lanes],
+    ) {
+        self.part(Part::Products, || {
+            self.kernels
+                .matmul(&linear.weight, panels, linear.bias, acts, out);
+        });
+    }
+
+    /// A matrix times all activations, its activation function, and the result quantized, block-major.
+    fn linear_gelu(
+        &self,
+        linear: &Linear<'_>,
+        gelu: Gelu,
+        acts: &Activations<'_>,
+        out: &mut [ActivationBlock],
+        workspace: &[std::sync::Mutex<crate::encoder::workspace::Slot>],
+    ) {
+        let tokens = acts.tokens();
+        let panels = linear.weight.panels();
+        self.threads.chunks(out, tokens, |block, out| {
+            let mut slot = workspace[self.threads.index()]
+                .lock()
+                .unwrap_or_else(|e| e.into_inner());
+            let range = 2 * block..(2 * block + 2).min(panels);
+            let tile = &mut slot.lanes[..range.len() * tokens];
+            self.products(linear, range, acts, tile);
+            self.part(Part::ElementWise, || self.kernels.gelu(gelu, tile));
+            self.part(Part::Quantization, || {
+                let (low, high) = tile.split_at(tokens);
+                self.kernels.quantize_panels(low, high, out);
+            });
+        });
+    }
+
+    /// hidden = LayerNorm(hidden + sublayer), and its quantized form.
+    fn residual_norm(
+        &self,
+        sublayer: &[Lanes],
+        norm: &Norm<'_>,
+        config: &Config,
+        hidden: &mut [Lanes],
+        acts: &mut [ActivationBlock],
+    ) {
+        let panels = panels_for(config.hidden_size);
+        let rows = hidden.len() / panels;
+        self.rows(config, hidden, acts, |row, lanes| {
+            for (x, y) in lanes.iter_mut().zip(sublayer[row..].iter().step_by(rows)) {
+                for (x, y) in x.0.iter_mut().zip(y.0) {
+                    *x += y;
+                }
+            }
+            self.norm(norm, config, lanes);
+        });
+    }
+
+    pub(crate) fn norm(&self, norm: &Norm<'_>, config: &Config, row: &mut [Lanes]) {
+        let eps = config.layer_norm_eps as f32;
+        self.kernels
+            .layer_norm(row, config.hidden_size, norm.weight, norm.bias, eps);
+    }
+
+    /// Calls `f` with each row of hidden states, and quantizes what it leaves there.
+    pub(crate) fn rows(
+        &self,
+        config: &Config,
+        hidden: &mut [Lanes],
+        acts: &mut [ActivationBlock],
+        f: impl Fn(usize, &mut [Lanes]) + Sync + Send,
+    ) {
+        let (panels, blocks) = (
+            panels_for(config.hidden_size),
+            config.hidden_size.div_ceil(BLOCK),
+        );
+        let (hidden, acts) = (
+            (hidden, panels * ROWS_PER_TASK),
+            (acts, blocks * ROWS_PER_TASK),
+        );
+        self.threads.chunks2(hidden, acts, |task, hidden, acts| {
+            let rows = hidden.chunks_mut(panels).zip(acts.chunks_mut(blocks));
+            for (row, (hidden, acts)) in (task * ROWS_PER_TASK..).zip(rows) {
+                self.part(Part::ElementWise, || f(row, hidden));
+                self.part(Part::Quantization, || {
+                    self.kernels.quantize_row(hidden, acts);
+                });
+            }
+        });
+    }
+
+    /// Computes the hidden states of the wanted rows into `workspace.hidden`, and their quantized form into
+    /// `workspace.acts`; returns how many rows there are.
+    pub(crate) fn encode(
+        &self,
+        weights: &Encoder<'_>,
+        config: &Config,
+        batch: &Batch,
+        rows: Rows<'_>,
+        workspace: &mut Workspace,
+    ) -> usize {
+        let tokens = batch.ids().len();
+        match rows {
+            Rows::All => workspace.rows.extend(0..tokens),
+            Rows::Only(rows) => workspace.rows.extend_from_slice(rows),
+        }
+        let count = workspace.rows.len();
+        if count == 0 {
+            return 0;
+        }
+        self.embed(weights, config, batch, workspace);
+        let Workspace {
+            rows,
+            sequences: [everywhere, last],
+            ..
+        } = workspace;
+        for tokens in batch.sequences() {
+            let place = |row| rows.partition_point(|&r| r < row);
+            last.push((tokens.clone(), place(tokens.start)..place(tokens.end)));
+            everywhere.push((tokens.clone(), tokens));
+        }
+        let (last, layers) = weights
+            .layers
+            .split_last()
+            .expect("a valid configuration has layers");
+        for layer in layers {
+            self.layer(layer, config, tokens, tokens, workspace);
+        }
+        self.layer(last, config, tokens, count, workspace);
+        count
+    }
+
+    /// The sum of the embeddings, normalized.
+    fn embed(
+        &self,
+        weights: &Encoder<'_>,
+        config: &Config,
+        batch: &Batch,
+        workspace: &mut Workspace,
+    ) {
+        let tokens = batch.ids().len();
+        let (panels, blocks) = (
+            panels_for(config.hidden_size),
+            config.hidden_size.div_ceil(BLOCK),
+        );
+        let padded = config.architecture == Architecture::Roberta;
+        for sequence in batch.sequences() {
+            let mut next = config.position_offset;
+            for &id in &batch.ids()[sequence] {
+                // RoBERTa's padding token in a text takes the position before the first, and isn't counted.
+                let pad = padded && id == config.pad_token_id;
+                workspace.positions.push(if pad {
+                    config.position_offset - 1
+                } else {
+                    next
+                });
+                next += usize::from(!pad);
+            }
+        }
+        let hidden = &mut workspace.hidden[..tokens * panels];
+        let acts = &mut workspace.acts[..tokens * blocks];
+        let positions = &workspace.positions;
+        self.rows(config, hidden, acts, |row, lanes| {
+            weights
+                .word_embeddings
+                .dequantize_row(batch.ids()[row] as usize, as_floats_mut(lanes));
+            let position = &weights.position_embeddings[positions[row] * panels..][..panels];
+            let token_type = batch.token_types()[row] as usize;
+            let token_type = &weights.token_types[token_type * panels..][..panels];
+            for ((x, t), p) in lanes.iter_mut().zip(token_type).zip(position) {
+                for ((x, t), p) in x.0.iter_mut().zip(t.0).zip(p.0) {
+                    *x = *x + t + p;
+                }
+            }
+            self.norm(&weights.norm, config, lanes);
+        });
+    }
+
+    /// One layer, in place. `rows` of `tokens` are computed: all of them, or those of `workspace.rows`.
+    fn layer(
+        &self,
+        layer: &Layer<'_>,
+        config: &Config,
+        tokens: usize,
+        rows: usize,
+        workspace: &mut Workspace,
+    ) {
+        let (panels, blocks) = (
+            panels_for(config.hidden_size),
+            config.hidden_size.div_ceil(BLOCK),
+        );
+        let head_panels = panels_for(config.head_size());
+        let attention_panels = config.num_attention_heads * head_panels;
+        let Workspace {
+            hidden,
+            acts,
+            qkv,
+            inner,
+            output,
+            slots,
+            rows: wanted,
+            sequences: [everywhere, last],
+            ..
+        } = workspace;
+        let sequences = if rows == tokens { everywhere } else { last };
+
+        // Queries of the wanted rows, keys and values of all tokens; one product where they are the same.
+        let qkv = &mut qkv[..attention_panels * (rows + 2 * tokens)];
+        let all = &acts[..tokens * blocks];
+        let (queries_end, qkv_end) = (attention_panels, 3 * attention_panels);
+        if rows == tokens {
+            self.linear(
+                &layer.qkv,
+                0..qkv_end,
+                &Activations::row_major(all, blocks),
+                qkv,
+            );
+        } else {
+            let (_, keys_values) = qkv.split_at_mut(attention_panels * rows);
+            self.linear(
+                &layer.qkv,
+                queries_end..qkv_end,
+                &Activations::row_major(all, blocks),
+                keys_values,
+            );
+            keep_rows(hidden, panels, wanted);
+            keep_rows(acts, blocks, wanted);
+            let (queries, _) = qkv.split_at_mut(attention_panels * rows);
+            let acts = Activations::row_major(&acts[..rows * blocks], blocks);
+            self.linear(&layer.qkv, 0..queries_end, &acts, queries);
+        }
+        let hidden = &mut hidden[..rows * panels];
+        let acts = &mut acts[..rows * blocks];
+
+        let (queries, keys_values) = qkv.split_at(attention_panels * rows);
+        let attention = Attention {
+            kernels: self.kernels,
+            queries,
+            rows,
+            keys_values,
+            tokens,
+            head_panels,
+            heads: config.num_attention_heads,
+            scale: 1.0 / (config.head_size() as f32).sqrt(),
+            sequences,
+        };
+        let context = &mut inner[..attention_panels.div_ceil(2) * rows];
+        self.threads.chunks(
+            context,
+            Attention::blocks_per_task(head_panels) * rows,
+            |task, out| {
+                let mut slot = slots[self.threads.index()]
+                    .lock()
+                    .unwrap_or_else(|e| e.into_inner());
+                self.part(Part::Attention, || attention.run(task, out, &mut slot));
+            },
+        );
+
+        let output = &mut output[..panels * rows];
+        let context = Activations::block_major(context, rows);
+        self.linear(&layer.attention_output, 0..panels, &context, output);
+        self.residual_norm(output, &layer.attention_norm, config, hidden, acts);
+
+        let middle = &mut inner[..config.intermediate_size.div_ceil(BLOCK) * rows];
+        let acts_view = Activations::row_major(acts, blocks);
+        self.linear_gelu(
+            &layer.ffn_up,
+            crate::encoder::weights::gelu(config),
+            &acts_view,
+            middle,
+            slots,
+        );
+        let middle = Activations::block_major(middle, rows);
+        self.linear(&layer.ffn_down, 0..panels, &middle, output);
+        self.residual_norm(output, &layer.ffn_norm, config, hidden, acts);
+    }
+}
+
+/// Moves the wanted rows, in ascending order, to the front.
+fn keep_rows<T: Copy>(data: &mut [T], width: usize, rows: &[usize]) {
+    for (to, &from) in rows.iter().enumerate() {
+        data.copy_within(from * width..(from + 1) * width, to * width);
+    }
+}

@@ -1,0 +1,191 @@
+//! All scratch memory of a session: sized by the model and the batch, kept, and reused.
+
+use crate::encoder::attention::{QUERIES_AT_ONCE, heads_per_task};
+use bytemuck::Zeroable;
+use rq_format::Config;
+use rq_kernels::BLOCK;
+use rq_kernels::activation::ActivationBlock;
+use rq_kernels::lanes::{Lanes, panels_for};
+use rq_kernels::packed::CodesQ8;
+use std::ops::Range;
+use std::sync::Mutex;
+
+/// What a pass computes, as far as its memory depends on it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Extent {
+    /// Tokens of all sequences.
+    pub(crate) tokens: usize,
+    /// Tokens of the longest sequence.
+    pub(crate) longest: usize,
+    /// Sequences.
+    pub(crate) sequences: usize,
+    /// Rows for which there are logits.
+    pub(crate) logits: usize,
+}
+
+impl Extent {
+    pub(crate) fn new(lengths: impl Iterator<Item = usize>, logits: usize) -> Self {
+        let mut extent = Self {
+            tokens: 0,
+            longest: 0,
+            sequences: 0,
+            logits,
+        };
+        for length in lengths {
+            extent.tokens += length;
+            extent.longest = extent.longest.max(length);
+            extent.sequences += 1;
+        }
+        extent
+    }
+}
+
+/// The buffers that a forward pass goes through. Between passes they hold nothing of meaning, and only grow.
+#[derive(Debug, Default)]
+pub(crate) struct Workspace {
+    /// Hidden states, row-major.
+    pub(crate) hidden: Vec<Lanes>,
+    /// The quantized hidden states, row-major.
+    pub(crate) acts: Vec<ActivationBlock>,
+    /// Queries, keys and values, panel-major.
+    pub(crate) qkv: Vec<Lanes>,
+    /// What attention or the activation function gave, quantized, block-major.
+    pub(crate) inner: Vec<ActivationBlock>,
+    /// What a sublayer, or the head's decoder, gave, panel-major.
+    pub(crate) output: Vec<Lanes>,
+    /// The position of each token.
+    pub(crate) positions: Vec<usize>,
+    /// The rows that are computed through the last layer.
+    pub(crate) rows: Vec<usize>,
+    /// For each sequence, its tokens, and its computed rows: in all layers, and in the last.
+    pub(crate) sequences: [Vec<(Range<usize>, Range<usize>)>; 2],
+    /// One for each thread.
+    pub(crate) slots: Vec<Mutex<Slot>>,
+}
+
+/// What one task needs for itself.
+#[derive(Debug, Default)]
+pub(crate) struct Slot {
+    /// Carved up by each user.
+    pub(crate) lanes: Vec<Lanes>,
+    /// The packed keys of a head.
+    pub(crate) codes: Vec<CodesQ8>,
+    /// Some quantized queries.
+    pub(crate) queries: Vec<ActivationBlock>,
+    /// One over the softmax sums of some queries.
+    pub(crate) inverse_sums: Vec<f32>,
+}
+
+/// The lengths of the buffers.
+struct Lengths {
+    hidden: usize,
+    acts: usize,
+    qkv: usize,
+    inner: usize,
+    output: usize,
+    lanes: usize,
+    codes: usize,
+    queries: usize,
+}
+
+impl Lengths {
+    fn new(config: &Config, extent: &Extent) -> Self {
+        let (tokens, hidden) = (extent.tokens, config.hidden_size);
+        let head_panels = panels_for(config.head_size());
+        let attention_panels = config.num_attention_heads * head_panels;
+        let key_blocks = panels_for(extent.longest) * head_panels.div_ceil(2);
+        let context = heads_per_task(head_panels) * head_panels * tokens;
+        let scores = panels_for(extent.longest) * QUERIES_AT_ONCE;
+        let inner_blocks = config.intermediate_size.div_ceil(BLOCK);
+        Self {
+            hidden: tokens * panels_for(hidden),
+            acts: tokens * hidden.div_ceil(BLOCK),
+            qkv: 3 * attention_panels * tokens,
+            inner: inner_blocks.max(attention_panels.div_ceil(2)) * tokens,
+            output: (panels_for(hidden) * tokens).max(panels_for(config.outputs()) * extent.logits),
+            // Attention's context, keys' scales and scores; or two panels of a feed-forward layer.
+            lanes: (context + key_blocks + scores).max(2 * tokens),
+            codes: key_blocks,
+            queries: QUERIES_AT_ONCE * head_panels.div_ceil(2),
+        }
+    }
+}
+
+impl Workspace {
+    pub(crate) fn new(threads: usize) -> Self {
+        Self {
+            slots: (0..threads).map(|_| Mutex::default()).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Makes room for a pass. The only place where a session's memory grows.
+    pub(crate) fn reserve(&mut self, config: &Config, extent: &Extent) {
+        let lengths = Lengths::new(config, extent);
+        grow(&mut self.hidden, lengths.hidden);
+        grow(&mut self.acts, lengths.acts);
+        grow(&mut self.qkv, lengths.qkv);
+        grow(&mut self.inner, lengths.inner);
+        grow(&mut self.output, lengths.output);
+        for list in [&mut self.positions, &mut self.rows] {
+            list.clear();
+            list.reserve_exact(extent.tokens);
+        }
+        for list in &mut self.sequences {
+            list.clear();
+            list.reserve_exact(extent.sequences);
+        }
+        for slot in &mut self.slots {
+            let slot = slot.get_mut().unwrap_or_else(|e| e.into_inner());
+            grow(&mut slot.lanes, lengths.lanes);
+            grow(&mut slot.codes, lengths.codes);
+            grow(&mut slot.queries, lengths.queries);
+            grow(&mut slot.inverse_sums, QUERIES_AT_ONCE);
+        }
+    }
+
+    /// Bytes that a pass takes on so many threads.
+    pub(crate) fn bytes(config: &Config, extent: &Extent, threads: usize) -> usize {
+        let lengths = Lengths::new(config, extent);
+        let slot = lengths.lanes * size_of::<Lanes>()
+            + lengths.codes * size_of::<CodesQ8>()
+            + lengths.queries * size_of::<ActivationBlock>()
+            + QUERIES_AT_ONCE * size_of::<f32>();
+        (lengths.hidden + lengths.qkv + lengths.output) * size_of::<Lanes>()
+            + (lengths.acts + lengths.inner) * size_of::<ActivationBlock>()
+            + 2 * extent.tokens * size_of::<usize>()
+            + 2 * extent.sequences * size_of::<(Range<usize>, Range<usize>)>()
+            + threads * slot
+    }
+
+    /// Bytes that are held now.
+    pub(crate) fn held(&self) -> usize {
+        let slots = self.slots.iter().map(|slot| {
+            let slot = slot.lock().unwrap_or_else(|e| e.into_inner());
+            bytes(&slot.lanes)
+                + bytes(&slot.codes)
+                + bytes(&slot.queries)
+                + bytes(&slot.inverse_sums)
+        });
+        slots.sum::<usize>()
+            + bytes(&self.hidden)
+            + bytes(&self.acts)
+            + bytes(&self.qkv)
+            + bytes(&self.inner)
+            + bytes(&self.output)
+            + bytes(&self.positions)
+            + bytes(&self.rows)
+            + self.sequences.iter().map(bytes).sum::<usize>()
+    }
+}
+
+fn bytes<T>(buffer: &Vec<T>) -> usize {
+    buffer.capacity() * size_of::<T>()
+}
+
+fn grow<T: Zeroable + Clone>(buffer: &mut Vec<T>, len: usize) {
+    if buffer.len() < len {
+        buffer.reserve_exact(len - buffer.len());
+        buffer.resize(len, T::zeroed());
+    }
+}

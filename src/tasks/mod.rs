@@ -1,0 +1,124 @@
+//! What tasks have in common: texts are prepared one by one, and computed together.
+
+pub(crate) mod answer;
+pub(crate) mod classify;
+pub(crate) mod embed;
+pub(crate) mod fill;
+pub(crate) mod joint;
+#[cfg(test)]
+mod oracle;
+pub(crate) mod score;
+mod scores;
+pub(crate) mod tag;
+pub(crate) mod zero_shot;
+
+use crate::error::Error;
+use crate::model::Model;
+use crate::session::Session;
+
+/// Something that a model is for.
+///
+/// A task is a light view of its model: to make one is cheap, and it can be shared by threads. It works in two steps. A text
+/// is [prepared](Task::prepare), as tokens that fit the model, which is where it can be refused. What was prepared is
+/// [computed](Task::compute) together, so that one text never fails the others. [`Task::run`] does both for a batch. An
+/// answer's bits depend on its own text alone.
+pub trait Task: Send + Sync {
+    /// What an answer is about: a text, a pair of texts, a question.
+    type Input<'t>;
+    /// How to answer.
+    type Options: Default;
+    /// An input as tokens that fit the model.
+    type Prepared: Send;
+    /// What is answered to one input.
+    type Answer;
+
+    /// The model.
+    fn model(&self) -> &Model;
+
+    /// Makes tokens of an input.
+    ///
+    /// # Errors
+    /// When the input can't be answered by itself: it is empty, too long, or lacks what the task needs.
+    fn prepare(
+        &self,
+        input: Self::Input<'_>,
+        options: &Self::Options,
+    ) -> Result<Self::Prepared, Error>;
+
+    /// Answers to what was prepared with the same options, in its order.
+    ///
+    /// # Errors
+    /// When the session is another model's, the options ask for what the model doesn't have, or something was prepared for
+    /// another model.
+    fn compute(
+        &self,
+        session: &mut Session<'_>,
+        prepared: &[Self::Prepared],
+        options: &Self::Options,
+    ) -> Result<Vec<Self::Answer>, Error>;
+
+    /// Prepares a batch of inputs and answers to all of them.
+    ///
+    /// # Errors
+    /// Those of the two steps. [`Error::InBatch`] says which of several inputs can't be answered.
+    fn run<'t, I: Into<Self::Input<'t>>>(
+        &self,
+        session: &mut Session<'_>,
+        inputs: impl IntoIterator<Item = I>,
+        options: &Self::Options,
+    ) -> Result<Vec<Self::Answer>, Error> {
+        let inputs: Vec<I> = inputs.into_iter().collect();
+        let count = inputs.len();
+        let prepare = |(number, input): (usize, I)| {
+            let prepared = self.prepare(input.into(), options);
+            prepared.map_err(|error| match count {
+                1 => error,
+                _ => Error::InBatch {
+                    number,
+                    count,
+                    source: Box::new(error),
+                },
+            })
+        };
+        let prepared: Vec<_> = (1..).zip(inputs).map(prepare).collect::<Result<_, _>>()?;
+        self.compute(session, &prepared, options)
+    }
+
+    /// Prepares one input and answers to it.
+    ///
+    /// # Errors
+    /// Those of the two steps.
+    fn run_one<'t>(
+        &self,
+        session: &mut Session<'_>,
+        input: impl Into<Self::Input<'t>>,
+        options: &Self::Options,
+    ) -> Result<Self::Answer, Error> {
+        let mut answers = self.run(session, [input], options)?;
+        Ok(answers.pop().expect("an answer to each input"))
+    }
+}
+
+/// A text, or a pair of texts that are looked at together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Texts<'t> {
+    /// The text, or the first of a pair.
+    pub text: &'t str,
+    /// The second of a pair.
+    pub pair: Option<&'t str>,
+}
+
+impl<'t> From<&'t str> for Texts<'t> {
+    fn from(text: &'t str) -> Self {
+        Self { text, pair: None }
+    }
+}
+
+impl<'t> From<(&'t str, &'t str)> for Texts<'t> {
+    fn from((text, pair): (&'t str, &'t str)) -> Self {
+        Self {
+            text,
+            pair: Some(pair),
+        }
+    }
+}

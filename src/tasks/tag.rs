@@ -1,0 +1,459 @@
+//! Tagging: what the tokens of a text are, and the names and other entities that they make up, with the semantics of
+//! transformers' token-classification pipeline.
+
+use crate::batch::{Batch, groups};
+use crate::encoder::Rows;
+use crate::error::{Error, need_head};
+use crate::model::Model;
+use crate::session::Session;
+use crate::tasks::Task;
+use crate::tasks::scores::{argmax, softmax};
+use rq_format::Head;
+use rq_tokenizer::characters::Characters;
+use rq_tokenizer::{Tokenizer, Tokens};
+use std::ops::Range;
+
+/// How tokens make up entities.
+///
+/// Labels may begin with `B-`, where an entity begins, and `I-`, where it goes on. Neighbours of the same label are one
+/// entity, unless the second begins one. What a word is depends on the tokenizer: where the vocabulary marks the tokens that
+/// go on with a word (BERT), those belong to it; else (RoBERTa, XLM-RoBERTa, CamemBERT) words are divided by spaces, so that
+/// punctuation is a part of the word that it touches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Aggregation {
+    /// Not at all: each token is an answer.
+    None,
+    /// Each token has its own label, even inside a word.
+    #[default]
+    Simple,
+    /// A word has the label of its first token.
+    First,
+    /// A word has the label that is the most probable on the average of its tokens.
+    Average,
+    /// A word has the label of its token that is the surest.
+    Max,
+}
+
+/// What to answer.
+#[derive(Clone, Debug)]
+pub struct TagOptions {
+    /// How tokens make up entities.
+    pub aggregation: Aggregation,
+    /// How a text is read that is longer than the model takes: in windows that overlap.
+    ///
+    /// By default they overlap by a quarter, the label of a token is taken from the window in which it stands farther from
+    /// the edge, and then the entities of the whole text are made up. With a number of tokens they overlap by so many, and
+    /// entities are made up in each window; of those that overlap, the longest is taken, and of equally long ones the one
+    /// with the highest score. That is what transformers does with its `stride`, without which it cuts the text.
+    pub stride: Option<usize>,
+    /// Labels that aren't answered: of tokens the whole label, of entities the part behind `B-` or `I-`.
+    pub ignore_labels: Vec<String>,
+}
+
+impl Default for TagOptions {
+    fn default() -> Self {
+        Self {
+            aggregation: Aggregation::default(),
+            stride: None,
+            ignore_labels: vec!["O".to_owned()],
+        }
+    }
+}
+
+/// An entity, or a token without aggregation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entity {
+    /// What it is: of a token the model's label, of an entity the part of it behind the first `-`.
+    pub label: String,
+    /// The mean of the probabilities of its tokens' labels, or its words'.
+    pub score: f32,
+    /// The token's place in the whole text's tokens, the special one before them included; without aggregation only.
+    pub index: Option<usize>,
+    /// What the vocabulary makes of its tokens: in lower case if the model is, and with a space before it for many. A token's
+    /// is as the vocabulary writes it ("Ġgarden"). What stands in the text is at `range`.
+    pub word: String,
+    /// The character (code point) of the text at which it starts.
+    pub start: usize,
+    /// The character at which it ends: the first that isn't a part of it.
+    pub end: usize,
+    /// Its bytes in the text: `&text[entity.range]` is what stands there.
+    pub range: Range<usize>,
+}
+
+/// Tagging with a model that has the head for it.
+///
+/// ```no_run
+/// use rq::{Model, Session, SessionOptions, TagOptions, Tagger, Task};
+///
+/// let model = Model::open("names.rq")?;
+/// let mut session = Session::new(&model, &SessionOptions::default())?;
+/// let text = "Anna Smith lives in New York.";
+/// for entity in Tagger::new(&model)?.run_one(&mut session, text, &TagOptions::default())? {
+///     println!("{} {} {:.3}", entity.label, &text[entity.range], entity.score);
+/// }
+/// # Ok::<(), rq::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Tagger<'m> {
+    model: &'m Model,
+}
+
+impl<'m> Tagger<'m> {
+    /// The task of this model.
+    ///
+    /// # Errors
+    /// When the model isn't a classifier of tokens.
+    pub fn new(model: &'m Model) -> Result<Self, Error> {
+        need_head("tagging", Head::TokenClassification, model.config().head)?;
+        Ok(Self { model })
+    }
+
+    /// The labels of tokens, in the order of the model's outputs.
+    pub fn labels(&self) -> &'m [String] {
+        &self.model.config().labels
+    }
+}
+
+/// A text, as tokens in windows that fit the model.
+#[derive(Clone, Debug)]
+pub struct TaggedText {
+    text: String,
+    windows: Vec<Window>,
+    /// The tokens that make up entities together: the whole text's, or each window's.
+    runs: Vec<Vec<Piece>>,
+}
+
+/// What is computed as one sequence.
+#[derive(Clone, Debug)]
+struct Window {
+    ids: Vec<u32>,
+    token_types: Vec<u32>,
+    /// Those of its tokens whose labels are wanted.
+    rows: Vec<usize>,
+}
+
+/// A token of the text.
+#[derive(Clone, Debug)]
+struct Piece {
+    id: u32,
+    index: usize,
+    chars: Range<usize>,
+    bytes: Range<usize>,
+    /// Whether it goes on with the word of the token before it.
+    subword: bool,
+    /// Whether it stands for what the vocabulary can't spell.
+    unknown: bool,
+}
+
+impl TaggedText {
+    fn new(model: &Model, text: &str, stride: Option<usize>) -> Result<Self, Error> {
+        let tokenizer = model.tokenizer();
+        let limit = tokenizer.max_tokens();
+        let used = tokenizer.added_tokens(false);
+        let room = limit.saturating_sub(used);
+        let overlap = stride.unwrap_or(room / 4);
+        // Of a stride that can't be, every text is told, and not the long ones only.
+        if stride.is_some() && overlap >= room {
+            return Err(Error::NoRoom {
+                limit,
+                used,
+                overlap,
+            });
+        }
+        let windows = tokenizer.windows(None, text, limit, overlap)?;
+        let place = Places::new(model, text);
+        let mut tagged = Self {
+            text: text.to_owned(),
+            windows: Vec::with_capacity(windows.len()),
+            runs: Vec::new(),
+        };
+        let last = windows.len() - 1;
+        for (number, tokens) in windows.into_iter().enumerate() {
+            let mut rows: Vec<usize> = (0..tokens.ids.len())
+                .filter(|&row| !tokens.special[row])
+                .collect();
+            if stride.is_none() {
+                // Of the tokens that two windows share, each answers for its own half.
+                let shared = |with_one: bool| if with_one { overlap } else { 0 };
+                let end = rows.len() - shared(number < last).div_ceil(2);
+                rows = rows[shared(number > 0) / 2..end].to_vec();
+            }
+            let before = number * (room - overlap);
+            let pieces = rows.iter().map(|&row| place.piece(&tokens, row, before));
+            match tagged.runs.last_mut() {
+                Some(run) if stride.is_none() => run.extend(pieces),
+                _ => tagged.runs.push(pieces.collect()),
+            }
+            tagged.windows.push(Window {
+                ids: tokens.ids,
+                token_types: tokens.token_types,
+                rows,
+            });
+        }
+        Ok(tagged)
+    }
+
+    /// A token, as the vocabulary writes it.
+    fn word(&self, tokenizer: &Tokenizer, piece: &Piece) -> String {
+        match piece.unknown {
+            true => self.text[piece.bytes.clone()].to_owned(),
+            false => tokenizer.id_to_token(piece.id).unwrap_or_default(),
+        }
+    }
+}
+
+/// Where tokens stand in a text.
+struct Places<'a> {
+    tokenizer: &'a Tokenizer,
+    unk_token_id: Option<u32>,
+    text: &'a str,
+    characters: Characters,
+}
+
+impl<'a> Places<'a> {
+    fn new(model: &'a Model, text: &'a str) -> Self {
+        Self {
+            tokenizer: model.tokenizer(),
+            unk_token_id: model.config().unk_token_id,
+            text,
+            characters: Characters::new(text),
+        }
+    }
+
+    /// A token of a window that begins behind so many tokens.
+    fn piece(&self, tokens: &Tokens, row: usize, before: usize) -> Piece {
+        let (id, (start, end)) = (tokens.ids[row], tokens.offsets[row]);
+        let chars = self.characters.within(start, end);
+        let unknown = Some(id) == self.unk_token_id;
+        Piece {
+            id,
+            index: before + row,
+            bytes: self.characters.bytes(start, end),
+            subword: !unknown && self.is_subword(id, &chars),
+            chars,
+            unknown,
+        }
+    }
+
+    /// As transformers guesses it.
+    fn is_subword(&self, id: u32, chars: &Range<usize>) -> bool {
+        if self.tokenizer.marks_continuations() {
+            let token = self.tokenizer.id_to_token(id).unwrap_or_default();
+            return token.chars().count() != chars.len();
+        }
+        let start = chars.start;
+        let is_space = |at: usize| self.text[self.characters.bytes(at, at + 1)] == *" ";
+        start > 0 && !is_space(start - 1) && !is_space(start)
+    }
+}
+
+/// A token or a word, and what it is.
+struct Tagged {
+    label: usize,
+    score: f32,
+    /// Which tokens of the run.
+    pieces: Range<usize>,
+}
+
+/// The answer: entities in the order of the text. None is answered twice.
+impl Task for Tagger<'_> {
+    type Input<'t> = &'t str;
+    type Options = TagOptions;
+    type Prepared = TaggedText;
+    type Answer = Vec<Entity>;
+
+    fn model(&self) -> &Model {
+        self.model
+    }
+
+    fn prepare(&self, text: &str, options: &TagOptions) -> Result<TaggedText, Error> {
+        if options.aggregation == Aggregation::None && options.stride.is_some() {
+            return Err(Error::StrideOfTokens);
+        }
+        TaggedText::new(self.model, text, options.stride)
+    }
+
+    fn compute(
+        &self,
+        session: &mut Session<'_>,
+        texts: &[TaggedText],
+        options: &TagOptions,
+    ) -> Result<Vec<Vec<Entity>>, Error> {
+        session.check_model(self.model)?;
+        let outputs = self.model.config().outputs();
+        let windows: Vec<&Window> = texts.iter().flat_map(|text| &text.windows).collect();
+        let mut scores: Vec<f32> = Vec::new();
+        for group in groups(windows.iter().map(|window| window.ids.len())) {
+            let (mut batch, mut rows) = (Batch::new(), Vec::new());
+            for window in &windows[group] {
+                let start = batch.ids().len();
+                batch.push_with_types(&window.ids, &window.token_types);
+                rows.extend(window.rows.iter().map(|row| start + row));
+            }
+            let logits = session.logits(&batch, Rows::Only(&rows))?;
+            scores.extend(logits.chunks_exact(outputs).flat_map(softmax));
+        }
+        self.answers(texts, &scores, options)
+    }
+}
+
+impl Tagger<'_> {
+    /// The answers, by the probabilities of the labels of each token whose label is wanted.
+    fn answers(
+        &self,
+        texts: &[TaggedText],
+        scores: &[f32],
+        options: &TagOptions,
+    ) -> Result<Vec<Vec<Entity>>, Error> {
+        let mut scores = scores.chunks_exact(self.model.config().outputs());
+        let mut answers = Vec::with_capacity(texts.len());
+        for text in texts {
+            let mut entities = Vec::new();
+            for run in &text.runs {
+                let scores: Vec<&[f32]> = scores.by_ref().take(run.len()).collect();
+                self.entities(text, run, &scores, options, &mut entities)?;
+            }
+            answers.push(match text.runs.len() {
+                1 => entities,
+                _ => longest(entities),
+            });
+        }
+        Ok(answers)
+    }
+
+    /// Appends the entities that tokens make up.
+    fn entities(
+        &self,
+        text: &TaggedText,
+        run: &[Piece],
+        scores: &[&[f32]],
+        options: &TagOptions,
+        entities: &mut Vec<Entity>,
+    ) -> Result<(), Error> {
+        let (tokenizer, labels) = (self.model.tokenizer(), self.labels());
+        let whole = |range: &Range<usize>| {
+            let (first, last) = (&run[range.start], &run[range.end - 1]);
+            let end = last.bytes.end.max(first.bytes.start);
+            (first, last, first.bytes.start..end)
+        };
+        let ignored = |label: &str| options.ignore_labels.iter().any(|l| l == label);
+        let tagged = tagged(run, scores, options.aggregation);
+
+        if options.aggregation == Aggregation::None {
+            for token in tagged.iter().filter(|token| !ignored(&labels[token.label])) {
+                let (piece, _, range) = whole(&token.pieces);
+                entities.push(Entity {
+                    label: labels[token.label].clone(),
+                    score: token.score,
+                    index: Some(piece.index),
+                    word: text.word(tokenizer, piece),
+                    start: piece.chars.start,
+                    end: piece.chars.end,
+                    range,
+                });
+            }
+            return Ok(());
+        }
+
+        let goes_on = |before: &Tagged, tagged: &Tagged| {
+            let (begins, kind) = kind(&labels[tagged.label]);
+            !begins && kind == self::kind(&labels[before.label]).1
+        };
+        for group in tagged.chunk_by(goes_on) {
+            let label = &labels[group[0].label];
+            let label = label.split_once('-').map_or(&**label, |(_, rest)| rest);
+            if ignored(label) {
+                continue;
+            }
+            let words = group.iter().map(|tagged| {
+                let tokens = &run[tagged.pieces.clone()];
+                let mut tokens: Vec<String> =
+                    tokens.iter().map(|p| text.word(tokenizer, p)).collect();
+                match options.aggregation {
+                    Aggregation::Simple => Ok(tokens.swap_remove(0)),
+                    _ => tokenizer.join(tokens),
+                }
+            });
+            let word = tokenizer.join(words.collect::<Result<_, _>>()?)?;
+            let (first, last, range) =
+                whole(&(group[0].pieces.start..group[group.len() - 1].pieces.end));
+            entities.push(Entity {
+                label: label.to_owned(),
+                score: mean(group.iter().map(|tagged| tagged.score)),
+                index: None,
+                word,
+                start: first.chars.start,
+                end: last.chars.end,
+                range,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// What the tokens are, or the words.
+fn tagged(run: &[Piece], scores: &[&[f32]], aggregation: Aggregation) -> Vec<Tagged> {
+    let in_words = !matches!(aggregation, Aggregation::None | Aggregation::Simple);
+    let mut start = 0;
+    let words = run.chunk_by(|_, piece| in_words && piece.subword);
+    let tagged = words.map(|word| {
+        let pieces = start..start + word.len();
+        start = pieces.end;
+        let scores = &scores[pieces.clone()];
+        let average: Vec<f32>;
+        let scores = match aggregation {
+            Aggregation::Max => {
+                let largest = |scores: &&[f32]| scores[argmax(scores)];
+                scores[argmax(&scores.iter().map(largest).collect::<Vec<_>>())]
+            }
+            Aggregation::Average if scores.len() > 1 => {
+                let of_label = |label| mean(scores.iter().map(|scores| scores[label]));
+                average = (0..scores[0].len()).map(of_label).collect();
+                &average
+            }
+            _ => scores[0],
+        };
+        let label = argmax(scores);
+        Tagged {
+            label,
+            score: scores[label],
+            pieces,
+        }
+    });
+    tagged.collect()
+}
+
+/// Whether a label is for the beginning of an entity, and of what kind it is.
+fn kind(label: &str) -> (bool, &str) {
+    match label.strip_prefix("B-") {
+        Some(kind) => (true, kind),
+        None => (false, label.strip_prefix("I-").unwrap_or(label)),
+    }
+}
+
+fn mean(values: impl ExactSizeIterator<Item = f32>) -> f32 {
+    let count = values.len() as f64;
+    (values.map(f64::from).sum::<f64>() / count) as f32
+}
+
+/// Of entities that overlap, the longest, as transformers chooses them: the first of each chain decides what overlaps.
+fn longest(mut entities: Vec<Entity>) -> Vec<Entity> {
+    entities.sort_by_key(|entity| entity.start);
+    let mut chosen: Vec<Entity> = Vec::new();
+    for entity in entities {
+        match chosen.last_mut() {
+            Some(last) if entity.start < last.end => {
+                let length = |entity: &Entity| entity.end.saturating_sub(entity.start);
+                let (this, that) = (length(&entity), length(last));
+                if this > that || (this == that && entity.score > last.score) {
+                    *last = entity;
+                }
+            }
+            _ => chosen.push(entity),
+        }
+    }
+    chosen
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,184 @@
+//! Classification by labels that the model doesn't know, with the semantics of transformers' zero-shot-classification
+//! pipeline (Yin et al. 2019, "Benchmarking Zero-shot Text Classification"): a model of entailment says how well a text
+//! entails a sentence about each label.
+
+use crate::error::{Error, need_head, shortened};
+use crate::model::Model;
+use crate::session::Session;
+use crate::tasks::Task;
+use crate::tasks::classify::{EncodedTexts, LabelScore, best_labels, logits_of};
+use crate::tasks::scores::softmax;
+use rq_format::Head;
+use rq_tokenizer::TokenizerError;
+
+/// Where the label stands in a template.
+const PLACE: &str = "{}";
+
+/// How to classify by labels of one's own.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ZeroShotOptions {
+    /// Whether any number of labels may be right, so that each has a probability of its own; else one is, and the
+    /// probabilities of all sum up to 1.
+    pub multi_label: bool,
+    /// Whether a text that is too long is cut at its end. A label's sentence never is.
+    pub truncate: bool,
+}
+
+/// Classification by labels of one's own, with a model that was trained on entailment (natural language inference).
+///
+/// ```no_run
+/// use rq::{Model, Session, SessionOptions, Task, ZeroShot, ZeroShotOptions};
+///
+/// let model = Model::open("roberta-large-mnli.rq")?;
+/// let mut session = Session::new(&model, &SessionOptions::default())?;
+/// let topics = ZeroShot::new(&model, &["sports", "cooking"], "This text is about {}.")?;
+/// let text = "The team won the match.";
+/// let labels = topics.run_one(&mut session, text, &ZeroShotOptions::default())?;
+/// assert_eq!(labels[0].label, "sports");
+/// # Ok::<(), rq::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct ZeroShot<'m> {
+    model: &'m Model,
+    labels: Vec<String>,
+    /// A sentence about each label.
+    hypotheses: Vec<String>,
+    entailment: usize,
+    contradiction: usize,
+}
+
+impl<'m> ZeroShot<'m> {
+    /// The template of transformers.
+    pub const TEMPLATE: &'static str = "This example is {}.";
+
+    /// The task of this model with labels of one's own, each of which is put in place of the `{}` of the template.
+    ///
+    /// The model's label that begins with "entail", in upper or lower case, is the one that counts; where there is none,
+    /// the last. With `multi_label` its opposite is the first label, or the last where entailment is the first.
+    ///
+    /// # Errors
+    /// When the model isn't a classifier of at least two labels, there is no label or an empty one, or the template has no
+    /// place for it.
+    pub fn new<S: AsRef<str>>(
+        model: &'m Model,
+        labels: &[S],
+        template: &str,
+    ) -> Result<Self, Error> {
+        need_head(
+            "zero-shot classification",
+            Head::SequenceClassification,
+            model.config().head,
+        )?;
+        let last = match model.config().labels.len() {
+            0 | 1 => return Err(Error::NoEntailment),
+            count => count - 1,
+        };
+        let labels: Vec<String> = labels.iter().map(|label| label.as_ref().into()).collect();
+        if labels.is_empty() || labels.iter().any(|label| label.trim().is_empty()) {
+            return Err(Error::NoLabels);
+        }
+        if !template.contains(PLACE) {
+            let template = template.to_owned();
+            return Err(Error::Template { template });
+        }
+        let entailment = entailment(model).unwrap_or(last);
+        Ok(Self {
+            model,
+            hypotheses: labels.iter().map(|l| template.replace(PLACE, l)).collect(),
+            labels,
+            entailment,
+            contradiction: if entailment == 0 { last } else { 0 },
+        })
+    }
+
+    /// The model's label that stands for entailment.
+    pub fn entailment(&self) -> &'m str {
+        &self.model.config().labels[self.entailment]
+    }
+
+    /// Whether that label's name says that it does.
+    pub fn entailment_is_named(&self) -> bool {
+        entailment(self.model).is_some()
+    }
+
+    /// What the logits of a text with the sentence about each label say.
+    pub(crate) fn answer<'l>(
+        &self,
+        logits: impl Iterator<Item = &'l [f32]>,
+        options: &ZeroShotOptions,
+    ) -> Vec<LabelScore> {
+        let pairs: Vec<[f32; 2]> = logits
+            .map(|logits| [logits[self.contradiction], logits[self.entailment]])
+            .collect();
+        let scores: Vec<f32> = match options.multi_label || pairs.len() == 1 {
+            true => pairs.iter().map(|pair| softmax(pair)[1]).collect(),
+            false => {
+                let entailments: Vec<f32> = pairs.iter().map(|pair| pair[1]).collect();
+                softmax(&entailments)
+            }
+        };
+        best_labels(&self.labels, &scores, None)
+    }
+}
+
+/// The first label that is named after entailment.
+fn entailment(model: &Model) -> Option<usize> {
+    let mut labels = model.config().labels.iter();
+    labels.position(|label| label.to_lowercase().starts_with("entail"))
+}
+
+/// A text with a sentence about each label, as tokens that fit the model.
+#[derive(Clone, Debug)]
+pub struct Hypotheses(pub(crate) Vec<EncodedTexts>);
+
+/// The answer: the labels by descending score; of equal ones, the first given first.
+impl Task for ZeroShot<'_> {
+    type Input<'t> = &'t str;
+    type Options = ZeroShotOptions;
+    type Prepared = Hypotheses;
+    type Answer = Vec<LabelScore>;
+
+    fn model(&self) -> &Model {
+        self.model
+    }
+
+    fn prepare(&self, text: &str, options: &ZeroShotOptions) -> Result<Hypotheses, Error> {
+        if text.is_empty() {
+            return Err(Error::NothingToClassify);
+        }
+        let tokenizer = self.model.tokenizer();
+        let texts = self.hypotheses.iter().map(|hypothesis| {
+            let encoded = tokenizer.encode_pair_cutting_first(text, hypothesis, options.truncate);
+            EncodedTexts::new(encoded.map_err(|error| match error {
+                TokenizerError::SecondTooLong { limit } => Error::HypothesisTooLong {
+                    hypothesis: shortened(hypothesis),
+                    limit,
+                },
+                error => error.into(),
+            })?)
+        });
+        Ok(Hypotheses(texts.collect::<Result<_, _>>()?))
+    }
+
+    fn compute(
+        &self,
+        session: &mut Session<'_>,
+        texts: &[Hypotheses],
+        options: &ZeroShotOptions,
+    ) -> Result<Vec<Vec<LabelScore>>, Error> {
+        session.check_model(self.model)?;
+        let count = self.labels.len();
+        if texts.iter().any(|text| text.0.len() != count) {
+            return Err(Error::OtherLabels);
+        }
+        let outputs = self.model.config().outputs();
+        let mut all = Vec::with_capacity(texts.len() * count * outputs);
+        logits_of(session, texts.iter().flat_map(|text| &text.0), |logits| {
+            all.extend_from_slice(logits);
+        })?;
+        let answers = all.chunks_exact(count * outputs);
+        Ok(answers
+            .map(|logits| self.answer(logits.chunks_exact(outputs), options))
+            .collect())
+    }
+}

@@ -1,0 +1,587 @@
+//! Byte-pair encoding: the model inside a `tokenizer.json`, in tables that are quick to build.
+//!
+//! The pipeline around it (added tokens, pre-tokenizer, template, decoder) is that of the crate `tokenizers`, which also
+//! has a BPE. Building its tables is the longest part of opening a model: a string on the heap for each token, each token
+//! by its id, and each half of a merge. Here the tokens are ranges of one text. What is answered
+//! is the same, token for token (`tests/tokenizer.rs`); a model with settings that RoBERTa's don't have (dropout,
+//! prefixes, an unknown token, ...) is given to the crate.
+//!
+//! Every word is merged anew, where the crate keeps a cache of words: over a long text that is a fifth slower, some 2 µs
+//! a token, which is nothing beside the model's pass.
+
+mod fields;
+
+use crate::limits::check_affix;
+use crate::steps::PipelineError;
+use fields::{Fields, MergesField, VocabField};
+use hashbrown::hash_table::Entry;
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
+use serde::Deserialize;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::fmt;
+use std::hash::BuildHasher;
+use std::path::{Path, PathBuf};
+use tokenizers::models::bpe::{BPE, BpeTrainer, Vocab};
+use tokenizers::{Model, Token};
+
+/// The model of a tokenizer.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "Fields")]
+pub(crate) enum BpeModel {
+    /// What RoBERTa's tokenizers are.
+    Plain(Plain),
+    /// A model with further settings, and its largest id.
+    Other(Box<BPE>, Option<u32>),
+}
+
+impl BpeModel {
+    /// The largest id of a token, if there is one.
+    pub(crate) fn largest_id(&self) -> Option<u32> {
+        match self {
+            Self::Plain(plain) => plain.tokens.largest_id(),
+            Self::Other(_, largest) => *largest,
+        }
+    }
+
+    /// Whether a token that goes on with a word is marked as one that does.
+    pub(crate) fn marks_continuations(&self) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Other(model, _) => model
+                .get_continuing_subword_prefix()
+                .as_ref()
+                .is_some_and(|prefix| !prefix.is_empty()),
+        }
+    }
+}
+
+impl TryFrom<Fields> for BpeModel {
+    type Error = BpeError;
+
+    fn try_from(fields: Fields) -> Result<Self, BpeError> {
+        let tokens = Tokens::new(fields.vocab);
+        let prefix = fields.continuing_subword_prefix.unwrap_or_default();
+        let suffix = fields.end_of_word_suffix.unwrap_or_default();
+        let merges = resolve(&fields.merges, &tokens, &prefix)?;
+        let plain = fields.dropout.is_none()
+            && fields.unk_token.is_none()
+            && prefix.is_empty()
+            && suffix.is_empty()
+            && !fields.byte_fallback
+            && !fields.ignore_merges;
+        if plain {
+            return Ok(Self::Plain(Plain { tokens, merges }));
+        }
+        check_affix("continuing_subword_prefix", &prefix)?;
+        check_affix("end_of_word_suffix", &suffix)?;
+        // The merges were checked: the crate would panic at some that can't be. Its cache of words is the thread's, and outlives
+        // the model.
+        let mut builder = BPE::builder()
+            .cache_capacity(0)
+            .vocab_and_merges(tokens.all::<Vocab>(), fields.merges.to_strings())
+            .continuing_subword_prefix(prefix)
+            .end_of_word_suffix(suffix)
+            .fuse_unk(fields.fuse_unk)
+            .byte_fallback(fields.byte_fallback)
+            .ignore_merges(fields.ignore_merges);
+        if let Some(dropout) = fields.dropout {
+            builder = builder.dropout(dropout);
+        }
+        if let Some(token) = fields.unk_token {
+            builder = builder.unk_token(token);
+        }
+        let model = builder
+            .build()
+            .map_err(|e| BpeError::Other(e.to_string()))?;
+        Ok(Self::Other(Box::new(model), tokens.largest_id()))
+    }
+}
+
+/// Why a model can't be used.
+#[derive(Debug, thiserror::Error, PartialEq)]
+pub(crate) enum BpeError {
+    #[error("merge {rank} is of `{token}`, which the vocabulary doesn't have")]
+    Part { rank: usize, token: String },
+    #[error(
+        "merge {rank}, of `{left}` and `{right}`, makes a token that the vocabulary doesn't have"
+    )]
+    Whole {
+        rank: usize,
+        left: String,
+        right: String,
+    },
+    #[error("{0}")]
+    Other(String),
+}
+
+impl From<PipelineError> for BpeError {
+    fn from(error: PipelineError) -> Self {
+        Self::Other(error.to_string())
+    }
+}
+
+/// The vocabulary.
+struct Tokens {
+    text: String,
+    /// Of a token that is written twice, the last id counts.
+    by_text: HashTable<OneToken>,
+    hasher: DefaultHashBuilder,
+    /// By ascending id.
+    by_id: Vec<OneToken>,
+}
+
+#[derive(Clone, Copy)]
+struct OneToken {
+    start: u32,
+    end: u32,
+    id: u32,
+}
+
+impl OneToken {
+    fn of(self, text: &str) -> &str {
+        &text[self.start as usize..self.end as usize]
+    }
+}
+
+impl Tokens {
+    fn new(field: VocabField) -> Self {
+        let (text, ends) = field.into_parts();
+        let hasher = DefaultHashBuilder::default();
+        let mut by_text: HashTable<OneToken> = HashTable::with_capacity(ends.len());
+        let mut by_id = Vec::with_capacity(ends.len());
+        let mut start = 0;
+        for (end, id) in ends {
+            let token = OneToken { start, end, id };
+            let written = token.of(&text);
+            // There is room for all, so that nothing is ever hashed again.
+            let rehash = |_: &OneToken| 0;
+            match by_text.entry(hasher.hash_one(written), |t| t.of(&text) == written, rehash) {
+                Entry::Occupied(mut before) => before.get_mut().id = id,
+                Entry::Vacant(free) => _ = free.insert(token),
+            }
+            by_id.push(token);
+            start = end;
+        }
+        if by_id.len() > by_text.len() {
+            by_id = by_text.iter().copied().collect();
+        }
+        // Vocabularies are mostly written in this order, which costs no more than a look.
+        by_id.sort_by_key(|token| (token.id, token.start));
+        Self {
+            text,
+            by_text,
+            hasher,
+            by_id,
+        }
+    }
+
+    fn id(&self, token: &str) -> Option<u32> {
+        let same = |t: &OneToken| t.of(&self.text) == token;
+        let found = self.by_text.find(self.hasher.hash_one(token), same)?;
+        Some(found.id)
+    }
+
+    /// The token of an id; of several, the last.
+    fn token(&self, id: u32) -> Option<&str> {
+        let until = self.by_id.partition_point(|token| token.id <= id);
+        let token = self.by_id[until.checked_sub(1)?];
+        (token.id == id).then(|| token.of(&self.text))
+    }
+
+    fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    fn largest_id(&self) -> Option<u32> {
+        self.by_id.last().map(|token| token.id)
+    }
+
+    fn all<C: FromIterator<(String, u32)>>(&self) -> C {
+        let owned = |token: &OneToken| (token.of(&self.text).to_owned(), token.id);
+        self.by_id.iter().map(owned).collect()
+    }
+}
+
+/// What a pair of tokens becomes.
+#[derive(Clone, Copy)]
+struct Merge {
+    /// The lower, the earlier.
+    rank: u32,
+    whole: u32,
+}
+
+type Merges = HashMap<(u32, u32), Merge>;
+
+/// The merges by the ids of what they merge. A token behind another one begins with `prefix`, which a merge drops.
+fn resolve(field: &MergesField, tokens: &Tokens, prefix: &str) -> Result<Merges, BpeError> {
+    let mut merges = Merges::with_capacity(field.len());
+    for (rank, (left, right, both)) in field.parts().enumerate() {
+        let part = |token: &str| {
+            tokens.id(token).ok_or_else(|| BpeError::Part {
+                rank,
+                token: token.to_owned(),
+            })
+        };
+        let pair = (part(left)?, part(right)?);
+        let whole = match prefix {
+            "" => tokens.id(both),
+            prefix => right
+                .get(prefix.len()..)
+                .and_then(|rest| tokens.id(&format!("{left}{rest}"))),
+        };
+        let whole = whole.ok_or_else(|| BpeError::Whole {
+            rank,
+            left: left.to_owned(),
+            right: right.to_owned(),
+        })?;
+        // The tokenizer of a file has at most 2^26 bytes.
+        let rank = rank as u32;
+        // Of equal merges the last counts, as in the crate.
+        merges.insert(pair, Merge { rank, whole });
+    }
+    Ok(merges)
+}
+
+/// A vocabulary and its merges. A character that isn't in the vocabulary is left out.
+pub(crate) struct Plain {
+    tokens: Tokens,
+    merges: Merges,
+}
+
+impl fmt::Debug for Plain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Plain")
+            .field("tokens", &self.tokens.len())
+            .field("merges", &self.merges.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A token of a word that is being merged, linked with its neighbours.
+struct Symbol {
+    id: u32,
+    /// Bytes; none once the token is part of the one before it.
+    len: usize,
+    previous: Option<usize>,
+    next: Option<usize>,
+}
+
+impl Plain {
+    /// The tokens of a word: the merge of the lowest rank first, of equal ones the leftmost, until there is none.
+    fn merge(&self, word: &str) -> Vec<Symbol> {
+        let mut symbols: Vec<Symbol> = Vec::with_capacity(word.len());
+        let mut bytes = [0; 4];
+        for c in word.chars() {
+            if let Some(id) = self.tokens.id(c.encode_utf8(&mut bytes)) {
+                let at = symbols.len();
+                if let Some(last) = symbols.last_mut() {
+                    last.next = Some(at);
+                }
+                symbols.push(Symbol {
+                    id,
+                    len: c.len_utf8(),
+                    previous: at.checked_sub(1),
+                    next: None,
+                });
+            }
+        }
+        let find = |symbols: &[Symbol], left: usize, right: usize| {
+            let pair = (symbols[left].id, symbols[right].id);
+            self.merges.get(&pair).copied()
+        };
+        let mut queue: BinaryHeap<Reverse<(u32, usize, u32)>> = (1..symbols.len())
+            .filter_map(|right| {
+                let Merge { rank, whole } = find(&symbols, right - 1, right)?;
+                Some(Reverse((rank, right - 1, whole)))
+            })
+            .collect();
+        while let Some(Reverse((_, at, whole))) = queue.pop() {
+            let Some(right) = symbols[at].next.filter(|_| symbols[at].len > 0) else {
+                continue;
+            };
+            // What stood there may have been merged with something else since.
+            if find(&symbols, at, right).is_none_or(|merge| merge.whole != whole) {
+                continue;
+            }
+            let next = symbols[right].next;
+            symbols[at].id = whole;
+            symbols[at].len += std::mem::take(&mut symbols[right].len);
+            symbols[at].next = next;
+            if let Some(next) = next {
+                symbols[next].previous = Some(at);
+            }
+            let around = [symbols[at].previous.map(|p| (p, at)), next.map(|n| (at, n))];
+            for (left, right) in around.into_iter().flatten() {
+                if let Some(Merge { rank, whole }) = find(&symbols, left, right) {
+                    queue.push(Reverse((rank, left, whole)));
+                }
+            }
+        }
+        symbols.retain(|symbol| symbol.len > 0);
+        symbols
+    }
+
+    fn tokenize(&self, word: &str) -> Vec<Token> {
+        let mut start = 0;
+        let symbols = self.merge(word).into_iter();
+        symbols
+            .map(|Symbol { id, len, .. }| {
+                let offsets = (start, start + len);
+                start += len;
+                let token = self.tokens.token(id).unwrap_or_default();
+                Token::new(id, token.to_owned(), offsets)
+            })
+            .collect()
+    }
+}
+
+impl Model for BpeModel {
+    type Trainer = BpeTrainer;
+
+    fn tokenize(&self, sequence: &str) -> tokenizers::Result<Vec<Token>> {
+        match self {
+            Self::Plain(plain) => Ok(plain.tokenize(sequence)),
+            Self::Other(model, _) => model.tokenize(sequence),
+        }
+    }
+
+    fn token_to_id(&self, token: &str) -> Option<u32> {
+        match self {
+            Self::Plain(plain) => plain.tokens.id(token),
+            Self::Other(model, _) => model.token_to_id(token),
+        }
+    }
+
+    fn id_to_token(&self, id: u32) -> Option<String> {
+        match self {
+            Self::Plain(plain) => plain.tokens.token(id).map(str::to_owned),
+            Self::Other(model, _) => model.id_to_token(id),
+        }
+    }
+
+    fn get_vocab(&self) -> std::collections::HashMap<String, u32> {
+        match self {
+            Self::Plain(plain) => plain.tokens.all(),
+            Self::Other(model, _) => model.get_vocab(),
+        }
+    }
+
+    fn get_vocab_size(&self) -> usize {
+        match self {
+            Self::Plain(plain) => plain.tokens.len(),
+            Self::Other(model, _) => model.get_vocab_size(),
+        }
+    }
+
+    /// Nothing here saves a tokenizer: files keep the `tokenizer.json` that they were given.
+    fn save(&self, _: &Path, _: Option<&str>) -> tokenizers::Result<Vec<PathBuf>> {
+        Err("a model that was read from a file isn't saved".into())
+    }
+
+    fn get_trainer(&self) -> BpeTrainer {
+        BpeTrainer::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    fn model(json: &Value) -> Result<BpeModel, String> {
+        serde_json::from_str(&json.to_string()).map_err(|e| e.to_string())
+    }
+
+    /// Ids, texts and places of a word's tokens.
+    fn tokens(model: &impl Model, word: &str) -> Vec<(u32, String, (usize, usize))> {
+        let tokens = model.tokenize(word).unwrap().into_iter();
+        tokens.map(|t| (t.id, t.value, t.offsets)).collect()
+    }
+
+    /// Checks a model against the crate's.
+    fn same(json: &Value, words: &[String]) {
+        let crates: BPE = serde_json::from_str(&json.to_string()).unwrap();
+        let ours = model(json).unwrap();
+        for word in words {
+            let (ours, crates) = (tokens(&ours, word), tokens(&crates, word));
+            assert_eq!(ours, crates, "{word:?} by {json}");
+        }
+        assert_eq!(ours.get_vocab(), crates.get_vocab());
+        assert_eq!(ours.get_vocab_size(), crates.get_vocab_size());
+        for (token, id) in crates.get_vocab() {
+            assert_eq!(ours.token_to_id(&token), Some(id));
+            assert_eq!(ours.id_to_token(id), crates.id_to_token(id));
+        }
+        assert_eq!(ours.token_to_id("absent"), None);
+        assert_eq!(ours.id_to_token(u32::MAX), None);
+    }
+
+    proptest! {
+        /// Random merges over an alphabet of four, so that a word can be merged in many ways. One letter of the words
+        /// isn't in the vocabulary.
+        #[test]
+        fn any_merges_give_the_tokens_of_the_crate(
+            pairs in prop::collection::vec(any::<[prop::sample::Index; 2]>(), 0..40),
+            seed in 0..1000_usize,
+            mut words in prop::collection::vec("[abcé🦀]{0,60}", 8),
+        ) {
+            let mut made: Vec<String> = ["a", "b", "c", "é"].map(str::to_owned).to_vec();
+            let mut merges = Vec::new();
+            for [left, right] in pairs {
+                let (left, right) = (left.get(&made).clone(), right.get(&made).clone());
+                let whole = format!("{left}{right}");
+                if whole.len() <= 12 {
+                    merges.push((left, right));
+                    if !made.contains(&whole) {
+                        made.push(whole);
+                    }
+                }
+            }
+            // Ids in another order than that of the merges.
+            let id = |at: usize| (at * 7919 + seed) % 1_000_003;
+            let entries = made.iter().enumerate().map(|(at, token)| (token.clone(), id(at).into()));
+            let vocab: serde_json::Map<String, Value> = entries.collect();
+            words.extend(made.iter().cloned());
+            same(&json!({"type": "BPE", "vocab": vocab, "merges": merges}), &words);
+            let lines = merges.iter().map(|(left, right)| format!("{left} {right}"));
+            let lines: Vec<String> = ["#version: 0.2".to_owned()].into_iter().chain(lines).collect();
+            same(&json!({"merges": lines, "vocab": vocab}), &words);
+        }
+    }
+
+    #[test]
+    fn a_long_word_takes_no_time_to_speak_of() {
+        let json = json!({"vocab": {"a": 0, "aa": 1, "aaaa": 2}, "merges": ["a a", "aa aa"]});
+        let tokens = model(&json).unwrap().tokenize(&"a".repeat(1 << 20));
+        assert_eq!(tokens.unwrap().len(), 1 << 18);
+    }
+
+    #[test]
+    fn settings_that_roberta_does_not_have_are_for_the_crate() {
+        let vocab = json!({
+            "a": 0, "b": 1, "##b": 2, "ab": 3, "b</w>": 4, "ab</w>": 5, "<unk>": 6, "<0xC3>": 7, "<0xA9>": 8, "abab": 9
+        });
+        let words = ["", "a", "ab", "abab", "ébéé", "bé"].map(str::to_owned);
+        for (setting, value, merges) in [
+            ("continuing_subword_prefix", json!("##"), json!(["a ##b"])),
+            (
+                "end_of_word_suffix",
+                json!("</w>"),
+                json!(["a b", "a b</w>"]),
+            ),
+            ("unk_token", json!("<unk>"), json!(["a b"])),
+            ("byte_fallback", json!(true), json!(["a b"])),
+            ("ignore_merges", json!(true), json!(["a b"])),
+            ("dropout", json!(0.0), json!(["a b"])),
+        ] {
+            let mut fields = json!({"vocab": vocab, "merges": merges});
+            fields[setting] = value;
+            assert!(
+                matches!(model(&fields), Ok(BpeModel::Other(..))),
+                "{setting}"
+            );
+            same(&fields, &words);
+            fields["fuse_unk"] = true.into();
+            same(&fields, &words);
+        }
+        let empty = json!({
+            "dropout": null, "unk_token": null, "continuing_subword_prefix": "", "end_of_word_suffix": "",
+            "fuse_unk": false, "byte_fallback": false, "ignore_merges": false, "vocab": vocab, "merges": ["a b"]
+        });
+        assert!(matches!(model(&empty), Ok(BpeModel::Plain(_))));
+        same(&empty, &words);
+    }
+
+    #[test]
+    fn of_equal_tokens_and_ids_the_last_counts() {
+        let json = r#"{"vocab": {"a": 5, "b": 1, "a": 2, "c": 1}, "merges": []}"#;
+        let model: BpeModel = serde_json::from_str(json).unwrap();
+        assert_eq!(model.get_vocab_size(), 3);
+        let ids = ["a", "b", "c"].map(|token| model.token_to_id(token));
+        assert_eq!(ids, [Some(2), Some(1), Some(1)]);
+        let tokens = [5, 1, 2].map(|id| model.id_to_token(id));
+        assert_eq!(tokens, [None, Some("c".into()), Some("a".into())]);
+    }
+
+    #[test]
+    fn what_is_not_a_model_is_refused_by_its_reason() {
+        let vocab = json!({"a": 0, "b": 1, "ab": 2, "##b": 3});
+        let with = |merges: Value| json!({"vocab": vocab, "merges": merges});
+        let prefixed = |merges: Value, prefix: &str| json!({"vocab": vocab, "merges": merges, "continuing_subword_prefix": prefix});
+        for (json, reason) in [
+            (
+                with(json!(["ab"])),
+                "merge 0 is `ab`; it must be two tokens with one space between",
+            ),
+            (
+                with(json!(["a b", "a b b"])),
+                "merge 1 is `a b b`; it must be two tokens",
+            ),
+            (
+                with(json!([["a"]])),
+                "invalid length 1, expected two tokens",
+            ),
+            (with(json!([[]])), "invalid length 0, expected two tokens"),
+            (with(json!([["a", "b", "b"]])), "trailing characters"),
+            (with(json!([["a", 1]])), "expected a token"),
+            (with(json!([7])), "expected a merge: two tokens"),
+            (with(json!({"a": "b"})), "expected a list of merges"),
+            (
+                with(json!(["a x"])),
+                "merge 0 is of `x`, which the vocabulary doesn't have",
+            ),
+            (
+                with(json!(["a b", "x b"])),
+                "merge 1 is of `x`, which the vocabulary doesn't have",
+            ),
+            (
+                with(json!(["b a"])),
+                "merge 0, of `b` and `a`, makes a token that the vocabulary doesn't have",
+            ),
+            // These are longer than every token, or shorter than the prefix: the crate would panic.
+            (
+                with(json!(["ab ab"])),
+                "merge 0, of `ab` and `ab`, makes a token",
+            ),
+            (
+                prefixed(json!(["a b"]), "####"),
+                "merge 0, of `a` and `b`, makes a token",
+            ),
+            (
+                prefixed(json!(["b ##b"]), "##"),
+                "merge 0, of `b` and `##b`, makes a token",
+            ),
+            (
+                json!({"vocab": vocab, "merges": [], "dropout": 2.0}),
+                "Dropout should be between 0 and 1",
+            ),
+            (
+                json!({"vocab": {"a": -1}, "merges": []}),
+                "invalid value: integer `-1`",
+            ),
+            (
+                json!({"vocab": {"a": 1_u64 << 32}, "merges": []}),
+                "invalid value: integer `4294967296`",
+            ),
+            (
+                json!({"vocab": ["a"], "merges": []}),
+                "expected an object of tokens and their ids",
+            ),
+            (json!({"vocab": vocab}), "missing field `merges`"),
+            (json!({"merges": []}), "missing field `vocab`"),
+            (
+                json!({"type": "WordPiece", "vocab": vocab, "merges": []}),
+                "unknown variant `WordPiece`",
+            ),
+            (
+                json!({"vocab": vocab, "merges": [], "further": 1}),
+                "unknown field `further`",
+            ),
+        ] {
+            let found = model(&json).expect_err("no model");
+            assert!(found.contains(reason), "{json}: {found}");
+        }
+    }
+}
