@@ -53,13 +53,13 @@ fn matmul(criterion: &mut Criterion) {
                     group.throughput(Throughput::Elements((2 * rows * columns * tokens) as u64));
                     group.bench_function(BenchmarkId::from_parameter(tokens), |b| {
                         b.iter(|| {
-                            kernels.matmul(
+                            kernels.linear(
                                 &weights,
                                 0..bias.len(),
                                 &bias,
                                 &acts,
                                 black_box(&mut out),
-                            )
+                            );
                         });
                     });
                 }

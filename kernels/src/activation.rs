@@ -14,7 +14,7 @@ use std::ops::Range;
 pub const SMALLEST_ABSMAX: f32 = f32::from_bits((127 - 100) << 23);
 
 /// Where the accumulator of a dot product starts, in 32 bits: as an f32, 1.5 * 2^23. An integer below 2^22 in size that is
-/// added to the bits is added to the number, so the conversion to f32 costs nothing: see [`crate::tier::RowScales`].
+/// added to the bits is added to the number, so the conversion to f32 costs nothing: see [`crate::matmul::RowScales`].
 pub(crate) const START: i32 = f32::to_bits(1.5 * 8_388_608.0) as i32;
 const _: () = assert!(BLOCK as i32 * 128 * 127 < 1 << 22);
 
@@ -176,13 +176,17 @@ pub(crate) struct ActivationTile<'a, const N: usize> {
 
 impl<'a, const N: usize> ActivationTile<'a, N> {
     /// Block `block`, counted from the tile's first, of each token.
+    ///
+    /// # Safety
+    /// The tile must have such a block. (A check here makes the compiler move sums between registers in every block.)
     #[inline(always)]
-    pub(crate) fn get(&self, block: usize) -> [&'a ActivationBlock; N] {
+    pub(crate) unsafe fn get(&self, block: usize) -> [&'a ActivationBlock; N] {
         debug_assert!(block < self.blocks);
         let start = block * self.block_stride;
         let mut blocks = [&self.data[0]; N];
         for (n, block) in blocks.iter_mut().enumerate() {
-            // SAFETY: `Activations::tile` found the last token's last block within the data.
+            // SAFETY: n < N, and block < self.blocks by this function's own condition, so the index is at most that of the last
+            // token's last block, which `Activations::tile`, the only one to make a tile, found within the data.
             *block = unsafe { self.data.get_unchecked(start + n * self.token_stride) };
         }
         blocks

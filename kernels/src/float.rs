@@ -7,17 +7,17 @@ pub(crate) mod activation;
 pub(crate) mod exp;
 pub(crate) mod gelu;
 pub(crate) mod layer_norm;
-pub(crate) mod product;
+pub(crate) mod matmul;
 pub(crate) mod softmax;
 
-use crate::simd::Simd16;
+use crate::simd::{F32x16, Simd};
 
 /// Horner's rule, highest coefficient first.
 #[inline(always)]
-fn polynomial<V: Simd16, const N: usize>(x: V, coefficients: [f32; N]) -> V {
-    let mut y = V::splat(coefficients[0]);
+fn polynomial<S: Simd, const N: usize>(x: F32x16<S>, coefficients: [f32; N]) -> F32x16<S> {
+    let mut y = x.simd().splat(coefficients[0]);
     for &c in &coefficients[1..] {
-        y = y.mul_add(x, V::splat(c));
+        y = y.mul_add(x, x.simd().splat(c));
     }
     y
 }

@@ -1,8 +1,9 @@
 //! Block formats, packed layouts and kernels of `rq`: everything that touches a weight or an activation.
 //!
 //! - [`q8`] and [`q4`] define the weight blocks, [`packed`] arranges them, [`mod@activation`] defines the other operand.
-//! - [`kernels`](mod@kernels) gives, for each instruction set, the same operations with the same bits: the block-quantized matrix
-//!   product, and float operations on a virtual vector of 16 [`lanes`].
+//! - [`kernels`](mod@kernels) gives, for each instruction set, the same operations with the same bits: the quantized matrix
+//!   products, and float operations on a virtual vector of 16 [`lanes`].
+//! - [`peak`] measures what the machine can do at most.
 //!
 //! This crate knows nothing of models or files. Why every tier gives the same bits:
 //!
@@ -15,21 +16,26 @@
 #[cfg(target_endian = "big")]
 compile_error!("rq reads its files in place, and they are little-endian");
 
+#[macro_use]
+mod table;
+#[macro_use]
+mod tier;
+
 pub mod activation;
 mod float;
 pub mod isa;
 pub mod kernels;
 pub mod lanes;
+mod matmul;
 pub mod packed;
-mod peak;
+pub mod peak;
 pub mod q4;
 pub mod q8;
 mod simd;
 pub mod threads;
-mod tier;
 
 pub use float::gelu::Gelu;
-pub use float::product::{Panels, PanelsMut};
+pub use float::matmul::{Panels, PanelsMut};
 
 /// Values in a block along K: of weights and of activations.
 pub const BLOCK: usize = 32;

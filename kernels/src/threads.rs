@@ -69,7 +69,7 @@ impl Threads {
                     data.par_chunks_mut(size)
                         .enumerate()
                         .with_max_len(1)
-                        .for_each(|(i, chunk)| f(i, chunk))
+                        .for_each(|(i, chunk)| f(i, chunk));
                 });
             }
             _ => data

@@ -5,12 +5,13 @@ mod common;
 use common::{Random, bits, tiers};
 use rq_kernels::activation::{ActivationBlock, Activations, PackedRows};
 use rq_kernels::isa::Isa;
-use rq_kernels::kernels::{Kernels, kernels};
+use rq_kernels::kernels::{Kernels, Tile, kernels};
 use rq_kernels::lanes::{LANES, Lanes, panels_for};
-use rq_kernels::packed::{self, BlockFormat, PackedMatrix};
+use rq_kernels::packed::{self, BlockFormat, CodesQ8, GROUP, GROUP_BYTES, PackedMatrix};
 use rq_kernels::{BLOCK, Gelu, Panels, PanelsMut};
+use std::collections::BTreeSet;
 
-fn scalar() -> &'static dyn Kernels {
+fn scalar() -> Kernels {
     kernels(Isa::Scalar).unwrap()
 }
 
@@ -33,7 +34,7 @@ const CANARY: f32 = -12345.678;
 
 /// All panels of the product, panel-major, `at_once` of them a call, with canaries around each output.
 fn product(
-    kernels: &dyn Kernels,
+    kernels: Kernels,
     weights: &PackedMatrix<'_>,
     bias: &[Lanes],
     acts: &Activations<'_>,
@@ -44,7 +45,7 @@ fn product(
         let panels = first..(first + at_once).min(weights.panels());
         let len = panels.len() * acts.tokens();
         let mut out = vec![Lanes([CANARY; LANES]); len + 2];
-        kernels.matmul(weights, panels, bias, acts, &mut out[1..=len]);
+        kernels.linear(weights, panels, bias, acts, &mut out[1..=len]);
         for edge in [0, len + 1] {
             assert_eq!(out[edge], Lanes([CANARY; LANES]), "wrote outside the tile");
         }
@@ -126,40 +127,46 @@ fn check_product(
     }
 }
 
+/// Rows, columns and tokens around every edge of a tier's tile.
+fn shapes(tile: Tile) -> Vec<(usize, usize, usize)> {
+    let mut shapes = Vec::new();
+    // Every number of tokens in one tile and two, then many tiles; of panels one tile and a rest.
+    let many = [8 * tile.tokens, 16 * tile.tokens].map(|n| n - 1..=n + 3);
+    for tokens in (1..=2 * tile.tokens + 1).chain(many.into_iter().flatten()) {
+        shapes.push(((tile.panels + 1) * LANES, 2 * BLOCK, tokens));
+    }
+    // Blocks around one run and two.
+    for runs in 1..=2 {
+        for blocks in runs * tile.depth - 1..=runs * tile.depth + 1 {
+            for tokens in [1, 2, tile.tokens, tile.tokens + 1] {
+                shapes.push((tile.panels * LANES, blocks * BLOCK, tokens));
+            }
+        }
+    }
+    // Rows around the edges of panels, columns around those of groups and blocks.
+    for panels in 1..=tile.panels + 1 {
+        for rows in [panels * LANES - 1, panels * LANES, panels * LANES + 1, 1] {
+            for columns in [1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK, 3 * BLOCK + GROUP] {
+                shapes.push((rows, columns, tile.tokens + 1));
+            }
+        }
+    }
+    shapes
+}
+
 #[test]
-fn products_at_all_edges() {
+fn linear_at_all_edges() {
     let mut random = Random(1);
     let mut failures = Vec::new();
     for format in BlockFormat::ALL {
-        // Every number of tokens around the tiles of 1 to 8, with two panels and one.
-        for tokens in (1..=17).chain([63, 64, 65, 131]) {
-            let (rows, columns) = (48, 64);
+        let tiles = tiers().into_iter().map(|tier| tier.tile(format));
+        let shapes: BTreeSet<_> = tiles.flat_map(shapes).collect();
+        for (rows, columns, tokens) in shapes {
             let (w, x) = (
                 random.floats(rows * columns, 0.1),
                 random.floats(tokens * columns, 3.0),
             );
-            check_product("tokens", format, &w, columns, &x, &mut failures);
-        }
-        // Blocks around the run of 16.
-        for blocks in [15, 16, 17, 32, 33] {
-            for tokens in [1, 2, 7] {
-                let (rows, columns) = (32, blocks * BLOCK);
-                let (w, x) = (
-                    random.floats(rows * columns, 0.1),
-                    random.floats(tokens * columns, 3.0),
-                );
-                check_product("blocks", format, &w, columns, &x, &mut failures);
-            }
-        }
-        // Rows around the panel, columns around the block.
-        for rows in [1, 15, 16, 17, 33] {
-            for columns in [1, 31, 32, 33, 64, 100] {
-                let (w, x) = (
-                    random.floats(rows * columns, 0.1),
-                    random.floats(5 * columns, 3.0),
-                );
-                check_product("edges", format, &w, columns, &x, &mut failures);
-            }
+            check_product("edges", format, &w, columns, &x, &mut failures);
         }
     }
     assert!(
@@ -172,11 +179,11 @@ fn products_at_all_edges() {
 
 /// The sums that `vpmaddubsw` saturates when it is used carelessly: all codes at their extremes, all signs.
 #[test]
-fn products_of_extremes() {
+fn linear_of_extremes() {
     let mut failures = Vec::new();
     for format in BlockFormat::ALL {
         for (w, x) in [(1.0, 1.0), (1.0, -1.0), (-1.0, 1.0), (-1.0, -1.0)] {
-            let (columns, rows, tokens) = (96, 16, 5);
+            let (columns, rows, tokens) = (3 * BLOCK, LANES, most_tokens(format) + 1);
             check_product(
                 "constant",
                 format,
@@ -206,15 +213,22 @@ fn products_of_extremes() {
     );
 }
 
+/// The most tokens in a tile of this machine's tiers.
+fn most_tokens(format: BlockFormat) -> usize {
+    let tiles = tiers().into_iter().map(|tier| tier.tile(format).tokens);
+    tiles.max().expect("the scalar tier")
+}
+
 /// Every byte that a file can hold, also codes that the quantizer never makes.
 #[test]
-fn products_of_any_codes() {
+fn linear_of_any_codes() {
     let mut random = Random(3);
     let mut failures = Vec::new();
     for format in BlockFormat::ALL {
-        let (rows, columns, tokens) = (16, 128, 6);
+        let (rows, columns, tokens) = (LANES, 4 * BLOCK, most_tokens(format) + 1);
         let len = format.packed_len(rows, columns).unwrap();
-        let codes = len / (format.code_bytes() + 32) * format.code_bytes();
+        let blocks = panels_for(rows) * columns / BLOCK;
+        let codes = blocks * format.code_bytes();
         let mut bytes: Vec<u8> = (0..codes).map(|_| random.next() as u8).collect();
         if format == BlockFormat::Q8 {
             // 0 would be the code -128, which no valid file holds.
@@ -269,7 +283,7 @@ fn gelu() {
 #[test]
 fn layer_norm() {
     let mut random = Random(12);
-    for width in [1, 15, 16, 17, 100, 128, 1024] {
+    for width in [1, LANES - 1, LANES, LANES + 1, 100, 8 * LANES, 64 * LANES] {
         let panels = panels_for(width);
         let mut row = awkward(&mut random, panels);
         let pad = |lanes: &mut [Lanes]| rq_kernels::lanes::as_floats_mut(lanes)[width..].fill(0.0);
@@ -312,7 +326,7 @@ fn layer_norm() {
 #[test]
 fn softmax() {
     let mut random = Random(13);
-    for columns in [1, 7, 16, 17, 64, 129] {
+    for columns in [1, 7, LANES, LANES + 1, 4 * LANES, 8 * LANES + 1] {
         for rows in [1, 3, 8] {
             let scores = awkward(&mut random, panels_for(columns) * rows);
             let mut expected = scores.clone();
@@ -356,11 +370,13 @@ fn softmax() {
 }
 
 #[test]
-fn float_products() {
+fn matmul_f32() {
     let mut random = Random(14);
-    for columns in [1, 15, 16, 17, 64, 100] {
-        for rows in [1, 2, 5, 6, 7, 12, 13] {
-            for panels in [1, 3, 4, 5] {
+    let tiles: Vec<Tile> = tiers().into_iter().map(Kernels::tile_f32).collect();
+    let most = |count: fn(&Tile) -> usize| tiles.iter().map(count).max().expect("the scalar tier");
+    for columns in [1, LANES - 1, LANES, LANES + 1, 4 * LANES, 6 * LANES + 4] {
+        for rows in 1..=2 * most(|tile| tile.tokens) + 1 {
+            for panels in 1..=most(|tile| tile.panels) + 1 {
                 let (b_stride, stride) = (columns + 3, rows + 2);
                 let a = random.lanes(panels_for(columns) * rows, 1.0);
                 let b = random.lanes(panels * b_stride, 1.0);
@@ -369,13 +385,13 @@ fn float_products() {
                     stride: b_stride,
                 };
                 let scale = random.floats(rows, 1.0);
-                let product = |kernels: &dyn Kernels| {
+                let product = |kernels: Kernels| {
                     let mut data = vec![Lanes([CANARY; LANES]); panels * stride];
                     let out = PanelsMut {
                         data: &mut data,
                         stride,
                     };
-                    kernels.product(&a, b, columns, &scale, panels, out);
+                    kernels.matmul_f32(&a, b, columns, &scale, panels, out);
                     data
                 };
                 let expected = product(scalar());
@@ -408,10 +424,16 @@ fn float_products() {
 
 /// Rows packed on the fly are as good as their activations, and their products the same on every tier.
 #[test]
-fn packed_rows() {
+fn matmul_int8() {
     let mut random = Random(16);
-    for (rows, panels) in [(1, 1), (15, 2), (16, 4), (17, 3), (40, 4)] {
-        for tokens in [1, 5, 12, 13] {
+    for (rows, panels) in [
+        (1, 1),
+        (LANES - 1, 2),
+        (LANES, 4),
+        (LANES + 1, 3),
+        (2 * LANES + 8, 4),
+    ] {
+        for tokens in 1..=2 * most_tokens(BlockFormat::Q8) + 1 {
             let blocks = usize::div_ceil(panels, 2);
             let x = awkward(&mut random, panels * rows);
             let queries = awkward(&mut random, panels * tokens);
@@ -420,8 +442,8 @@ fn packed_rows() {
                 let low = panels.next().unwrap().to_vec();
                 (low, panels.next().map_or(vec![], <[Lanes]>::to_vec))
             };
-            let run = |kernels: &dyn Kernels| {
-                let mut codes = vec![[7; 512]; panels_for(rows) * blocks];
+            let run = |kernels: Kernels| {
+                let mut codes = vec![[7; size_of::<CodesQ8>()]; panels_for(rows) * blocks];
                 let mut scales = vec![Lanes([CANARY; LANES]); panels_for(rows) * blocks];
                 let mut acts = vec![ActivationBlock::ZERO; tokens * blocks];
                 for (block, acts) in acts.chunks_mut(tokens).enumerate() {
@@ -437,7 +459,7 @@ fn packed_rows() {
                     blocks,
                 };
                 let acts = Activations::block_major(&acts, tokens);
-                kernels.product_of_rows(rows, &acts, &mut out);
+                kernels.matmul_int8(rows, &acts, &mut out);
                 (codes, bits(&scales), bits(&out))
             };
             let expected = run(scalar());
@@ -449,7 +471,8 @@ fn packed_rows() {
                     let at = r / LANES * blocks + block;
                     assert_eq!(expected.1[at][r % LANES], act.scale.to_bits() & !3);
                     for (k, code) in act.codes.iter().enumerate() {
-                        let byte = expected.0[at][k / 4 * 64 + r % LANES * 4 + k % 4];
+                        let byte =
+                            expected.0[at][k / GROUP * GROUP_BYTES + r % LANES * GROUP + k % GROUP];
                         assert_eq!((byte ^ 0x80) as i8, *code, "row {r}, column {k}");
                     }
                 }
@@ -508,6 +531,32 @@ fn activations() {
                 tier.quantize_panels(low, high, &mut got);
                 assert_eq!(got, expected, "{}", tier.isa());
             }
+        }
+    }
+}
+
+#[test]
+fn the_table_of_the_documentation_is_true() {
+    let page = include_str!("../../docs/kernels.md");
+    let row = |isa: Isa, format: BlockFormat| {
+        let start = format!("| {isa} | {format} |");
+        let row = page.lines().find(|line| line.starts_with(&start));
+        row.unwrap_or_else(|| panic!("no row {start}"))
+    };
+    for isa in Isa::ALL {
+        for format in BlockFormat::ALL {
+            let (row, features) = (row(isa, format), isa.features().join(", "));
+            assert!(
+                row.ends_with(&format!("| {features} |").replace("|  |", "| |")),
+                "{row}"
+            );
+        }
+    }
+    for tier in tiers() {
+        for format in BlockFormat::ALL {
+            let (row, tile) = (row(tier.isa(), format), tier.tile(format));
+            let cells = format!("| {} x {} | {} |", tile.tokens, tile.panels, tile.registers);
+            assert!(row.contains(&cells), "{cells}: {row}");
         }
     }
 }

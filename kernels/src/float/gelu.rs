@@ -7,7 +7,8 @@
 use super::exp::exp;
 use super::polynomial;
 use crate::lanes::Lanes;
-use crate::simd::Simd16;
+use crate::simd::{F32x16, Simd};
+use crate::tier::Tier;
 
 /// Which form of the activation a model was trained with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,49 +43,54 @@ const Q: [f32; 6] = [
 
 /// 1 / x by Newton's method, in a third of the time of a division. Three steps take the error from 12 % to rounding.
 #[inline(always)]
-fn reciprocal<V: Simd16>(x: V) -> V {
-    let minus = x.mul(V::splat(-1.0));
+fn reciprocal<S: Simd>(x: F32x16<S>) -> F32x16<S> {
+    let splat = |value| x.simd().splat(value);
+    let minus = x.mul(splat(-1.0));
     let mut y = x.rough_reciprocal();
     for _ in 0..3 {
-        y = minus.mul_add(y, V::splat(1.0)).mul_add(y, y);
+        y = minus.mul_add(y, splat(1.0)).mul_add(y, y);
     }
     y
 }
 
 #[inline(always)]
-fn erf<V: Simd16>(z: V) -> V {
-    let z = z.max(V::splat(-ERF_LIMIT)).min(V::splat(ERF_LIMIT));
+fn erf<S: Simd>(z: F32x16<S>) -> F32x16<S> {
+    let splat = |value| z.simd().splat(value);
+    let z = z.max(splat(-ERF_LIMIT)).min(splat(ERF_LIMIT));
     let u = z.mul(z);
     let y = z.mul(polynomial(u, P)).mul(reciprocal(polynomial(u, Q)));
-    y.max(V::splat(-1.0)).min(V::splat(1.0))
+    y.max(splat(-1.0)).min(splat(1.0))
 }
 
 #[inline(always)]
-fn tanh<V: Simd16>(y: V) -> V {
-    let y = y.max(V::splat(-10.0)).min(V::splat(10.0));
+fn tanh<S: Simd>(y: F32x16<S>) -> F32x16<S> {
+    let splat = |value| y.simd().splat(value);
+    let y = y.max(splat(-10.0)).min(splat(10.0));
     let e = exp(y.add(y));
-    V::splat(1.0).sub(V::splat(2.0).div(e.add(V::splat(1.0))))
+    splat(1.0).sub(splat(2.0).div(e.add(splat(1.0))))
 }
 
+/// The activation function, in place.
 #[inline(always)]
-pub(crate) fn gelu<V: Simd16>(kind: Gelu, values: &mut [Lanes]) {
-    let half = V::splat(0.5);
+pub(crate) fn gelu<T: Tier>(tier: T, kind: Gelu, values: &mut [Lanes]) {
+    let simd = tier.simd();
+    let splat = |value| simd.splat(value);
     match kind {
         Gelu::Erf => {
             for lanes in values {
-                let x = V::load(lanes);
-                let h = x.mul(half);
-                h.mul_add(erf(x.mul(V::splat(std::f32::consts::FRAC_1_SQRT_2))), h)
+                let x = simd.load(lanes);
+                let h = x.mul(splat(0.5));
+                h.mul_add(erf(x.mul(splat(std::f32::consts::FRAC_1_SQRT_2))), h)
                     .store(lanes);
             }
         }
         Gelu::Tanh => {
             // sqrt(2 / pi)
-            let c = V::splat(0.797_884_6);
+            let c = splat(0.797_884_6);
             for lanes in values {
-                let x = V::load(lanes);
-                let h = x.mul(half);
-                let inner = x.mul(x).mul_add(V::splat(0.044_715), V::splat(1.0)).mul(x);
+                let x = simd.load(lanes);
+                let h = x.mul(splat(0.5));
+                let inner = x.mul(x).mul_add(splat(0.044_715), splat(1.0)).mul(x);
                 h.mul_add(tanh(inner.mul(c)), h).store(lanes);
             }
         }
@@ -94,7 +100,7 @@ pub(crate) fn gelu<V: Simd16>(kind: Gelu, values: &mut [Lanes]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tier::scalar::F32x16;
+    use crate::tier::token::Scalar;
 
     /// erf by its Taylor series in f64: our yardstick, good to 1e-13 for |z| <= 4.
     fn erf64(z: f64) -> f64 {
@@ -108,7 +114,7 @@ mod tests {
 
     fn ours(kind: Gelu, x: f32) -> f64 {
         let mut lanes = [Lanes([x; 16])];
-        gelu::<F32x16>(kind, &mut lanes);
+        gelu(Scalar::here(), kind, &mut lanes);
         f64::from(lanes[0].0[3])
     }
 

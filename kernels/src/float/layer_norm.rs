@@ -4,38 +4,43 @@
 //! defines it.
 
 use crate::lanes::{LANES, Lanes};
-use crate::simd::Simd16;
+use crate::simd::Simd;
+use crate::tier::Tier;
 
 /// Normalizes the first `width` values of `row` in place; padding stays zero, given that gamma and beta are zero there.
 #[inline(always)]
-pub(crate) fn layer_norm<V: Simd16>(
+pub(crate) fn layer_norm<T: Tier>(
+    tier: T,
     row: &mut [Lanes],
     width: usize,
     gamma: &[Lanes],
     beta: &[Lanes],
     eps: f32,
 ) {
-    let mut sum = V::splat(0.0);
+    let simd = tier.simd();
+    let zero = simd.splat(0.0);
+    let mut sum = zero;
     for lanes in row.iter() {
-        sum = sum.add(V::load(lanes));
+        sum = sum.add(simd.load(lanes));
     }
-    let mean = V::splat(sum.sum() / width as f32);
-    let mut squares = V::splat(0.0);
+    let mean = simd.splat(sum.sum() / width as f32);
+    let mut squares = zero;
     for lanes in &row[..width / LANES] {
-        let d = V::load(lanes).sub(mean);
+        let d = simd.load(lanes).sub(mean);
         squares = d.mul_add(d, squares);
     }
     if let Some(last) = row[width / LANES..].first() {
         // A deviation of zero where there is only padding.
         let mut valid = Lanes::ZERO;
         valid.0[..width % LANES].fill(1.0);
-        let zero = V::splat(0.0);
-        let d = V::load(&valid).select_gt(zero, V::load(last).sub(mean), zero);
+        let d = simd.load(last).sub(mean);
+        let d = simd.load(&valid).select_gt(zero, d, zero);
         squares = d.mul_add(d, squares);
     }
-    let inverse = V::splat(1.0 / (squares.sum() / width as f32 + eps).sqrt());
+    let deviation = (squares.sum() / width as f32 + eps).sqrt();
+    let inverse = simd.splat(1.0 / deviation);
     for ((lanes, gamma), beta) in row.iter_mut().zip(gamma).zip(beta) {
-        let d = V::load(lanes).sub(mean).mul(inverse);
-        d.mul_add(V::load(gamma), V::load(beta)).store(lanes);
+        let d = simd.load(lanes).sub(mean).mul(inverse);
+        d.mul_add(simd.load(gamma), simd.load(beta)).store(lanes);
     }
 }

@@ -3,158 +3,96 @@
 //! `vpdpbusd` adds four products of unsigned with signed bytes to 32 bits, exactly. q8's bytes are code + 128 as they
 //! are; q4's levels get the same 128 from their table; it comes off by where the activation lets accumulators start.
 
-use super::{Block, Decode, RowScales, Tiles, add_tiles, group_word, tiles, unsigned_levels};
+use super::token::{Avx2, Avx512Vnni};
 use crate::activation::ActivationBlock;
-use crate::lanes::{LANES, Lanes};
+use crate::lanes::LANES;
+use crate::matmul::{Block, Decode, RowScales, Sums, group_word, unsigned_levels};
 use crate::packed::{CodesQ4, CodesQ8, GROUP_BYTES, GROUPS};
-use crate::simd::{RECIPROCAL, Simd16};
+use crate::simd::{F32x16, RECIPROCAL, Simd};
 use half::f16;
 use std::arch::x86_64::*;
 
-/// Evaluates intrinsics of this tier.
-macro_rules! avx512 {
-    ($body:expr) => {
-        // SAFETY: everything in this module is inlined into functions that are compiled for AVX-512 F, BW, VL and
-        // VNNI, and those can be called only through the value that proves the detection
-        // (`crate::kernels::Avx512Vnni`). Loads and stores take their pointers from references to arrays of the full
-        // width.
-        unsafe { $body }
-    };
-}
+impl Simd for Avx512Vnni {
+    type Register = __m512;
+    type Registers = [__m512; 1];
 
-/// Sixteen floats in a register.
-#[derive(Clone, Copy)]
-pub(crate) struct F32x16(__m512);
-
-macro_rules! lanewise {
-    ($($name:ident => $intrinsic:ident),+ $(,)?) => {$(
-        #[inline(always)]
-        fn $name(self, b: Self) -> Self {
-            avx512!(Self($intrinsic(self.0, b.0)))
+    avx512vnni! {
+        fn splat_register(self, x: f32) -> __m512 { _mm512_set1_ps(x) }
+        fn add(self, a: __m512, b: __m512) -> __m512 { _mm512_add_ps(a, b) }
+        fn sub(self, a: __m512, b: __m512) -> __m512 { _mm512_sub_ps(a, b) }
+        fn mul(self, a: __m512, b: __m512) -> __m512 { _mm512_mul_ps(a, b) }
+        fn div(self, a: __m512, b: __m512) -> __m512 { _mm512_div_ps(a, b) }
+        fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 { _mm512_fmadd_ps(a, b, c) }
+        fn max(self, a: __m512, b: __m512) -> __m512 { _mm512_max_ps(a, b) }
+        fn min(self, a: __m512, b: __m512) -> __m512 { _mm512_min_ps(a, b) }
+        fn abs(self, x: __m512) -> __m512 { _mm512_abs_ps(x) }
+        fn round(self, x: __m512) -> __m512 {
+            _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(x)
         }
-    )+};
-}
+        fn rough_reciprocal(self, x: __m512) -> __m512 {
+            let bits = _mm512_castps_si512(x);
+            _mm512_castsi512_ps(_mm512_sub_epi32(_mm512_set1_epi32(RECIPROCAL), bits))
+        }
+        fn exp2_integer(self, n: __m512) -> __m512 {
+            let biased = _mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<23>(biased))
+        }
+        fn select_gt(self, a: __m512, b: __m512, yes: __m512, no: __m512) -> __m512 {
+            _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(a, b), no, yes)
+        }
 
-impl F32x16 {
-    #[inline(always)]
-    fn halves(self) -> [__m256; 2] {
-        avx512!([
-            _mm512_castps512_ps256(self.0),
-            _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(self.0))),
-        ])
-    }
-}
-
-impl Simd16 for F32x16 {
-    const REGISTERS: usize = 1;
-
-    lanewise! {
-        add => _mm512_add_ps,
-        sub => _mm512_sub_ps,
-        mul => _mm512_mul_ps,
-        div => _mm512_div_ps,
-        max => _mm512_max_ps,
-        min => _mm512_min_ps,
-    }
-
-    #[inline(always)]
-    fn splat(x: f32) -> Self {
-        avx512!(Self(_mm512_set1_ps(x)))
-    }
-
-    #[inline(always)]
-    fn load(lanes: &Lanes) -> Self {
-        avx512!(Self(_mm512_load_ps(lanes.0.as_ptr())))
-    }
-
-    #[inline(always)]
-    fn store(self, lanes: &mut Lanes) {
-        avx512!(_mm512_store_ps(lanes.0.as_mut_ptr(), self.0))
-    }
-
-    #[inline(always)]
-    fn mul_add(self, b: Self, c: Self) -> Self {
-        avx512!(Self(_mm512_fmadd_ps(self.0, b.0, c.0)))
-    }
-
-    #[inline(always)]
-    fn abs(self) -> Self {
-        avx512!(Self(_mm512_abs_ps(self.0)))
-    }
-
-    #[inline(always)]
-    fn round(self) -> Self {
-        const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
-        avx512!(Self(_mm512_roundscale_ps::<NEAREST>(self.0)))
-    }
-
-    #[inline(always)]
-    fn rough_reciprocal(self) -> Self {
-        avx512!(Self(_mm512_castsi512_ps(_mm512_sub_epi32(
-            _mm512_set1_epi32(RECIPROCAL),
-            _mm512_castps_si512(self.0)
-        ))))
-    }
-
-    #[inline(always)]
-    fn exp2_integer(self) -> Self {
-        avx512!({
-            let biased = _mm512_add_epi32(_mm512_cvtps_epi32(self.0), _mm512_set1_epi32(127));
-            Self(_mm512_castsi512_ps(_mm512_slli_epi32::<23>(biased)))
-        })
-    }
-
-    #[inline(always)]
-    fn select_gt(self, b: Self, yes: Self, no: Self) -> Self {
-        avx512!(Self(_mm512_mask_blend_ps(
-            _mm512_cmp_ps_mask::<_CMP_GT_OQ>(self.0, b.0),
-            no.0,
-            yes.0
-        )))
-    }
-
-    #[inline(always)]
-    fn load_f16(lanes: &[f16; LANES]) -> Self {
-        avx512!(Self(_mm512_cvtph_ps(_mm256_loadu_si256(
-            lanes.as_ptr().cast()
-        ))))
-    }
-
-    #[inline(always)]
-    fn to_i8(self, high: Self) -> [i8; 2 * LANES] {
-        let mut bytes = [0i8; 2 * LANES];
-        avx512!({
-            let words = _mm512_packs_epi32(_mm512_cvtps_epi32(self.0), _mm512_cvtps_epi32(high.0));
+        fn widen_f16(self, lanes: &[f16; LANES]) -> [__m512; 1] {
+            [_mm512_cvtph_ps(bytemuck::pod_read_unaligned(bytemuck::bytes_of(lanes)))]
+        }
+        fn to_i8(self, low: [__m512; 1], high: [__m512; 1]) -> [i8; 2 * LANES] {
+            let words = _mm512_packs_epi32(_mm512_cvtps_epi32(low[0]), _mm512_cvtps_epi32(high[0]));
             let packed = _mm512_packs_epi16(words, words);
-            // The packs worked within 128-bit quarters: four bytes of each half, twice.
+            // The packs work within 128-bit quarters: four bytes of each half, twice.
             let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 0, 0, 0, 0, 0, 0, 0, 0);
-            let packed = _mm512_castsi512_si256(_mm512_permutexvar_epi32(order, packed));
-            _mm256_storeu_si256(bytes.as_mut_ptr().cast(), packed);
-        });
-        bytes
-    }
-
-    #[inline(always)]
-    fn sum(self) -> f32 {
-        let [low, high] = self.halves();
-        super::avx2::sum_of_8(avx512!(_mm256_add_ps(low, high)))
-    }
-
-    #[inline(always)]
-    fn largest(self) -> f32 {
-        let [low, high] = self.halves();
-        super::avx2::largest_of_8(avx512!(_mm256_max_ps(low, high)))
+            bytemuck::cast(_mm512_castsi512_si256(_mm512_permutexvar_epi32(order, packed)))
+        }
+        fn sum(self, x: [__m512; 1]) -> f32 {
+            let high = _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(x[0])));
+            Avx2::here().sum_of_8(_mm256_add_ps(_mm512_castps512_ps256(x[0]), high))
+        }
+        fn largest(self, x: [__m512; 1]) -> f32 {
+            let high = _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(x[0])));
+            Avx2::here().largest_of_8(_mm256_max_ps(_mm512_castps512_ps256(x[0]), high))
+        }
     }
 }
 
-/// The integer product over `vpdpbusd`.
-pub(crate) struct Product;
+impl Avx512Vnni {
+    avx512vnni! {
+        fn splat_i32(self, x: i32) -> __m512i { _mm512_set1_epi32(x) }
+
+        /// A table of 16 bytes, four times over.
+        fn load_table(self, table: &[u8; 16]) -> __m512i {
+            _mm512_broadcast_i32x4(bytemuck::pod_read_unaligned(table))
+        }
+
+        /// The entries of a table for the low halves of some bytes, and for their high halves.
+        fn look_up(self, table: __m512i, bytes: __m512i) -> [__m512i; 2] {
+            let mask = _mm512_set1_epi8(15);
+            let high = _mm512_and_si512(_mm512_srli_epi16::<4>(bytes), mask);
+            [_mm512_shuffle_epi8(table, _mm512_and_si512(bytes, mask)), _mm512_shuffle_epi8(table, high)]
+        }
+
+        /// dots + levels * x, four products a lane; the levels are unsigned.
+        fn add_products(self, dots: __m512i, levels: __m512i, x: __m512i) -> __m512i {
+            _mm512_dpbusd_epi32(dots, levels, x)
+        }
+
+        /// The bits of accumulators as floats.
+        fn as_floats(self, dots: __m512i) -> [__m512; 1] { [_mm512_castsi512_ps(dots)] }
+    }
+}
 
 /// A block: code + 128 or level + 128, and the scales.
 #[derive(Clone, Copy)]
 pub(crate) struct Decoded<G> {
     groups: G,
-    scales: RowScales<F32x16>,
+    scales: RowScales<Avx512Vnni>,
 }
 
 /// The unsigned bytes of a block, a register a group.
@@ -168,7 +106,7 @@ impl Groups for &CodesQ8 {
     #[inline(always)]
     fn get(&self, group: usize) -> __m512i {
         let (groups, _) = self.as_chunks::<GROUP_BYTES>();
-        load64(&groups[group])
+        bytemuck::pod_read_unaligned(&groups[group])
     }
 }
 
@@ -179,32 +117,51 @@ impl Groups for [__m512i; GROUPS] {
     }
 }
 
-/// [`add_tiles`], as a function of its own, lest the compiler share the registers out over all of them.
-#[inline(always)]
-fn add_tiles_in_registers<B: Block, const N: usize, const P: usize>(tiles: Tiles<'_, B, P>) {
-    #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
-    #[inline(never)]
-    fn separate<B: Block, const N: usize, const P: usize>(tiles: Tiles<'_, B, P>) {
-        add_tiles::<B, N, P>(tiles);
+impl Decode<CodesQ8> for Avx512Vnni {
+    type Block<'a> = Decoded<&'a CodesQ8>;
+
+    #[inline(always)]
+    fn decode<'a>(self, groups: &'a CodesQ8, scales: RowScales<Self>) -> Self::Block<'a> {
+        Decoded { groups, scales }
     }
-    avx512!(separate::<B, N, P>(tiles))
+}
+
+/// The q4 levels + 128, as `vpdpbusd` takes them.
+const Q4_TABLE: [u8; 16] = unsigned_levels(128);
+
+impl Decode<CodesQ4> for Avx512Vnni {
+    type Block<'a> = Decoded<[__m512i; GROUPS]>;
+
+    #[inline(always)]
+    fn decode(self, codes: &CodesQ4, scales: RowScales<Self>) -> Decoded<[__m512i; GROUPS]> {
+        let table = self.load_table(&Q4_TABLE);
+        let (codes, _) = codes.as_chunks::<GROUP_BYTES>();
+        let mut groups = [self.splat_i32(0); GROUPS];
+        for j in 0..GROUPS / 2 {
+            [groups[j], groups[j + GROUPS / 2]] =
+                self.look_up(table, bytemuck::pod_read_unaligned(&codes[j]));
+        }
+        Decoded { groups, scales }
+    }
 }
 
 impl<G: Groups> Block for Decoded<G> {
-    type Sums = F32x16;
+    type Token = Avx512Vnni;
     const PANELS: usize = 2;
-    // Seven are what 32 registers hold: 14 sums, 14 dot products, two groups and the activation.
-    tiles!(add_tiles_in_registers: 1 2 3 4 5 6 7);
+    // What 32 registers hold: 14 sums, 14 dot products, two groups and the activation.
+    const TOKENS: usize = 7;
+    const APART: bool = true;
 
     #[inline(always)]
     fn add<const N: usize, const P: usize>(
         blocks: [&Self; P],
         acts: [&ActivationBlock; N],
-        sums: &mut [[F32x16; P]; N],
+        sums: &mut [[Sums<Self>; P]; N],
     ) {
-        let mut dots = avx512!([[_mm512_setzero_si512(); P]; N]);
+        let avx512 = blocks[0].scales.simd();
+        let mut dots = [[avx512.splat_i32(0); P]; N];
         for n in 0..N {
-            dots[n] = avx512!([_mm512_set1_epi32(acts[n].start()); P]);
+            dots[n] = [avx512.splat_i32(acts[n].start()); P];
         }
         for j in 0..GROUPS {
             let mut groups = [blocks[0].groups.get(j); P];
@@ -212,60 +169,17 @@ impl<G: Groups> Block for Decoded<G> {
                 groups[p] = blocks[p].groups.get(j);
             }
             for n in 0..N {
-                let x = avx512!(_mm512_set1_epi32(group_word(&acts[n].codes, j)));
+                let x = avx512.splat_i32(group_word(&acts[n].codes, j));
                 for p in 0..P {
-                    dots[n][p] = avx512!(_mm512_dpbusd_epi32(dots[n][p], groups[p], x));
+                    dots[n][p] = avx512.add_products(dots[n][p], groups[p], x);
                 }
             }
         }
         for n in 0..N {
             for p in 0..P {
-                let dot = avx512!(F32x16(_mm512_castsi512_ps(dots[n][p])));
-                sums[n][p] = blocks[p].scales.add(sums[n][p], dot, acts[n].scale);
+                let dots = F32x16::new(avx512, avx512.as_floats(dots[n][p]));
+                sums[n][p] = blocks[p].scales.add(sums[n][p], dots, acts[n].scale);
             }
         }
-    }
-}
-
-/// The q4 levels + 128, as `vpdpbusd` takes them.
-const Q4_TABLE: [u8; 16] = unsigned_levels(128);
-
-#[inline(always)]
-fn load64(bytes: &[u8; GROUP_BYTES]) -> __m512i {
-    avx512!(_mm512_loadu_si512(bytes.as_ptr().cast()))
-}
-
-impl Decode<CodesQ8> for Product {
-    type Block<'a> = Decoded<&'a CodesQ8>;
-
-    #[inline(always)]
-    fn decode(codes: &CodesQ8, scales: RowScales<F32x16>) -> Decoded<&CodesQ8> {
-        Decoded {
-            groups: codes,
-            scales,
-        }
-    }
-}
-
-impl Decode<CodesQ4> for Product {
-    type Block<'a> = Decoded<[__m512i; GROUPS]>;
-
-    #[inline(always)]
-    fn decode(codes: &CodesQ4, scales: RowScales<F32x16>) -> Decoded<[__m512i; GROUPS]> {
-        let (table, mask) = avx512!({
-            let table = _mm_loadu_si128(Q4_TABLE.as_ptr().cast());
-            (_mm512_broadcast_i32x4(table), _mm512_set1_epi8(15))
-        });
-        let (codes, _) = codes.as_chunks::<GROUP_BYTES>();
-        let mut groups = avx512!([_mm512_setzero_si512(); GROUPS]);
-        for j in 0..GROUPS / 2 {
-            let x = load64(&codes[j]);
-            avx512!({
-                let high = _mm512_and_si512(_mm512_srli_epi16::<4>(x), mask);
-                groups[j] = _mm512_shuffle_epi8(table, _mm512_and_si512(x, mask));
-                groups[j + GROUPS / 2] = _mm512_shuffle_epi8(table, high);
-            })
-        }
-        Decoded { groups, scales }
     }
 }

@@ -3,26 +3,24 @@
 //! As on AVX-512, q8's bytes are code + 128 as they are, q4's levels get the same 128 from their table, and the
 //! accumulator starts where the activation says.
 
-pub(crate) use super::avx2::F32x16;
-use super::avx2::levels;
+use super::avx2::Levels;
+use super::token::{Avx2, AvxVnni};
 use super::ymm::{add_to_sums, tile};
-use super::{Block, Decode, RowScales, add_tiles, tiles, unsigned_levels};
 use crate::activation::ActivationBlock;
+use crate::matmul::{Block, Decode, RowScales, Sums, unsigned_levels};
 use crate::packed::{CodesQ4, CodesQ8, GROUP_BYTES, GROUPS};
+use crate::tier::Token;
 use std::arch::asm;
-use std::arch::x86_64::__m256i;
 
 /// The q4 levels + 128, as `vpdpbusd` takes them.
 const Q4_TABLE: [u8; 16] = unsigned_levels(128);
 
-/// The integer product over `vpdpbusd`.
-pub(crate) struct Product;
-
-/// A block: code + 128 or level + 128, two registers a group; and the scales.
+/// A block: where the assembly finds code + 128 or level + 128, the scales, and the proof of `vpdpbusd`.
 #[derive(Clone, Copy)]
 pub(crate) struct Decoded<G> {
     groups: G,
-    scales: RowScales<F32x16>,
+    scales: RowScales<Avx2>,
+    _vnni: AvxVnni,
 }
 
 /// The unsigned bytes of a block, a group of 64 behind the other.
@@ -39,12 +37,36 @@ impl Groups for &CodesQ8 {
     }
 }
 
-impl Groups for [[__m256i; 2]; GROUPS] {
+impl Groups for Levels {
     #[inline(always)]
     fn bytes(&self) -> &CodesQ8 {
-        const { assert!(size_of::<Self>() == size_of::<CodesQ8>()) }
-        // SAFETY: as many bytes, and every value of them is one.
-        unsafe { &*(&raw const *self).cast() }
+        bytemuck::cast_ref(self)
+    }
+}
+
+impl Decode<CodesQ8> for AvxVnni {
+    type Block<'a> = Decoded<&'a CodesQ8>;
+
+    #[inline(always)]
+    fn decode<'a>(self, groups: &'a CodesQ8, scales: RowScales<Avx2>) -> Self::Block<'a> {
+        Decoded {
+            groups,
+            scales,
+            _vnni: self,
+        }
+    }
+}
+
+impl Decode<CodesQ4> for AvxVnni {
+    type Block<'a> = Decoded<Levels>;
+
+    #[inline(always)]
+    fn decode(self, codes: &CodesQ4, scales: RowScales<Avx2>) -> Decoded<Levels> {
+        Decoded {
+            groups: self.simd().levels(codes, &Q4_TABLE),
+            scales,
+            _vnni: self,
+        }
     }
 }
 
@@ -68,21 +90,21 @@ macro_rules! multiply {
 }
 
 impl<G: Groups> Block for Decoded<G> {
-    type Sums = F32x16;
+    type Token = AvxVnni;
     const PANELS: usize = 1;
-    // Six are what 16 registers hold: 12 dot products, a group and the activation.
-    tiles!(add_tiles: 1 2 3 4 5 6);
+    // What 16 registers hold: 12 dot products, a group and the activation.
+    const TOKENS: usize = 6;
 
     #[inline(always)]
     fn add<const N: usize, const P: usize>(
         blocks: [&Self; P],
         acts: [&ActivationBlock; N],
-        sums: &mut [[F32x16; P]; N],
+        sums: &mut [[Sums<Self>; P]; N],
     ) {
-        const { assert!(GROUPS == 8 && GROUP_BYTES == 64 && size_of::<F32x16>() == 64) }
-        // SAFETY: everything in this module is inlined into functions that are compiled for AVX2, FMA, F16C and AVX-VNNI, and
-        // those can be called only through the value that proves the detection (`crate::kernels::AvxVnni`). What is read
-        // and written are the blocks' 512 bytes and their scales, the tokens' blocks, and the N x P sums, which are aligned.
+        const { assert!(GROUPS == 8 && GROUP_BYTES == 64 && size_of::<Sums<Self>>() == 64) }
+        // SAFETY: each block holds AVX-VNNI's token, and the assembly has no instruction beyond its row. It reads the 512 bytes
+        // and the scales of a block, of which the scales are aligned, and an activation block a token; it reads and writes the
+        // N x P sums, which are aligned too.
         unsafe {
             add_to_sums!(blocks, acts, sums, N, P, {
                 groups: block => block.groups.bytes(),
@@ -95,30 +117,6 @@ impl<G: Groups> Block for Decoded<G> {
                 ),
                 operands: {},
             });
-        }
-    }
-}
-
-impl Decode<CodesQ8> for Product {
-    type Block<'a> = Decoded<&'a CodesQ8>;
-
-    #[inline(always)]
-    fn decode(codes: &CodesQ8, scales: RowScales<F32x16>) -> Decoded<&CodesQ8> {
-        Decoded {
-            groups: codes,
-            scales,
-        }
-    }
-}
-
-impl Decode<CodesQ4> for Product {
-    type Block<'a> = Decoded<[[__m256i; 2]; GROUPS]>;
-
-    #[inline(always)]
-    fn decode(codes: &CodesQ4, scales: RowScales<F32x16>) -> Decoded<[[__m256i; 2]; GROUPS]> {
-        Decoded {
-            groups: levels(codes, &Q4_TABLE),
-            scales,
         }
     }
 }

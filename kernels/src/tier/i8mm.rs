@@ -5,41 +5,80 @@
 //! are the other operand. So tokens go in pairs, and an odd last one is its own partner, which costs what `sdot` would.
 //! The sums keep the order of these dot products, 2 rows x 2 tokens a register, while blocks go by.
 
-use super::arm::{Levels, START, Scales16, levels_q4, levels_q8, load_start};
-pub(crate) use super::neon::F32x16;
-use super::{Block, Decode, RowScales, add_tiles, tiles};
+use super::arm::{Levels, START, Scales16, load_codes};
+use super::token::{I8mm, Neon};
 use crate::activation::ActivationBlock;
+use crate::matmul::{Block, Decode, RowScales, Sums};
 use crate::packed::{CodesQ4, CodesQ8, GROUPS};
-use crate::simd::Simd16;
+use crate::simd::F32x16;
+use crate::tier::Token;
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-/// Evaluates intrinsics of this tier.
-macro_rules! neon {
-    ($body:expr) => {
-        // SAFETY: everything in this module is inlined into functions that are compiled for NEON and its matrix product,
-        // and those can be called only through the value that proves the detection (`crate::kernels::I8mm`). Loads
-        // take their pointers from references to arrays of the full width.
-        unsafe { $body }
-    };
+impl I8mm {
+    i8mm! {
+        /// `sum[i][j]` and the dot product of row i of `a` with row j of `b`, which have two rows of eight bytes. The
+        /// intrinsic isn't stable.
+        pub(crate) fn multiply(self, sum: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
+            let mut sum = sum;
+            // SAFETY: arithmetic on registers, part of the matrix product's extension, for which this function is compiled.
+            unsafe {
+                asm!(
+                    "smmla {sum:v}.4s, {a:v}.16b, {b:v}.16b",
+                    sum = inout(vreg) sum,
+                    a = in(vreg) a,
+                    b = in(vreg) b,
+                    options(pure, nomem, nostack, preserves_flags)
+                );
+            }
+            sum
+        }
+
+        /// Sums of eight registers and their products with `x`. Written out, because the compiler keeps a loop's sums in memory.
+        fn multiply_rows(self, sums: [int32x4_t; 8], rows: [int8x16_t; 8], x: int8x16_t) -> [int32x4_t; 8] {
+            let i8mm = I8mm::here();
+            [
+                i8mm.multiply(sums[0], rows[0], x),
+                i8mm.multiply(sums[1], rows[1], x),
+                i8mm.multiply(sums[2], rows[2], x),
+                i8mm.multiply(sums[3], rows[3], x),
+                i8mm.multiply(sums[4], rows[4], x),
+                i8mm.multiply(sums[5], rows[5], x),
+                i8mm.multiply(sums[6], rows[6], x),
+                i8mm.multiply(sums[7], rows[7], x),
+            ]
+        }
+    }
 }
 
-/// `sum[i][j]` and the dot product of row i of `a` with row j of `b`, which have two rows of eight bytes. The intrinsic
-/// isn't stable.
-#[inline(always)]
-fn multiply(mut sum: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
-    // SAFETY: arithmetic on registers. It is inlined into functions that are compiled for the matrix product, as is
-    // everything in this module.
-    unsafe {
-        asm!(
-            "smmla {sum:v}.4s, {a:v}.16b, {b:v}.16b",
-            sum = inout(vreg) sum,
-            a = in(vreg) a,
-            b = in(vreg) b,
-            options(pure, nomem, nostack, preserves_flags)
-        );
+impl Neon {
+    neon! {
+        /// Two rows of eight columns a register, of two groups.
+        fn join(self, left: int8x16_t, right: int8x16_t) -> [int8x16_t; 2] {
+            let (left, right) = (vreinterpretq_s32_s8(left), vreinterpretq_s32_s8(right));
+            [vreinterpretq_s8_s32(vzip1q_s32(left, right)), vreinterpretq_s8_s32(vzip2q_s32(left, right))]
+        }
+
+        /// Two tokens of eight columns a register, of four groups each.
+        fn join_tokens(self, a: int8x16_t, b: int8x16_t) -> [int8x16_t; 2] {
+            let (a, b) = (vreinterpretq_s64_s8(a), vreinterpretq_s64_s8(b));
+            [vreinterpretq_s8_s64(vzip1q_s64(a, b)), vreinterpretq_s8_s64(vzip2q_s64(a, b))]
+        }
+
+        /// a, b, a, b
+        fn alternate(self, a: f32, b: f32) -> float32x4_t {
+            let pair = vset_lane_f32::<1>(b, vdup_n_f32(a));
+            vcombine_f32(pair, pair)
+        }
+
+        fn zip_registers(self, a: float32x4_t, b: float32x4_t) -> [float32x4_t; 2] {
+            [vzip1q_f32(a, b), vzip2q_f32(a, b)]
+        }
+
+        fn unzip_registers(self, a: float32x4_t, b: float32x4_t) -> [float32x4_t; 2] {
+            [vuzp1q_f32(a, b), vuzp2q_f32(a, b)]
+        }
     }
-    sum
 }
 
 /// Pairs of groups in a block: eight columns.
@@ -47,119 +86,113 @@ const PAIRS: usize = GROUPS / 2;
 
 /// The lanes of two vectors alternating: a0, b0, a1, b1, ...
 #[inline(always)]
-fn zip([a, b]: [F32x16; 2]) -> [F32x16; 2] {
-    let low = |q: usize| neon!(vzip1q_f32(a.0[q], b.0[q]));
-    let high = |q: usize| neon!(vzip2q_f32(a.0[q], b.0[q]));
-    [
-        F32x16([low(0), high(0), low(1), high(1)]),
-        F32x16([low(2), high(2), low(3), high(3)]),
-    ]
+fn zip([a, b]: [F32x16<Neon>; 2]) -> [F32x16<Neon>; 2] {
+    let neon = a.simd();
+    let (a, b) = (a.registers(), b.registers());
+    let zip = |q: usize| neon.zip_registers(a[q], b[q]);
+    let ([c, d], [e, f], [g, h], [i, j]) = (zip(0), zip(1), zip(2), zip(3));
+    [[c, d, e, f], [g, h, i, j]].map(|registers| F32x16::new(neon, registers))
 }
 
 /// The inverse of [`zip`].
 #[inline(always)]
-fn unzip([a, b]: [F32x16; 2]) -> [F32x16; 2] {
-    let quarters = [
-        [a.0[0], a.0[1]],
-        [a.0[2], a.0[3]],
-        [b.0[0], b.0[1]],
-        [b.0[2], b.0[3]],
-    ];
-    [
-        F32x16(quarters.map(|[low, high]| neon!(vuzp1q_f32(low, high)))),
-        F32x16(quarters.map(|[low, high]| neon!(vuzp2q_f32(low, high)))),
-    ]
+fn unzip([a, b]: [F32x16<Neon>; 2]) -> [F32x16<Neon>; 2] {
+    let neon = a.simd();
+    let (a, b) = (a.registers(), b.registers());
+    let ([c, d], [e, f]) = (
+        neon.unzip_registers(a[0], a[1]),
+        neon.unzip_registers(a[2], a[3]),
+    );
+    let ([g, h], [i, j]) = (
+        neon.unzip_registers(b[0], b[1]),
+        neon.unzip_registers(b[2], b[3]),
+    );
+    [[c, e, g, i], [d, f, h, j]].map(|registers| F32x16::new(neon, registers))
 }
 
-/// The integer product over `smmla`.
-pub(crate) struct Product;
-
-impl Decode<CodesQ8> for Product {
-    type Block<'a> = Decoded;
-
-    #[inline(always)]
-    fn decode(codes: &CodesQ8, scales: RowScales<F32x16>) -> Decoded {
-        Decoded::new(levels_q8(codes), scales)
-    }
-}
-
-impl Decode<CodesQ4> for Product {
-    type Block<'a> = Decoded;
-
-    #[inline(always)]
-    fn decode(codes: &CodesQ4, scales: RowScales<F32x16>) -> Decoded {
-        Decoded::new(levels_q4(codes), scales)
-    }
-}
-
-/// A block: signed levels, two rows of eight columns a register; and the scales, each twice.
+/// A block: signed levels, two rows of eight columns a register; the scales, each twice; and the proof of `smmla`.
 #[derive(Clone, Copy)]
 pub(crate) struct Decoded {
     rows: [[int8x16_t; 8]; PAIRS],
     scales: [Scales16; 2],
+    i8mm: I8mm,
+}
+
+impl Decode<CodesQ8> for I8mm {
+    type Block<'a> = Decoded;
+
+    #[inline(always)]
+    fn decode(self, codes: &CodesQ8, scales: RowScales<Neon>) -> Decoded {
+        Decoded::new(self, self.simd().levels_q8(codes), scales)
+    }
+}
+
+impl Decode<CodesQ4> for I8mm {
+    type Block<'a> = Decoded;
+
+    #[inline(always)]
+    fn decode(self, codes: &CodesQ4, scales: RowScales<Neon>) -> Decoded {
+        Decoded::new(self, self.simd().levels_q4(codes), scales)
+    }
 }
 
 impl Decoded {
     #[inline(always)]
-    fn new(levels: Levels, scales: RowScales<F32x16>) -> Self {
-        let mut rows = neon!([[vdupq_n_s8(0); 8]; PAIRS]);
+    fn new(i8mm: I8mm, levels: Levels, scales: RowScales<Neon>) -> Self {
+        let neon = i8mm.simd();
+        let mut rows = [[levels[0][0]; 8]; PAIRS];
         for j in 0..PAIRS {
             for q in 0..4 {
-                neon!({
-                    let left = vreinterpretq_s32_s8(levels[2 * j][q]);
-                    let right = vreinterpretq_s32_s8(levels[2 * j + 1][q]);
-                    rows[j][2 * q] = vreinterpretq_s8_s32(vzip1q_s32(left, right));
-                    rows[j][2 * q + 1] = vreinterpretq_s8_s32(vzip2q_s32(left, right));
-                })
+                [rows[j][2 * q], rows[j][2 * q + 1]] =
+                    neon.join(levels[2 * j][q], levels[2 * j + 1][q]);
             }
         }
         let scales = scales.scales;
         Self {
             rows,
             scales: zip([scales; 2]).map(|scales| Scales16::new(RowScales::new(scales))),
+            i8mm,
         }
     }
 
     /// Adds the products with a pair of tokens to their sums.
     #[inline(always)]
-    fn add_pair(&self, acts: [&ActivationBlock; 2], sums: [F32x16; 2]) -> [F32x16; 2] {
-        let mut dots = [load_start(&[START; 8]), load_start(&[START; 8])];
+    fn add_pair(&self, acts: [&ActivationBlock; 2], sums: [F32x16<Neon>; 2]) -> [F32x16<Neon>; 2] {
+        let neon = self.i8mm.simd();
+        let ([a, b, c, d], [e, f, g, h]) =
+            (neon.load_start(&[START; 8]), neon.load_start(&[START; 8]));
+        let mut dots = [a, b, c, d, e, f, g, h];
         for j in 0..PAIRS / 2 {
-            let x = acts.map(|act| {
-                let (halves, _) = act.codes.as_chunks::<16>();
-                neon!(vreinterpretq_s64_s8(vld1q_s8(halves[j].as_ptr())))
-            });
-            let x = neon!([
-                vreinterpretq_s8_s64(vzip1q_s64(x[0], x[1])),
-                vreinterpretq_s8_s64(vzip2q_s64(x[0], x[1])),
-            ]);
+            let x = neon.join_tokens(load_codes(acts[0], j), load_codes(acts[1], j));
             for i in 0..2 {
-                for r in 0..8 {
-                    let dot = &mut dots[r / 4][r % 4];
-                    *dot = multiply(*dot, self.rows[2 * j + i][r], x[i]);
-                }
+                dots = self.i8mm.multiply_rows(dots, self.rows[2 * j + i], x[i]);
             }
         }
-        let scales = neon!({
-            let scales = vset_lane_f32::<1>(acts[1].scale, vdup_n_f32(acts[0].scale));
-            F32x16([vcombine_f32(scales, scales); 4])
-        });
-        [0, 1].map(|h| self.scales[h].scaled(dots[h]).mul_add(scales, sums[h]))
+        let scales = F32x16::new(neon, [neon.alternate(acts[0].scale, acts[1].scale); 4]);
+        let [a, b, c, d, e, f, g, h] = dots;
+        let scaled = [
+            self.scales[0].scaled([a, b, c, d]),
+            self.scales[1].scaled([e, f, g, h]),
+        ];
+        [
+            scaled[0].mul_add(scales, sums[0]),
+            scaled[1].mul_add(scales, sums[1]),
+        ]
     }
 }
 
 impl Block for Decoded {
-    type Sums = F32x16;
+    type Token = I8mm;
     const PANELS: usize = 1;
-    tiles!(add_tiles: 1 2);
+    const TOKENS: usize = 2;
 
     #[inline(always)]
     fn add<const N: usize, const P: usize>(
         blocks: [&Self; P],
         acts: [&ActivationBlock; N],
-        sums: &mut [[F32x16; P]; N],
+        sums: &mut [[Sums<Self>; P]; N],
     ) {
-        const { assert!(N == 1 || N == 2) }
+        const { assert!(Self::TOKENS == 2, "a pair of tokens, or one") }
         for p in 0..P {
             if N == 2 {
                 let pair = [sums[0][p], sums[1][p]];
@@ -173,7 +206,7 @@ impl Block for Decoded {
     }
 
     #[inline(always)]
-    fn arrange<const N: usize, const P: usize>(sums: &mut [[F32x16; P]; N]) {
+    fn arrange<const N: usize, const P: usize>(sums: &mut [[Sums<Self>; P]; N]) {
         if N == 2 {
             for p in 0..P {
                 [sums[0][p], sums[1][p]] = zip([sums[0][p], sums[1][p]]);
@@ -182,7 +215,7 @@ impl Block for Decoded {
     }
 
     #[inline(always)]
-    fn restore<const N: usize, const P: usize>(sums: &mut [[F32x16; P]; N]) {
+    fn restore<const N: usize, const P: usize>(sums: &mut [[Sums<Self>; P]; N]) {
         if N == 2 {
             for p in 0..P {
                 [sums[0][p], sums[1][p]] = unzip([sums[0][p], sums[1][p]]);

@@ -12,168 +12,81 @@
 //! addition is between neighbours. A panel's accumulators are 8 registers a token. Cortex-A72 multiplies on one of its
 //! two vector pipes only, 8 products a cycle; `sadalp` has the other, so that q8 and q4 differ little but in memory.
 
-use super::arm::{Levels, START, Scales16, levels_q4, levels_q8, load_start};
-use super::{Block, Decode, RowScales, add_tiles, tiles};
+use super::arm::{Levels, START, Scales16, load_codes};
+use super::token::Neon;
 use crate::activation::ActivationBlock;
-use crate::lanes::{LANES, Lanes};
+use crate::lanes::LANES;
+use crate::matmul::{Block, Decode, RowScales, Sums};
 use crate::packed::{CodesQ4, CodesQ8, GROUP, GROUPS};
 use crate::q4;
-use crate::simd::{RECIPROCAL, Simd16, fold};
+use crate::simd::{RECIPROCAL, Simd, fold};
 use half::f16;
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-/// Evaluates intrinsics of this tier.
-macro_rules! neon {
-    ($body:expr) => {
-        // SAFETY: everything in this module is inlined into functions that are compiled for NEON at least, and those
-        // can be called only through a value that proves the detection (`crate::kernels::Neon`, `Dotprod`, `I8mm`).
-        // Loads and stores take their pointers from references to arrays of the full width.
-        unsafe { $body }
-    };
-}
+impl Simd for Neon {
+    type Register = float32x4_t;
+    type Registers = [float32x4_t; 4];
 
-/// Sixteen floats in four registers.
-#[derive(Clone, Copy)]
-pub(crate) struct F32x16(pub(super) [float32x4_t; 4]);
-
-impl F32x16 {
-    #[inline(always)]
-    pub(super) fn map(self, f: impl Fn(float32x4_t) -> float32x4_t) -> Self {
-        Self([f(self.0[0]), f(self.0[1]), f(self.0[2]), f(self.0[3])])
-    }
-
-    #[inline(always)]
-    fn zip(self, b: Self, f: impl Fn(float32x4_t, float32x4_t) -> float32x4_t) -> Self {
-        Self([
-            f(self.0[0], b.0[0]),
-            f(self.0[1], b.0[1]),
-            f(self.0[2], b.0[2]),
-            f(self.0[3], b.0[3]),
-        ])
-    }
-}
-
-macro_rules! lanewise {
-    ($($name:ident => $intrinsic:ident),+ $(,)?) => {$(
-        #[inline(always)]
-        fn $name(self, b: Self) -> Self {
-            self.zip(b, |a, b| neon!($intrinsic(a, b)))
+    neon! {
+        fn splat_register(self, x: f32) -> float32x4_t { vdupq_n_f32(x) }
+        fn add(self, a: float32x4_t, b: float32x4_t) -> float32x4_t { vaddq_f32(a, b) }
+        fn sub(self, a: float32x4_t, b: float32x4_t) -> float32x4_t { vsubq_f32(a, b) }
+        fn mul(self, a: float32x4_t, b: float32x4_t) -> float32x4_t { vmulq_f32(a, b) }
+        fn div(self, a: float32x4_t, b: float32x4_t) -> float32x4_t { vdivq_f32(a, b) }
+        fn mul_add(self, a: float32x4_t, b: float32x4_t, c: float32x4_t) -> float32x4_t { vfmaq_f32(c, a, b) }
+        // `fmax` and `fmin` treat NaN and the signs of zero otherwise.
+        fn max(self, a: float32x4_t, b: float32x4_t) -> float32x4_t { vbslq_f32(vcgtq_f32(a, b), a, b) }
+        fn min(self, a: float32x4_t, b: float32x4_t) -> float32x4_t { vbslq_f32(vcltq_f32(a, b), a, b) }
+        fn abs(self, x: float32x4_t) -> float32x4_t { vabsq_f32(x) }
+        fn round(self, x: float32x4_t) -> float32x4_t { vrndnq_f32(x) }
+        fn rough_reciprocal(self, x: float32x4_t) -> float32x4_t {
+            vreinterpretq_f32_s32(vsubq_s32(vdupq_n_s32(RECIPROCAL), vreinterpretq_s32_f32(x)))
         }
-    )+};
-}
+        fn exp2_integer(self, n: float32x4_t) -> float32x4_t {
+            let biased = vaddq_s32(vcvtq_s32_f32(n), vdupq_n_s32(127));
+            vreinterpretq_f32_s32(vshlq_n_s32::<23>(biased))
+        }
+        fn select_gt(self, a: float32x4_t, b: float32x4_t, yes: float32x4_t, no: float32x4_t) -> float32x4_t {
+            vbslq_f32(vcgtq_f32(a, b), yes, no)
+        }
 
-impl Simd16 for F32x16 {
-    const REGISTERS: usize = 4;
-
-    lanewise! {
-        add => vaddq_f32,
-        sub => vsubq_f32,
-        mul => vmulq_f32,
-        div => vdivq_f32,
-    }
-
-    #[inline(always)]
-    fn splat(x: f32) -> Self {
-        Self([neon!(vdupq_n_f32(x)); 4])
-    }
-
-    #[inline(always)]
-    fn load(lanes: &Lanes) -> Self {
-        let (quarters, _) = lanes.0.as_chunks::<4>();
-        neon!(Self([
-            vld1q_f32(quarters[0].as_ptr()),
-            vld1q_f32(quarters[1].as_ptr()),
-            vld1q_f32(quarters[2].as_ptr()),
-            vld1q_f32(quarters[3].as_ptr()),
-        ]))
-    }
-
-    #[inline(always)]
-    fn store(self, lanes: &mut Lanes) {
-        let (quarters, _) = lanes.0.as_chunks_mut::<4>();
-        for q in 0..4 {
-            neon!(vst1q_f32(quarters[q].as_mut_ptr(), self.0[q]));
+        fn widen_f16(self, lanes: &[f16; LANES]) -> [float32x4_t; 4] {
+            let [low, high]: [uint16x8_t; 2] = bytemuck::pod_read_unaligned(bytemuck::bytes_of(lanes));
+            let neon = Neon::here();
+            [
+                neon.convert_f16(vget_low_u16(low)),
+                neon.convert_f16(vget_high_u16(low)),
+                neon.convert_f16(vget_low_u16(high)),
+                neon.convert_f16(vget_high_u16(high)),
+            ]
+        }
+        fn to_i8(self, low: [float32x4_t; 4], high: [float32x4_t; 4]) -> [i8; 2 * LANES] {
+            let neon = Neon::here();
+            bytemuck::cast([neon.narrow(low), neon.narrow(high)])
+        }
+        fn sum(self, x: [float32x4_t; 4]) -> f32 {
+            let x = vaddq_f32(vaddq_f32(x[0], x[2]), vaddq_f32(x[1], x[3]));
+            let x = vadd_f32(vget_low_f32(x), vget_high_f32(x));
+            vget_lane_f32::<0>(x) + vget_lane_f32::<1>(x)
+        }
+        fn largest(self, x: [float32x4_t; 4]) -> f32 {
+            let neon = Neon::here();
+            let largest = neon.max(neon.max(x[0], x[2]), neon.max(x[1], x[3]));
+            fold(bytemuck::cast::<_, [f32; 4]>(largest), |a, b| if a > b { a } else { b })
         }
     }
+}
 
-    #[inline(always)]
-    fn mul_add(self, b: Self, c: Self) -> Self {
-        neon!(Self([
-            vfmaq_f32(c.0[0], self.0[0], b.0[0]),
-            vfmaq_f32(c.0[1], self.0[1], b.0[1]),
-            vfmaq_f32(c.0[2], self.0[2], b.0[2]),
-            vfmaq_f32(c.0[3], self.0[3], b.0[3]),
-        ]))
-    }
+/// Eight rows, two a register, and two pairs of columns a row.
+type Pairs = [int32x4_t; 4];
 
-    // `fmax` and `fmin` treat NaN and the signs of zero otherwise.
-    #[inline(always)]
-    fn max(self, b: Self) -> Self {
-        self.zip(b, |a, b| neon!(vbslq_f32(vcgtq_f32(a, b), a, b)))
-    }
-
-    #[inline(always)]
-    fn min(self, b: Self) -> Self {
-        self.zip(b, |a, b| neon!(vbslq_f32(vcltq_f32(a, b), a, b)))
-    }
-
-    #[inline(always)]
-    fn abs(self) -> Self {
-        self.map(|x| neon!(vabsq_f32(x)))
-    }
-
-    #[inline(always)]
-    fn round(self) -> Self {
-        self.map(|x| neon!(vrndnq_f32(x)))
-    }
-
-    #[inline(always)]
-    fn rough_reciprocal(self) -> Self {
-        self.map(|x| {
-            neon!(vreinterpretq_f32_s32(vsubq_s32(
-                vdupq_n_s32(RECIPROCAL),
-                vreinterpretq_s32_f32(x)
-            )))
-        })
-    }
-
-    #[inline(always)]
-    fn exp2_integer(self) -> Self {
-        self.map(|n| {
-            neon!({
-                let biased = vaddq_s32(vcvtq_s32_f32(n), vdupq_n_s32(127));
-                vreinterpretq_f32_s32(vshlq_n_s32::<23>(biased))
-            })
-        })
-    }
-
-    #[inline(always)]
-    fn select_gt(self, b: Self, yes: Self, no: Self) -> Self {
-        #[inline(always)]
-        fn quarter(
-            a: float32x4_t,
-            b: float32x4_t,
-            yes: float32x4_t,
-            no: float32x4_t,
-        ) -> float32x4_t {
-            neon!(vbslq_f32(vcgtq_f32(a, b), yes, no))
-        }
-        Self([
-            quarter(self.0[0], b.0[0], yes.0[0], no.0[0]),
-            quarter(self.0[1], b.0[1], yes.0[1], no.0[1]),
-            quarter(self.0[2], b.0[2], yes.0[2], no.0[2]),
-            quarter(self.0[3], b.0[3], yes.0[3], no.0[3]),
-        ])
-    }
-
-    #[inline(always)]
-    fn load_f16(lanes: &[f16; LANES]) -> Self {
-        /// `fcvtl`, whose intrinsic isn't stable; the instruction is as old as Armv8.
-        #[inline(always)]
-        fn convert(halves: uint16x4_t) -> float32x4_t {
+impl Neon {
+    neon! {
+        /// `fcvtl`, whose intrinsic isn't stable.
+        fn convert_f16(self, halves: uint16x4_t) -> float32x4_t {
             let floats: float32x4_t;
-            // SAFETY: a conversion between registers, part of NEON on every Armv8.
+            // SAFETY: a conversion between registers, part of NEON, for which this function is compiled.
             unsafe {
                 asm!(
                     "fcvtl {floats:v}.4s, {halves:v}.4h",
@@ -184,84 +97,112 @@ impl Simd16 for F32x16 {
             }
             floats
         }
-        let (eights, _) = lanes.as_chunks::<8>();
-        neon!({
-            let low = vld1q_u16(eights[0].as_ptr().cast());
-            let high = vld1q_u16(eights[1].as_ptr().cast());
-            Self([
-                convert(vget_low_u16(low)),
-                convert(vget_high_u16(low)),
-                convert(vget_low_u16(high)),
-                convert(vget_high_u16(high)),
-            ])
-        })
-    }
 
-    #[inline(always)]
-    fn to_i8(self, high: Self) -> [i8; 2 * LANES] {
-        let mut bytes = [0i8; 2 * LANES];
-        let (halves, _) = bytes.as_chunks_mut::<LANES>();
-        for (x, half) in [self, high].into_iter().zip(halves) {
-            neon!({
-                let words = |a, b| {
-                    let (a, b) = (vcvtnq_s32_f32(a), vcvtnq_s32_f32(b));
-                    vcombine_s16(vmovn_s32(a), vmovn_s32(b))
-                };
-                let (low, high) = (words(x.0[0], x.0[1]), words(x.0[2], x.0[3]));
-                let packed = vcombine_s8(vmovn_s16(low), vmovn_s16(high));
-                vst1q_s8(half.as_mut_ptr(), packed);
-            });
+        /// The lanes of a vector, rounded.
+        fn narrow(self, x: [float32x4_t; 4]) -> int8x16_t {
+            let [a, b] = [vcvtnq_s32_f32(x[0]), vcvtnq_s32_f32(x[1])];
+            let [c, d] = [vcvtnq_s32_f32(x[2]), vcvtnq_s32_f32(x[3])];
+            let low = vcombine_s16(vmovn_s32(a), vmovn_s32(b));
+            let high = vcombine_s16(vmovn_s32(c), vmovn_s32(d));
+            vcombine_s8(vmovn_s16(low), vmovn_s16(high))
         }
-        bytes
-    }
 
-    #[inline(always)]
-    fn sum(self) -> f32 {
-        let [a, b, c, d] = self.0;
-        neon!({
-            let x = vaddq_f32(vaddq_f32(a, c), vaddq_f32(b, d));
-            let x = vadd_f32(vget_low_f32(x), vget_high_f32(x));
-            vget_lane_f32::<0>(x) + vget_lane_f32::<1>(x)
-        })
-    }
+        /// Group `J` of an activation, four times over.
+        fn broadcast<const J: i32>(self, act: &ActivationBlock) -> int8x16_t {
+            let half = vreinterpretq_s32_s8(load_codes(act, J as usize / 4));
+            vreinterpretq_s8_s32(match J % 4 {
+                0 => vdupq_laneq_s32::<0>(half),
+                1 => vdupq_laneq_s32::<1>(half),
+                2 => vdupq_laneq_s32::<2>(half),
+                _ => vdupq_laneq_s32::<3>(half),
+            })
+        }
 
-    #[inline(always)]
-    fn largest(self) -> f32 {
-        let [a, b, c, d] = self.0;
-        let larger = |a, b| neon!(vbslq_f32(vcgtq_f32(a, b), a, b));
-        let mut x = [0.0; 4];
-        neon!(vst1q_f32(
-            x.as_mut_ptr(),
-            larger(larger(a, c), larger(b, d))
-        ));
-        fold(x, |a, b| if a > b { a } else { b })
-    }
-}
+        /// The products of 16 bytes: the lower eight, the upper eight. Not by intrinsics, because the compiler would move the
+        /// upper halves down first.
+        fn multiply(self, w: int8x16_t, x: int8x16_t) -> [int16x8_t; 2] {
+            let (low, high);
+            // SAFETY: arithmetic on registers, part of NEON, for which this function is compiled.
+            unsafe {
+                asm!(
+                    "smull {low:v}.8h, {w:v}.8b, {x:v}.8b",
+                    "smull2 {high:v}.8h, {w:v}.16b, {x:v}.16b",
+                    low = out(vreg) low,
+                    high = lateout(vreg) high,
+                    w = in(vreg) w,
+                    x = in(vreg) x,
+                    options(pure, nomem, nostack, preserves_flags)
+                );
+            }
+            [low, high]
+        }
 
-/// The integer product over `smlal`.
-pub(crate) struct Product;
+        /// `sums` and the products of 16 bytes.
+        fn multiply_add(self, sums: [int16x8_t; 2], w: int8x16_t, x: int8x16_t) -> [int16x8_t; 2] {
+            let [mut low, mut high] = sums;
+            // SAFETY: arithmetic on registers, part of NEON, for which this function is compiled.
+            unsafe {
+                asm!(
+                    "smlal {low:v}.8h, {w:v}.8b, {x:v}.8b",
+                    "smlal2 {high:v}.8h, {w:v}.16b, {x:v}.16b",
+                    low = inout(vreg) low,
+                    high = inout(vreg) high,
+                    w = in(vreg) w,
+                    x = in(vreg) x,
+                    options(pure, nomem, nostack, preserves_flags)
+                );
+            }
+            [low, high]
+        }
 
-impl Decode<CodesQ8> for Product {
-    type Block<'a> = BlockQ8;
+        /// Pairs and the products of two groups of a register's rows, whose levels are `w`.
+        fn add_groups(self, pairs: [int32x4_t; 2], w: [int8x16_t; 2], x: [int8x16_t; 2]) -> [int32x4_t; 2] {
+            let [mut low, mut high] = pairs;
+            // SAFETY: arithmetic on registers, part of NEON, for which this function is compiled. In one piece, because the
+            // compiler would multiply for all registers before it adds, which takes more registers than there are.
+            unsafe {
+                asm!(
+                    "smull {a:v}.8h, {w0:v}.8b, {x0:v}.8b",
+                    "smull2 {b:v}.8h, {w0:v}.16b, {x0:v}.16b",
+                    "smlal {a:v}.8h, {w1:v}.8b, {x1:v}.8b",
+                    "smlal2 {b:v}.8h, {w1:v}.16b, {x1:v}.16b",
+                    "sadalp {low:v}.4s, {a:v}.8h",
+                    "sadalp {high:v}.4s, {b:v}.8h",
+                    a = out(vreg) _,
+                    b = out(vreg) _,
+                    low = inout(vreg) low,
+                    high = inout(vreg) high,
+                    w0 = in(vreg) w[0],
+                    w1 = in(vreg) w[1],
+                    x0 = in(vreg) x[0],
+                    x1 = in(vreg) x[1],
+                    options(pure, nomem, nostack, preserves_flags)
+                );
+            }
+            [low, high]
+        }
 
-    #[inline(always)]
-    fn decode(codes: &CodesQ8, scales: RowScales<F32x16>) -> BlockQ8 {
-        BlockQ8 {
-            levels: levels_q8(codes),
-            scales: Scales16::new(scales),
+        /// Pairs and the neighbouring columns of a register's rows.
+        fn widen(self, pairs: [int32x4_t; 2], columns: [int16x8_t; 2]) -> [int32x4_t; 2] {
+            [vpadalq_s16(pairs[0], columns[0]), vpadalq_s16(pairs[1], columns[1])]
+        }
+
+        /// The dot products: the sums of neighbours.
+        fn add_pairs(self, low: Pairs, high: Pairs) -> [int32x4_t; 4] {
+            [
+                vpaddq_s32(low[0], low[1]),
+                vpaddq_s32(low[2], low[3]),
+                vpaddq_s32(high[0], high[1]),
+                vpaddq_s32(high[2], high[3]),
+            ]
         }
     }
-}
 
-impl Decode<CodesQ4> for Product {
-    type Block<'a> = BlockQ4;
-
+    /// Where pairs start: each row's sum at [`START`].
     #[inline(always)]
-    fn decode(codes: &CodesQ4, scales: RowScales<F32x16>) -> BlockQ4 {
-        BlockQ4 {
-            levels: levels_q4(codes),
-            scales: Scales16::new(scales),
-        }
+    fn start_pairs(self) -> [Pairs; 2] {
+        const STARTS: [f32; 8] = [START, 0.0, START, 0.0, START, 0.0, START, 0.0];
+        [self.load_start(&STARTS), self.load_start(&STARTS)]
     }
 }
 
@@ -279,145 +220,73 @@ pub(crate) struct BlockQ4 {
     scales: Scales16,
 }
 
-/// Group `J` of an activation, four times over.
-#[inline(always)]
-fn broadcast<const J: i32>(act: &ActivationBlock) -> int8x16_t {
-    let (halves, _) = act.codes.as_chunks::<16>();
-    neon!({
-        let half = vreinterpretq_s32_s8(vld1q_s8(halves[J as usize / 4].as_ptr()));
-        vreinterpretq_s8_s32(match J % 4 {
-            0 => vdupq_laneq_s32::<0>(half),
-            1 => vdupq_laneq_s32::<1>(half),
-            2 => vdupq_laneq_s32::<2>(half),
-            _ => vdupq_laneq_s32::<3>(half),
-        })
-    })
-}
+impl Decode<CodesQ8> for Neon {
+    type Block<'a> = BlockQ8;
 
-/// The products of 16 bytes: the lower eight, the upper eight. Not by intrinsics, because the compiler would move the
-/// upper halves down first.
-#[inline(always)]
-fn multiply(w: int8x16_t, x: int8x16_t) -> [int16x8_t; 2] {
-    let (low, high);
-    // SAFETY: arithmetic on registers, part of NEON on every Armv8.
-    unsafe {
-        asm!(
-            "smull {low:v}.8h, {w:v}.8b, {x:v}.8b",
-            "smull2 {high:v}.8h, {w:v}.16b, {x:v}.16b",
-            low = out(vreg) low,
-            high = lateout(vreg) high,
-            w = in(vreg) w,
-            x = in(vreg) x,
-            options(pure, nomem, nostack, preserves_flags)
-        );
+    #[inline(always)]
+    fn decode(self, codes: &CodesQ8, scales: RowScales<Neon>) -> BlockQ8 {
+        BlockQ8 {
+            levels: self.levels_q8(codes),
+            scales: Scales16::new(scales),
+        }
     }
-    [low, high]
 }
 
-/// `sums` and the products of 16 bytes.
-#[inline(always)]
-fn multiply_add([mut low, mut high]: [int16x8_t; 2], w: int8x16_t, x: int8x16_t) -> [int16x8_t; 2] {
-    // SAFETY: arithmetic on registers, part of NEON on every Armv8.
-    unsafe {
-        asm!(
-            "smlal {low:v}.8h, {w:v}.8b, {x:v}.8b",
-            "smlal2 {high:v}.8h, {w:v}.16b, {x:v}.16b",
-            low = inout(vreg) low,
-            high = inout(vreg) high,
-            w = in(vreg) w,
-            x = in(vreg) x,
-            options(pure, nomem, nostack, preserves_flags)
-        );
+impl Decode<CodesQ4> for Neon {
+    type Block<'a> = BlockQ4;
+
+    #[inline(always)]
+    fn decode(self, codes: &CodesQ4, scales: RowScales<Neon>) -> BlockQ4 {
+        BlockQ4 {
+            levels: self.levels_q4(codes),
+            scales: Scales16::new(scales),
+        }
     }
-    [low, high]
-}
-
-/// Eight rows, two a register, and two pairs of columns a row.
-type Pairs = [int32x4_t; 4];
-
-/// Where pairs start: each row's sum at [`START`].
-#[inline(always)]
-fn start_pairs() -> Pairs {
-    load_start(&[START, 0.0, START, 0.0, START, 0.0, START, 0.0])
-}
-
-/// The dot products: the sums of neighbours.
-#[inline(always)]
-fn add_pairs([low, high]: [Pairs; 2]) -> [int32x4_t; 4] {
-    neon!([
-        vpaddq_s32(low[0], low[1]),
-        vpaddq_s32(low[2], low[3]),
-        vpaddq_s32(high[0], high[1]),
-        vpaddq_s32(high[2], high[3]),
-    ])
-}
-
-/// Adds neighbouring columns of two registers' rows, `q` of four, to the rows' pairs.
-#[inline(always)]
-fn widen(pairs: &mut [Pairs; 2], q: usize, [low, high]: [int16x8_t; 2]) {
-    let (half, r) = (q / 2, q % 2 * 2);
-    neon!({
-        pairs[half][r] = vpadalq_s16(pairs[half][r], low);
-        pairs[half][r + 1] = vpadalq_s16(pairs[half][r + 1], high);
-    })
 }
 
 impl BlockQ8 {
-    /// Adds the products of groups `j` and `j + 1`.
+    /// Adds the products of groups `J` and `K`, which follows.
     #[inline(always)]
-    fn add_groups(&self, pairs: &mut [Pairs; 2], x: [int8x16_t; 2], j: usize) {
+    fn add_groups<const J: i32, const K: i32>(
+        &self,
+        pairs: &mut [Pairs; 2],
+        act: &ActivationBlock,
+    ) {
+        let neon = self.scales.neon();
+        let x = [neon.broadcast::<J>(act), neon.broadcast::<K>(act)];
         for q in 0..4 {
             let (half, r) = (q / 2, q % 2 * 2);
-            let (w0, w1) = (self.levels[j][q], self.levels[j + 1][q]);
-            let (mut low, mut high) = (pairs[half][r], pairs[half][r + 1]);
-            // SAFETY: arithmetic on registers, part of NEON on every Armv8. In one piece, because the compiler would
-            // multiply for all q before it adds, which takes more registers than there are.
-            unsafe {
-                asm!(
-                    "smull {a:v}.8h, {w0:v}.8b, {x0:v}.8b",
-                    "smull2 {b:v}.8h, {w0:v}.16b, {x0:v}.16b",
-                    "smlal {a:v}.8h, {w1:v}.8b, {x1:v}.8b",
-                    "smlal2 {b:v}.8h, {w1:v}.16b, {x1:v}.16b",
-                    "sadalp {low:v}.4s, {a:v}.8h",
-                    "sadalp {high:v}.4s, {b:v}.8h",
-                    a = out(vreg) _,
-                    b = out(vreg) _,
-                    low = inout(vreg) low,
-                    high = inout(vreg) high,
-                    w0 = in(vreg) w0,
-                    w1 = in(vreg) w1,
-                    x0 = in(vreg) x[0],
-                    x1 = in(vreg) x[1],
-                    options(pure, nomem, nostack, preserves_flags)
-                );
-            }
-            (pairs[half][r], pairs[half][r + 1]) = (low, high);
+            let w = [self.levels[J as usize][q], self.levels[K as usize][q]];
+            let sums = [pairs[half][r], pairs[half][r + 1]];
+            [pairs[half][r], pairs[half][r + 1]] = neon.add_groups(sums, w, x);
         }
     }
 }
 
 impl Block for BlockQ8 {
-    type Sums = F32x16;
+    type Token = Neon;
     const PANELS: usize = 1;
     // The pairs of columns of two tokens, with their sums and the operands, are more than 32 registers.
-    tiles!(add_tiles: 1);
+    const TOKENS: usize = 1;
 
     #[inline(always)]
     fn add<const N: usize, const P: usize>(
         blocks: [&Self; P],
         acts: [&ActivationBlock; N],
-        sums: &mut [[F32x16; P]; N],
+        sums: &mut [[Sums<Self>; P]; N],
     ) {
         const { assert!(GROUPS == 8) }
         for n in 0..N {
             for p in 0..P {
                 let (act, block) = (acts[n], blocks[p]);
-                let mut pairs = [start_pairs(), start_pairs()];
-                block.add_groups(&mut pairs, [broadcast::<0>(act), broadcast::<1>(act)], 0);
-                block.add_groups(&mut pairs, [broadcast::<2>(act), broadcast::<3>(act)], 2);
-                block.add_groups(&mut pairs, [broadcast::<4>(act), broadcast::<5>(act)], 4);
-                block.add_groups(&mut pairs, [broadcast::<6>(act), broadcast::<7>(act)], 6);
-                sums[n][p] = block.scales.add(sums[n][p], add_pairs(pairs), act);
+                let neon = block.scales.neon();
+                let mut pairs = neon.start_pairs();
+                block.add_groups::<0, 1>(&mut pairs, act);
+                block.add_groups::<2, 3>(&mut pairs, act);
+                block.add_groups::<4, 5>(&mut pairs, act);
+                block.add_groups::<6, 7>(&mut pairs, act);
+                let dots = neon.add_pairs(pairs[0], pairs[1]);
+                sums[n][p] = block.scales.add(sums[n][p], dots, act);
             }
         }
     }
@@ -427,8 +296,9 @@ impl BlockQ4 {
     /// The products of the first group: two rows a register, one column a lane.
     #[inline(always)]
     fn first_group(&self, act: &ActivationBlock) -> [[int16x8_t; 2]; 4] {
-        let x = broadcast::<0>(act);
-        self.levels[0].map(|w| multiply(w, x))
+        let neon = self.scales.neon();
+        let x = neon.broadcast::<0>(act);
+        self.levels[0].map(|w| neon.multiply(w, x))
     }
 
     /// Adds the products of group `J`.
@@ -438,25 +308,26 @@ impl BlockQ4 {
         columns: &mut [[[int16x8_t; 2]; 4]; N],
         acts: &[&ActivationBlock; N],
     ) {
-        let x = acts.map(broadcast::<J>);
+        let neon = self.scales.neon();
+        let x = acts.map(|act| neon.broadcast::<J>(act));
         for q in 0..4 {
             for n in 0..N {
-                columns[n][q] = multiply_add(columns[n][q], self.levels[J as usize][q], x[n]);
+                columns[n][q] = neon.multiply_add(columns[n][q], self.levels[J as usize][q], x[n]);
             }
         }
     }
 }
 
 impl Block for BlockQ4 {
-    type Sums = F32x16;
+    type Token = Neon;
     const PANELS: usize = 1;
-    tiles!(add_tiles: 1 2);
+    const TOKENS: usize = 2;
 
     #[inline(always)]
     fn add<const N: usize, const P: usize>(
         blocks: [&Self; P],
         acts: [&ActivationBlock; N],
-        sums: &mut [[F32x16; P]; N],
+        sums: &mut [[Sums<Self>; P]; N],
     ) {
         const {
             let mut i = 0;
@@ -470,6 +341,7 @@ impl Block for BlockQ4 {
         }
         for p in 0..P {
             let block = blocks[p];
+            let neon = block.scales.neon();
             let mut columns = acts.map(|act| block.first_group(act));
             block.add_group::<1, N>(&mut columns, &acts);
             block.add_group::<2, N>(&mut columns, &acts);
@@ -479,11 +351,14 @@ impl Block for BlockQ4 {
             block.add_group::<6, N>(&mut columns, &acts);
             block.add_group::<7, N>(&mut columns, &acts);
             for n in 0..N {
-                let mut pairs = [start_pairs(), start_pairs()];
+                let mut pairs = neon.start_pairs();
                 for q in 0..4 {
-                    widen(&mut pairs, q, columns[n][q]);
+                    let (half, r) = (q / 2, q % 2 * 2);
+                    let sums = [pairs[half][r], pairs[half][r + 1]];
+                    [pairs[half][r], pairs[half][r + 1]] = neon.widen(sums, columns[n][q]);
                 }
-                sums[n][p] = block.scales.add(sums[n][p], add_pairs(pairs), acts[n]);
+                let dots = neon.add_pairs(pairs[0], pairs[1]);
+                sums[n][p] = block.scales.add(sums[n][p], dots, acts[n]);
             }
         }
     }

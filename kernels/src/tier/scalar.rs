@@ -1,149 +1,133 @@
 //! Plain Rust: the oracle that every other tier is compared with, bit for bit.
 
-use super::{Block, Decode, RowScales, add_tiles, group_word, tiles};
+use super::token::Scalar;
 use crate::activation::{ActivationBlock, START};
-use crate::lanes::{LANES, Lanes};
+use crate::lanes::LANES;
+use crate::matmul::{Block, Decode, RowScales, Sums, group_word};
 use crate::packed::{CodesQ4, CodesQ8, GROUP, GROUP_BYTES, GROUPS};
 use crate::q4;
-use crate::simd::{RECIPROCAL, Simd16, fold};
+use crate::simd::{RECIPROCAL, Simd, fold};
 use half::f16;
 
-/// Sixteen floats in an array.
-#[derive(Clone, Copy)]
-pub(crate) struct F32x16([f32; LANES]);
+/// The 16 lanes, as one register.
+type Array = [f32; LANES];
 
-impl F32x16 {
-    fn map(self, f: impl Fn(f32) -> f32) -> Self {
-        Self(self.0.map(f))
-    }
-
-    fn zip(self, b: Self, f: impl Fn(f32, f32) -> f32) -> Self {
-        Self(std::array::from_fn(|i| f(self.0[i], b.0[i])))
-    }
+fn zip(a: Array, b: Array, f: impl Fn(f32, f32) -> f32) -> Array {
+    std::array::from_fn(|i| f(a[i], b[i]))
 }
 
-impl Simd16 for F32x16 {
-    const REGISTERS: usize = 16;
+impl Simd for Scalar {
+    type Register = Array;
+    type Registers = [Array; 1];
+    // A register holds one float.
+    const COUNT: usize = LANES;
 
-    fn splat(x: f32) -> Self {
-        Self([x; LANES])
+    fn splat_register(self, x: f32) -> Array {
+        [x; LANES]
     }
-    fn load(lanes: &Lanes) -> Self {
-        Self(lanes.0)
+    fn add(self, a: Array, b: Array) -> Array {
+        zip(a, b, |a, b| a + b)
     }
-    fn store(self, lanes: &mut Lanes) {
-        lanes.0 = self.0;
+    fn sub(self, a: Array, b: Array) -> Array {
+        zip(a, b, |a, b| a - b)
     }
-    fn add(self, b: Self) -> Self {
-        self.zip(b, |a, b| a + b)
+    fn mul(self, a: Array, b: Array) -> Array {
+        zip(a, b, |a, b| a * b)
     }
-    fn sub(self, b: Self) -> Self {
-        self.zip(b, |a, b| a - b)
+    fn div(self, a: Array, b: Array) -> Array {
+        zip(a, b, |a, b| a / b)
     }
-    fn mul(self, b: Self) -> Self {
-        self.zip(b, |a, b| a * b)
+    fn mul_add(self, a: Array, b: Array, c: Array) -> Array {
+        std::array::from_fn(|i| a[i].mul_add(b[i], c[i]))
     }
-    fn div(self, b: Self) -> Self {
-        self.zip(b, |a, b| a / b)
+    fn max(self, a: Array, b: Array) -> Array {
+        zip(a, b, |a, b| if a > b { a } else { b })
     }
-    fn mul_add(self, b: Self, c: Self) -> Self {
-        Self(std::array::from_fn(|i| self.0[i].mul_add(b.0[i], c.0[i])))
+    fn min(self, a: Array, b: Array) -> Array {
+        zip(a, b, |a, b| if a < b { a } else { b })
     }
-    fn max(self, b: Self) -> Self {
-        self.zip(b, |a, b| if a > b { a } else { b })
+    fn abs(self, x: Array) -> Array {
+        x.map(f32::abs)
     }
-    fn min(self, b: Self) -> Self {
-        self.zip(b, |a, b| if a < b { a } else { b })
+    fn round(self, x: Array) -> Array {
+        x.map(f32::round_ties_even)
     }
-    fn abs(self) -> Self {
-        self.map(f32::abs)
+    fn rough_reciprocal(self, x: Array) -> Array {
+        x.map(|x| f32::from_bits(RECIPROCAL.wrapping_sub(x.to_bits() as i32) as u32))
     }
-    fn round(self) -> Self {
-        self.map(f32::round_ties_even)
+    fn exp2_integer(self, n: Array) -> Array {
+        n.map(|n| f32::from_bits(((n as i32 + 127) as u32) << 23))
     }
-    fn rough_reciprocal(self) -> Self {
-        self.map(|x| f32::from_bits(RECIPROCAL.wrapping_sub(x.to_bits() as i32) as u32))
+    fn select_gt(self, a: Array, b: Array, yes: Array, no: Array) -> Array {
+        std::array::from_fn(|i| if a[i] > b[i] { yes[i] } else { no[i] })
     }
-    fn exp2_integer(self) -> Self {
-        self.map(|n| f32::from_bits(((n as i32 + 127) as u32) << 23))
+
+    fn widen_f16(self, lanes: &[f16; LANES]) -> [Array; 1] {
+        [lanes.map(f16::to_f32)]
     }
-    fn select_gt(self, b: Self, yes: Self, no: Self) -> Self {
-        Self(std::array::from_fn(|i| {
-            if self.0[i] > b.0[i] {
-                yes.0[i]
-            } else {
-                no.0[i]
-            }
-        }))
-    }
-    fn to_i8(self, high: Self) -> [i8; 2 * LANES] {
+    // Apart: its 32 calls of the C library, on processors without an instruction for them, crowd what is around them.
+    #[inline(never)]
+    fn to_i8(self, [low]: [Array; 1], [high]: [Array; 1]) -> [i8; 2 * LANES] {
         std::array::from_fn(|i| {
-            self.0
-                .get(i)
-                .unwrap_or_else(|| &high.0[i - LANES])
-                .round_ties_even() as i8
+            let x = low.get(i).unwrap_or_else(|| &high[i - LANES]);
+            x.round_ties_even() as i8
         })
     }
-    fn load_f16(lanes: &[f16; LANES]) -> Self {
-        Self(lanes.map(f16::to_f32))
+    fn sum(self, [x]: [Array; 1]) -> f32 {
+        fold(x, |a, b| a + b)
     }
-    fn sum(self) -> f32 {
-        fold(self.0, |a, b| a + b)
-    }
-    fn largest(self) -> f32 {
-        fold(self.0, |a, b| if a > b { a } else { b })
+    fn largest(self, [x]: [Array; 1]) -> f32 {
+        fold(x, |a, b| if a > b { a } else { b })
     }
 }
-
-/// The integer product, one multiplication at a time.
-pub(crate) struct Product;
 
 /// Levels by `[group][row][column]`, and the scales.
 #[derive(Clone, Copy)]
 pub(crate) struct Decoded {
     levels: [[[i8; GROUP]; LANES]; GROUPS],
-    scales: RowScales<F32x16>,
+    scales: RowScales<Scalar>,
 }
 
-impl Decode<CodesQ8> for Product {
-    type Block<'a> = Decoded;
-
-    fn decode(codes: &CodesQ8, scales: RowScales<F32x16>) -> Decoded {
-        let level = |byte: usize| (codes[byte] ^ 0x80) as i8;
-        decode(level, scales)
+impl Decoded {
+    fn new(level: impl Fn(usize) -> i8, scales: RowScales<Scalar>) -> Self {
+        let levels = std::array::from_fn(|group| {
+            std::array::from_fn(|row| {
+                std::array::from_fn(|k| level(group * GROUP_BYTES + row * GROUP + k))
+            })
+        });
+        Self { levels, scales }
     }
 }
 
-impl Decode<CodesQ4> for Product {
+impl Decode<CodesQ8> for Scalar {
     type Block<'a> = Decoded;
 
-    fn decode(codes: &CodesQ4, scales: RowScales<F32x16>) -> Decoded {
+    fn decode(self, codes: &CodesQ8, scales: RowScales<Self>) -> Decoded {
+        Decoded::new(|byte| (codes[byte] ^ 0x80) as i8, scales)
+    }
+}
+
+impl Decode<CodesQ4> for Scalar {
+    type Block<'a> = Decoded;
+
+    fn decode(self, codes: &CodesQ4, scales: RowScales<Self>) -> Decoded {
         let level = |byte: usize| {
             let shift = if byte < codes.len() { 0 } else { 4 };
             q4::LEVELS[usize::from(codes[byte % codes.len()] >> shift & 15)]
         };
-        decode(level, scales)
+        Decoded::new(level, scales)
     }
 }
 
-fn decode(level: impl Fn(usize) -> i8, scales: RowScales<F32x16>) -> Decoded {
-    let levels = std::array::from_fn(|group| {
-        std::array::from_fn(|row| {
-            std::array::from_fn(|k| level(group * GROUP_BYTES + row * GROUP + k))
-        })
-    });
-    Decoded { levels, scales }
-}
-
 impl Block for Decoded {
-    type Sums = F32x16;
+    type Token = Scalar;
     const PANELS: usize = 1;
-    tiles!(add_tiles: 1);
+    const TOKENS: usize = 1;
 
     fn add<const N: usize, const P: usize>(
         blocks: [&Self; P],
         acts: [&ActivationBlock; N],
-        sums: &mut [[F32x16; P]; N],
+        sums: &mut [[Sums<Self>; P]; N],
     ) {
         for (act, sums) in acts.into_iter().zip(sums) {
             for (block, sums) in blocks.into_iter().zip(sums) {
@@ -156,9 +140,11 @@ impl Block for Decoded {
                         }
                     }
                 }
-                for (row, sum) in sums.0.iter_mut().enumerate() {
+                let ([scales], [starts]) = block.scales.registers();
+                let [sums] = sums.registers_mut();
+                for (row, sum) in sums.iter_mut().enumerate() {
                     let dot = f32::from_bits((START + dots[row]) as u32);
-                    let scaled = dot.mul_add(block.scales.scales.0[row], block.scales.start.0[row]);
+                    let scaled = dot.mul_add(scales[row], starts[row]);
                     *sum = scaled.mul_add(act.scale, *sum);
                 }
             }

@@ -4,7 +4,7 @@
 //! the sums are in memory, where the last multiply-add finds them. With intrinsics the compiler moves both back and forth,
 //! and takes a tenth to a fifth longer.
 
-/// [`super::Block::add`], given its arguments and a tier's own part:
+/// [`crate::matmul::Block::add`], given its arguments and a tier's own part:
 ///
 /// - `groups`: a name for a block, and where the bytes are that the tier multiplies.
 /// - `start!(low)`: assembly for a token's start, which is in each lane of a register.
@@ -17,7 +17,7 @@
 macro_rules! add_to_sums {
     ($blocks:ident, $acts:ident, $sums:ident, $tokens:ident, $panels:ident, $tier:tt) => {
         for p in 0..$panels {
-            let sums = $sums.as_mut_ptr().cast::<F32x16>().wrapping_add(p);
+            let sums = $sums.as_mut_ptr().cast::<Sums<Self>>().wrapping_add(p);
             match $tokens {
                 1 => tile!($tier, $blocks[p], $acts, sums, $panels, 0 a 0 1),
                 2 => tile!($tier, $blocks[p], $acts, sums, $panels, 0 a 0 1, 1 b 2 3),
@@ -78,7 +78,7 @@ macro_rules! tile {
             starts = in(reg) &raw const $name.scales.start,
             $($x = in(reg) &raw const *$acts[$n],)+
             sums = in(reg) $sums,
-            stride = const $panels * size_of::<F32x16>(),
+            stride = const $panels * size_of::<Sums<Self>>(),
             scale = const ActivationBlock::SCALE,
             start = const ActivationBlock::START,
             $($operands)*

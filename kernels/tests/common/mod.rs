@@ -9,7 +9,7 @@ const REQUIRE: &str = "RQ_REQUIRE_ISA";
 
 /// The kernels to compare with the scalar ones. A set that this machine lacks is skipped loudly; one that
 /// `RQ_REQUIRE_ISA` names must be there.
-pub(crate) fn tiers() -> Vec<&'static dyn Kernels> {
+pub(crate) fn tiers() -> Vec<Kernels> {
     let required: Vec<Isa> = std::env::var(REQUIRE)
         .unwrap_or_default()
         .split(',')

@@ -5,10 +5,27 @@
 //! the tile.
 
 use crate::lanes::{LANES, Lanes};
-use crate::simd::Simd16;
+use crate::matmul::Tile;
+use crate::simd::Simd;
+use crate::tier::Tier;
 
 /// Rows that share the loads of `b`.
 const TILE: usize = 6;
+
+/// Panels of a tile: where a vector is one register, there are registers for four.
+const fn panels_at_once<S: Simd>() -> usize {
+    if S::COUNT == 1 { 4 } else { 1 }
+}
+
+/// The shape in which a tier computes this product; its tokens are rows.
+pub(crate) fn tile_of<T: Tier>(_: T) -> Tile {
+    Tile {
+        tokens: TILE,
+        panels: panels_at_once::<T::Simd>(),
+        depth: 1,
+        registers: T::Simd::COUNT,
+    }
+}
 
 /// Some panels, `stride` vectors apart.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +47,8 @@ pub struct PanelsMut<'a> {
 
 /// `columns` is the length of the sums, `panels` how many of `b` and `out` there are, and `scale` has one for each row.
 #[inline(always)]
-pub(crate) fn product<V: Simd16>(
+pub(crate) fn matmul_f32<T: Tier>(
+    tier: T,
     a: &[Lanes],
     b: Panels<'_>,
     columns: usize,
@@ -42,20 +60,20 @@ pub(crate) fn product<V: Simd16>(
     while panel < panels {
         let from = &b.data[panel * b.stride..];
         let to = &mut out.data[panel * out.stride..];
-        // Where a vector is one register, there are registers for four panels.
-        if V::REGISTERS == 1 && panels - panel >= 4 {
+        if panels_at_once::<T::Simd>() == 4 && panels - panel >= 4 {
             let b = [0, 1, 2, 3].map(|p| &from[p * b.stride..][..columns]);
-            strip::<V, 4>(a, b, scale, to, out.stride);
+            strip::<_, 4>(tier.simd(), a, b, scale, to, out.stride);
             panel += 4;
         } else {
-            strip::<V, 1>(a, [&from[..columns]], scale, to, out.stride);
+            strip::<_, 1>(tier.simd(), a, [&from[..columns]], scale, to, out.stride);
             panel += 1;
         }
     }
 }
 
 #[inline(always)]
-fn strip<V: Simd16, const P: usize>(
+fn strip<S: Simd, const P: usize>(
+    simd: S,
     a: &[Lanes],
     b: [&[Lanes]; P],
     scale: &[f32],
@@ -65,17 +83,18 @@ fn strip<V: Simd16, const P: usize>(
     let rows = scale.len();
     let mut row = 0;
     while row + TILE <= rows {
-        tile::<V, TILE, P>(a, b, row, scale, out, stride);
+        tile::<S, TILE, P>(simd, a, b, row, scale, out, stride);
         row += TILE;
     }
     while row < rows {
-        tile::<V, 1, P>(a, b, row, scale, out, stride);
+        tile::<S, 1, P>(simd, a, b, row, scale, out, stride);
         row += 1;
     }
 }
 
 #[inline(always)]
-fn tile<V: Simd16, const N: usize, const P: usize>(
+fn tile<S: Simd, const N: usize, const P: usize>(
+    simd: S,
     a: &[Lanes],
     b: [&[Lanes]; P],
     row: usize,
@@ -83,7 +102,7 @@ fn tile<V: Simd16, const N: usize, const P: usize>(
     out: &mut [Lanes],
     stride: usize,
 ) {
-    let mut sums = [[V::splat(0.0); P]; N];
+    let mut sums = [[simd.splat(0.0); P]; N];
     for (panel, first) in (0..b[0].len()).step_by(LANES).enumerate() {
         let a: &[Lanes; N] = a[panel * scale.len() + row..]
             .first_chunk()
@@ -92,9 +111,9 @@ fn tile<V: Simd16, const N: usize, const P: usize>(
         let b = b.map(|b| &b[first..first + count]);
         for k in 0..count {
             for p in 0..P {
-                let b = V::load(&b[p][k]);
+                let b = simd.load(&b[p][k]);
                 for n in 0..N {
-                    sums[n][p] = V::splat(a[n].0[k]).mul_add(b, sums[n][p]);
+                    sums[n][p] = simd.splat(a[n].0[k]).mul_add(b, sums[n][p]);
                 }
             }
         }
@@ -103,7 +122,8 @@ fn tile<V: Simd16, const N: usize, const P: usize>(
     for p in 0..P {
         let out: &mut [Lanes; N] = out[p * stride + row..].first_chunk_mut().expect("N rows");
         for n in 0..N {
-            sums[n][p].mul(V::splat(scale[n])).store(&mut out[n]);
+            let scaled = sums[n][p].mul(simd.splat(scale[n]));
+            scaled.store(&mut out[n]);
         }
     }
 }
