@@ -32,7 +32,6 @@ const MAX_QUANTIZATION_LEN: usize = 64;
 /// The graph of the encoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[non_exhaustive]
 pub enum Architecture {
     /// Post-LayerNorm, learned positions that start behind the padding token's id, one token type. XLM-RoBERTa and
     /// CamemBERT are this too.
@@ -44,7 +43,6 @@ pub enum Architecture {
 /// What is computed of the encoder's output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[non_exhaustive]
 pub enum Head {
     /// Nothing: the hidden states are the answer.
     None,
@@ -83,7 +81,6 @@ impl fmt::Display for Head {
 /// The function between the two products of a feed-forward layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[non_exhaustive]
 pub enum HiddenAct {
     /// x * (1 + erf(x / sqrt 2)) / 2.
     Gelu,
@@ -94,7 +91,6 @@ pub enum HiddenAct {
 /// What makes scores of a classifier's logits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[non_exhaustive]
 pub enum ScoreFunction {
     /// The labels exclude each other.
     Softmax,
@@ -119,7 +115,6 @@ pub struct Pooling {
 /// Which hidden states of a text make its embedding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[non_exhaustive]
 pub enum PoolingMode {
     /// The first token's.
     Cls,

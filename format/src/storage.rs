@@ -2,7 +2,7 @@
 //!
 //! This is the crate's one module with unsafe code: the call that maps a file.
 
-#![allow(unsafe_code)]
+#![allow(unsafe_code, reason = "the one place that maps a file")]
 
 use crate::error::FormatError;
 use crate::header::ALIGNMENT;

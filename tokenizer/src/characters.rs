@@ -1,10 +1,11 @@
-//! Where the characters of a text are: tokenizers count characters (code points), and Rust's slices bytes.
+//! From characters to bytes: tokenizers count characters (code points), Rust's strings bytes.
 
 use std::ops::Range;
 
-/// The characters of a text, and their bytes.
+/// Where each character of a text is, in bytes.
+#[derive(Debug)]
 pub struct Characters {
-    /// The byte at which each begins, and the text's end.
+    /// The byte at which each begins, then the length of the text.
     starts: Vec<usize>,
 }
 
@@ -17,15 +18,15 @@ impl Characters {
         }
     }
 
-    /// What of a range is in the text; where it ends before it starts, nothing. A tokenizer that drops characters may count
-    /// wrong behind them.
+    /// The part of a range of characters that is in the text; empty where the range ends before it starts. A tokenizer that
+    /// drops characters may give offsets that are wrong behind them.
     pub fn within(&self, start: usize, end: usize) -> Range<usize> {
         let last = self.starts.len() - 1;
         let start = start.min(last);
         start..end.clamp(start, last)
     }
 
-    /// The bytes of what of a range is in the text.
+    /// The bytes of that part.
     pub fn bytes(&self, start: usize, end: usize) -> Range<usize> {
         let Range { start, end } = self.within(start, end);
         self.starts[start]..self.starts[end]

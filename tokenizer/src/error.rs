@@ -1,35 +1,75 @@
 //! Why a tokenizer can't be used, or a text not encoded.
 
-use crate::steps::PipelineError;
-
 /// Why a tokenizer can't be used, or a text not encoded.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenizerError {
-    /// The `tokenizer.json` isn't JSON of the right form, or the library that carries it out refuses it.
+    /// The `tokenizer.json` isn't JSON, or lacks a field, or has one of the wrong type.
     #[error("{0}")]
-    Invalid(String),
-    /// A step or the vocabulary is out of bounds.
-    #[error(transparent)]
-    Pipeline(#[from] PipelineError),
-    /// The model's configuration names a mask token that the tokenizer doesn't have.
+    Json(serde_json::Error),
+    /// The crate `tokenizers` refuses the pipeline or fails on a text.
+    #[error("{0}")]
+    Library(tokenizers::Error),
+    /// The model isn't of a kind that is supported.
+    #[error("its model is {found}; rq reads BPE, WordPiece and Unigram")]
+    ModelType {
+        /// What the file says.
+        found: String,
+    },
+    /// A merge of BPE is of something that isn't a token.
+    #[error("merge {rank} is of `{token}`, which the vocabulary doesn't have")]
+    MergeOf {
+        /// The merge, from 0.
+        rank: usize,
+        /// What isn't a token.
+        token: String,
+    },
+    /// A merge of BPE makes something that isn't a token.
+    #[error(
+        "merge {rank}, of `{left}` and `{right}`, makes a token that the vocabulary doesn't have"
+    )]
+    MergeInto {
+        /// The merge, from 0.
+        rank: usize,
+        /// Its left part.
+        left: String,
+        /// Its right part.
+        right: String,
+    },
+    /// A step isn't one that the family has.
+    #[error("its {part} isn't one of those of BERT, RoBERTa, XLM-RoBERTa and CamemBERT: {reason}")]
+    UnknownStep {
+        /// The field of `tokenizer.json`.
+        part: &'static str,
+        /// What the parser says.
+        reason: serde_json::Error,
+    },
+    /// A part exceeds a limit, or has a value that isn't safe to work with.
+    #[error("its {part} {reason}")]
+    OutOfBounds {
+        /// The field of `tokenizer.json`.
+        part: &'static str,
+        /// What is wrong, as a predicate: "has more than 16 steps".
+        reason: String,
+    },
+    /// The tokenizer lacks the mask token that the model's configuration names.
     #[error("it has no mask token {id}")]
     NoMask {
         /// The token's id.
         id: u32,
     },
-    /// The tokenizer gives a token that the model doesn't have.
+    /// The tokenizer gives an id that the model has no embedding for.
     #[error("the tokenizer gives token {token}, but the model's vocabulary ends at {vocab_size}")]
     TokenRange {
         /// The token's id.
         token: u32,
-        /// Entries of the vocabulary.
+        /// Entries of the model's vocabulary.
         vocab_size: usize,
     },
     /// A text has more tokens than the model takes.
     #[error("the text has {tokens} tokens, and the model takes at most {limit}")]
     TooLong {
-        /// Tokens of the text, the special ones included.
+        /// Tokens of the text, special ones included.
         tokens: usize,
         /// The most that the model takes.
         limit: usize,
@@ -47,7 +87,7 @@ pub enum TokenizerError {
     NoRoom {
         /// Tokens of a window.
         limit: usize,
-        /// Those that stand in each: special ones, and a question.
+        /// Those that every window repeats: special tokens, and a question.
         used: usize,
         /// Those that it shares with the window before.
         overlap: usize,
@@ -56,12 +96,12 @@ pub enum TokenizerError {
 
 impl From<tokenizers::Error> for TokenizerError {
     fn from(error: tokenizers::Error) -> Self {
-        Self::Invalid(error.to_string())
+        Self::Library(error)
     }
 }
 
 impl From<serde_json::Error> for TokenizerError {
     fn from(error: serde_json::Error) -> Self {
-        Self::Invalid(error.to_string())
+        Self::Json(error)
     }
 }

@@ -1,18 +1,22 @@
-//! The tokenizers of the family: from text to token ids and back.
+//! The tokenizers of RoBERTa, BERT, XLM-RoBERTa and CamemBERT: from text to token ids and back.
 //!
-//! A `tokenizer.json` is read within bounds: its steps must be ones that RoBERTa, BERT, XLM-RoBERTa and CamemBERT have
-//! ([`steps`]), and its vocabulary no larger than what is safe to look up in ([`limits`]). Byte-level BPE is in tables of
-//! our own; WordPiece, Unigram and the steps around them are carried out by the crate `tokenizers`.
+//! [`Pipeline::read`] reads a Hugging Face `tokenizer.json` that nobody vouches for. Its steps must be among those that the
+//! family has, and whatever could cost more time or memory than its bytes is bounded. A [`Tokenizer`] is a pipeline fitted to
+//! a model: every id it gives is in the model's vocabulary, and it knows how many tokens the model takes.
+//!
+//! RoBERTa's byte-level BPE is implemented here; WordPiece, Unigram and the steps around them are those of the crate
+//! `tokenizers`.
 
 #![forbid(unsafe_code)]
 
-mod bpe;
 pub mod characters;
 mod error;
-pub mod limits;
+mod limits;
 mod model;
-pub mod steps;
+mod pipeline;
+mod steps;
 mod tokenizer;
 
 pub use error::TokenizerError;
+pub use pipeline::Pipeline;
 pub use tokenizer::{Encoding, Tokenizer, Tokens};

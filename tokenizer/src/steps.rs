@@ -1,79 +1,25 @@
-//! What the steps of a tokenizer may be: those of BERT, RoBERTa and their family.
+//! The steps of a tokenizer: those that BERT, RoBERTa, XLM-RoBERTa and CamemBERT have, and no others.
 //!
-//! A `tokenizer.json` can describe steps of any kind, and some of them let its author spend the reader's time or memory: a
-//! regular expression that backtracks, a replacement that grows the text at every turn, a table whose indices leave it. So
-//! each step must be one of a list, with numbers in bounds, before the library that carries it out sees it.
+//! A `tokenizer.json` can describe steps of any kind, and some let its author spend the reader's time or memory: a regular
+//! expression that backtracks, a replacement that makes the text longer again and again, a table whose indices point outside
+//! it. So each step is checked against the list below, within [`crate::limits`], before the crate `tokenizers` reads it.
 
+use crate::error::TokenizerError;
+use crate::limits::{
+    MAX_AROUND, MAX_GROWTH, MAX_REPLACEMENT_LEN, MAX_REPLACEMENTS, MAX_STEP_LEN, MAX_STEPS,
+    out_of_bounds,
+};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use std::collections::{BTreeMap, HashSet, VecDeque};
+use tokenizers::{DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper};
 
-/// The longest step in bytes of JSON: XLM-RoBERTa's table of characters has some 320,000.
-pub const MAX_STEP_LEN: usize = 1 << 20;
-/// The most tokens that are put around a text.
-pub const MAX_ADDED_TOKENS: usize = 16;
-/// The most steps of one kind, those in sequences counted one by one.
-pub const MAX_STEPS: usize = 16;
-/// The longest text that replaces a match, in bytes.
-pub const MAX_REPLACEMENT_LEN: usize = 4;
-/// The most replacements.
-pub const MAX_REPLACEMENTS: usize = 4;
-/// How many times as long as it was all steps of one kind may make a text, in bytes: what is kept of it beside is in
-/// proportion. XLM-RoBERTa's make 11 of the worst text.
-pub const MAX_GROWTH: f64 = 64.0;
-
-/// The regular expressions that are known, and the least bytes that each matches: they take time in proportion to the text.
+/// The regular expressions that are allowed, which take linear time, and the fewest bytes that each matches.
 const PATTERNS: [(&str, usize); 3] = [(" {2,}", 2), ("\\s+", 1), ("\\s{2,}", 2)];
-/// What Unicode's normal forms make of a text at most, in UTF-8: <https://www.unicode.org/faq/normalization.html>.
+/// How many times as long Unicode's normal forms make a text, at most, in UTF-8: <https://www.unicode.org/faq/normalization.html>.
 const CANONICAL_GROWTH: f64 = 3.0;
 const COMPATIBILITY_GROWTH: f64 = 11.0;
-
-/// Why a tokenizer's steps can't be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum PipelineError {
-    /// A step is longer than any that is known.
-    #[error("its {part} has {found} bytes, and may have {MAX_STEP_LEN}")]
-    Length {
-        /// The part of the tokenizer.
-        part: &'static str,
-        /// Its length.
-        found: usize,
-    },
-    /// A step isn't one that is known.
-    #[error("its {part} isn't one of those of BERT, RoBERTa, XLM-RoBERTa and CamemBERT: {reason}")]
-    Unknown {
-        /// The part of the tokenizer.
-        part: &'static str,
-        /// What the parser says.
-        reason: serde_json::Error,
-    },
-    /// A step has a value that could take the reader's time or memory.
-    #[error("its {part} {reason}")]
-    Value {
-        /// The part of the tokenizer.
-        part: &'static str,
-        /// What is wrong.
-        reason: String,
-    },
-}
-
-/// The steps of a tokenizer, as `tokenizer.json` has them; `None` where it says null.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-pub struct Pipeline<'a> {
-    /// What is done to the text.
-    #[serde(borrow, default)]
-    pub normalizer: Option<&'a RawValue>,
-    /// How it is divided into words.
-    #[serde(borrow, default)]
-    pub pre_tokenizer: Option<&'a RawValue>,
-    /// What is put around the tokens.
-    #[serde(borrow, default)]
-    pub post_processor: Option<&'a RawValue>,
-    /// How tokens become text.
-    #[serde(borrow, default)]
-    pub decoder: Option<&'a RawValue>,
-}
 
 #[derive(Deserialize)]
 #[serde(tag = "type")]
@@ -100,7 +46,7 @@ enum Normalizer {
         precompiled_charsmap: String,
     },
     Sequence {
-        normalizers: Vec<Normalizer>,
+        normalizers: Vec<Self>,
     },
 }
 
@@ -125,7 +71,7 @@ enum PreTokenizer {
         pattern: Pattern,
     },
     Sequence {
-        pretokenizers: Vec<PreTokenizer>,
+        pretokenizers: Vec<Self>,
     },
 }
 
@@ -141,7 +87,7 @@ enum PostProcessor {
         special_tokens: BTreeMap<String, SpecialToken>,
     },
     Sequence {
-        processors: Vec<PostProcessor>,
+        processors: Vec<Self>,
     },
 }
 
@@ -181,31 +127,52 @@ enum Decoder {
         content: String,
     },
     Sequence {
-        decoders: Vec<Decoder>,
+        decoders: Vec<Self>,
     },
 }
 
-impl Pipeline<'_> {
-    /// Checks every step.
-    ///
-    /// # Errors
-    /// When a step isn't one that is known, or a value in it is out of bounds.
-    pub fn check(&self) -> Result<(), PipelineError> {
-        if let Some(normalizer) = parse("normalizer", self.normalizer)? {
-            check_normalizer(&normalizer, &mut Effort::of("normalizer"))?;
-        }
-        if let Some(pre_tokenizer) = parse("pre_tokenizer", self.pre_tokenizer)? {
-            check_pre_tokenizer(&pre_tokenizer, &mut Effort::of("pre_tokenizer"))?;
-        }
-        if let Some(post_processor) = parse("post_processor", self.post_processor)? {
-            let mut effort = Effort::of("post_processor");
-            check_post_processor(&post_processor, &mut 0, &mut effort)?;
-        }
-        if let Some(decoder) = parse("decoder", self.decoder)? {
-            check_decoder(&decoder, &mut Effort::of("decoder"))?;
-        }
-        Ok(())
+type Checked<T> = Result<Option<T>, TokenizerError>;
+
+/// What is done to a text before it is divided.
+pub(crate) fn normalizer(json: Option<&RawValue>) -> Checked<NormalizerWrapper> {
+    checked("normalizer", json, check_normalizer)
+}
+
+/// How a text is divided into words.
+pub(crate) fn pre_tokenizer(json: Option<&RawValue>) -> Checked<PreTokenizerWrapper> {
+    checked("pre_tokenizer", json, check_pre_tokenizer)
+}
+
+/// What is put around the tokens.
+pub(crate) fn post_processor(json: Option<&RawValue>) -> Checked<PostProcessorWrapper> {
+    checked("post_processor", json, check_post_processor)
+}
+
+/// How tokens become text.
+pub(crate) fn decoder(json: Option<&RawValue>) -> Checked<DecoderWrapper> {
+    checked("decoder", json, check_decoder)
+}
+
+/// Checks a step, then reads it as the crate has it.
+fn checked<'a, Step: Deserialize<'a>, Made: DeserializeOwned>(
+    part: &'static str,
+    json: Option<&'a RawValue>,
+    check: fn(&Step, &mut Effort) -> Result<(), TokenizerError>,
+) -> Checked<Made> {
+    let Some(json) = json.map(RawValue::get) else {
+        return Ok(None);
+    };
+    let len = json.len();
+    if len > MAX_STEP_LEN {
+        return out_of_bounds(
+            part,
+            format!("has {len} bytes, and may have {MAX_STEP_LEN}"),
+        );
     }
+    let step = serde_json::from_str(json)
+        .map_err(|reason| TokenizerError::UnknownStep { part, reason })?;
+    check(&step, &mut Effort::of(part))?;
+    Ok(Some(serde_json::from_str(json)?))
 }
 
 /// What the steps of one kind cost together.
@@ -213,7 +180,10 @@ struct Effort {
     part: &'static str,
     steps: usize,
     replacements: usize,
+    /// How many times as long they make a text.
     growth: f64,
+    /// The tokens that they put around a text or a pair.
+    around: usize,
 }
 
 impl Effort {
@@ -223,16 +193,16 @@ impl Effort {
             steps: 0,
             replacements: 0,
             growth: 1.0,
+            around: 0,
         }
     }
 
-    fn refuse<T>(&self, reason: String) -> Result<T, PipelineError> {
-        let part = self.part;
-        Err(PipelineError::Value { part, reason })
+    fn refuse<T>(&self, reason: String) -> Result<T, TokenizerError> {
+        out_of_bounds(self.part, reason)
     }
 
-    /// Counts a step that isn't a sequence, and makes a text so many times as long at most.
-    fn step(&mut self, growth: f64) -> Result<(), PipelineError> {
+    /// Counts a step that makes a text at most `growth` times as long.
+    fn step(&mut self, growth: f64) -> Result<(), TokenizerError> {
         self.steps += 1;
         self.growth *= growth.max(1.0);
         if self.steps > MAX_STEPS {
@@ -245,7 +215,7 @@ impl Effort {
     }
 
     /// Counts a replacement.
-    fn replacement(&mut self, pattern: &Pattern, content: &str) -> Result<(), PipelineError> {
+    fn replacement(&mut self, pattern: &Pattern, content: &str) -> Result<(), TokenizerError> {
         let least = self.pattern(pattern)?;
         self.replacements += 1;
         if self.replacements > MAX_REPLACEMENTS {
@@ -257,8 +227,8 @@ impl Effort {
         self.step(content.len() as f64 / least as f64)
     }
 
-    /// The least bytes that a pattern matches.
-    fn pattern(&self, pattern: &Pattern) -> Result<usize, PipelineError> {
+    /// The fewest bytes that a pattern matches.
+    fn pattern(&self, pattern: &Pattern) -> Result<usize, TokenizerError> {
         match pattern {
             Pattern::String(text) if text.is_empty() => {
                 self.refuse("looks for the empty text".into())
@@ -274,19 +244,7 @@ impl Effort {
     }
 }
 
-fn parse<'a, T: Deserialize<'a>>(
-    part: &'static str,
-    json: Option<&'a RawValue>,
-) -> Result<Option<T>, PipelineError> {
-    let Some(json) = json else { return Ok(None) };
-    let found = json.get().len();
-    if found > MAX_STEP_LEN {
-        return Err(PipelineError::Length { part, found });
-    }
-    serde_json::from_str(json.get()).map_err(|reason| PipelineError::Unknown { part, reason })
-}
-
-fn check_normalizer(step: &Normalizer, effort: &mut Effort) -> Result<(), PipelineError> {
+fn check_normalizer(step: &Normalizer, effort: &mut Effort) -> Result<(), TokenizerError> {
     match step {
         Normalizer::Replace { pattern, content } => effort.replacement(pattern, content),
         Normalizer::Precompiled {
@@ -308,7 +266,7 @@ fn check_normalizer(step: &Normalizer, effort: &mut Effort) -> Result<(), Pipeli
     }
 }
 
-fn check_pre_tokenizer(step: &PreTokenizer, effort: &mut Effort) -> Result<(), PipelineError> {
+fn check_pre_tokenizer(step: &PreTokenizer, effort: &mut Effort) -> Result<(), TokenizerError> {
     match step {
         PreTokenizer::Split { pattern } => {
             effort.pattern(pattern)?;
@@ -322,20 +280,12 @@ fn check_pre_tokenizer(step: &PreTokenizer, effort: &mut Effort) -> Result<(), P
     }
 }
 
-/// Each text stands once in its template: once more would be twice the tokens.
-fn check_post_processor(
-    step: &PostProcessor,
-    added: &mut usize,
-    effort: &mut Effort,
-) -> Result<(), PipelineError> {
-    let wrong = |reason: String| {
-        let part = "post_processor";
-        Err(PipelineError::Value { part, reason })
-    };
+/// Each text stands in its template once: a second time would double the tokens.
+fn check_post_processor(step: &PostProcessor, effort: &mut Effort) -> Result<(), TokenizerError> {
     let (single, pair, special) = match step {
         PostProcessor::Sequence { processors } => {
             let mut steps = processors.iter();
-            return steps.try_for_each(|step| check_post_processor(step, added, effort));
+            return steps.try_for_each(|step| check_post_processor(step, effort));
         }
         PostProcessor::TemplateProcessing {
             single,
@@ -345,10 +295,10 @@ fn check_post_processor(
         PostProcessor::ByteLevel => return effort.step(1.0),
         PostProcessor::BertProcessing | PostProcessor::RobertaProcessing => {
             effort.step(1.0)?;
-            *added += 4;
-            return match *added <= MAX_ADDED_TOKENS {
+            effort.around += 4;
+            return match effort.around <= MAX_AROUND {
                 true => Ok(()),
-                false => wrong("puts tokens around a text too often".into()),
+                false => effort.refuse("puts tokens around a text too often".into()),
             };
         }
     };
@@ -360,29 +310,32 @@ fn check_post_processor(
                 Piece::Sequence { id } => found.push(*id),
                 Piece::SpecialToken { id } => match special.get(id) {
                     None => {
-                        return wrong(format!("puts a token {id:?} around, and doesn't say which"));
+                        return effort
+                            .refuse(format!("puts a token {id:?} around, and doesn't say which"));
                     }
                     Some(token) if token.ids.len() != token.tokens.len() => {
-                        return wrong(format!("gives the token {id:?} more ids than names"));
+                        return effort
+                            .refuse(format!("gives the token {id:?} more ids than names"));
                     }
-                    Some(token) => *added += token.ids.len(),
+                    Some(token) => effort.around += token.ids.len(),
                 },
             }
         }
         if found != texts {
-            return wrong("doesn't have each text once, in their order".into());
+            return effort.refuse("doesn't have each text once, in their order".into());
         }
-        if *added > 2 * MAX_ADDED_TOKENS {
-            return wrong(format!("puts more than {MAX_ADDED_TOKENS} tokens around"));
+        // Both templates count.
+        if effort.around > 2 * MAX_AROUND {
+            return effort.refuse(format!("puts more than {MAX_AROUND} tokens around"));
         }
     }
     Ok(())
 }
 
-fn check_decoder(step: &Decoder, effort: &mut Effort) -> Result<(), PipelineError> {
+fn check_decoder(step: &Decoder, effort: &mut Effort) -> Result<(), TokenizerError> {
     match step {
         Decoder::Replace { pattern, content } => effort.replacement(pattern, content),
-        // The crate looks at so many characters from the end, whether they are there or not.
+        // The crate counts from the end, and panics where a token has fewer characters.
         Decoder::Strip { stop } if *stop > 0 => effort.refuse("strips the ends of tokens".into()),
         Decoder::Sequence { decoders } => {
             let mut steps = decoders.iter();
@@ -392,8 +345,10 @@ fn check_decoder(step: &Decoder, effort: &mut Effort) -> Result<(), PipelineErro
     }
 }
 
-/// A charsmap of SentencePiece: a length in bytes, a double-array trie of so many (Darts-clone), and texts that end with NUL, to
-/// which the trie's values point. How many times as long as it was it makes a text, at most.
+/// How many times as long a charsmap of SentencePiece makes a text, at most.
+///
+/// A charsmap is a length in bytes, a double-array trie of that length (Darts-clone), and texts that end with NUL, to which the
+/// trie's values point.
 fn charsmap_growth(encoded: &str) -> Result<f64, String> {
     let damaged = |what: &str| Err(format!("has a damaged precompiled_charsmap: {what}"));
     let Ok(bytes) = base64::decode(encoded) else {
@@ -422,7 +377,7 @@ fn charsmap_growth(encoded: &str) -> Result<f64, String> {
     let has_leaf = |unit: usize| unit >> 8 & 1 == 1;
     let value = |unit: usize| unit & !(1 << 31);
 
-    // Every place that a text can lead to is looked at once: by the shortest text first, which grows the most.
+    // Visits every place that a text can lead to once, by the shortest text first, which grows the most.
     let (mut places, mut seen) = (VecDeque::from([(offset(units[0]), 1)]), HashSet::new());
     let mut growth = 1.0_f64;
     while let Some((place, bytes)) = places.pop_front() {
@@ -445,7 +400,7 @@ fn charsmap_growth(encoded: &str) -> Result<f64, String> {
                 let Some(text) = texts.get(value(units[next])..) else {
                     return damaged("a value of its trie is no place in its texts");
                 };
-                // No further than decides it.
+                // No further than it takes to decide.
                 let most = (MAX_GROWTH as usize).saturating_mul(bytes) + 1;
                 let len = text.bytes().take(most).take_while(|b| *b != 0).count();
                 growth = growth.max(len as f64 / bytes as f64);
@@ -461,14 +416,16 @@ fn charsmap_growth(encoded: &str) -> Result<f64, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::Pipeline;
+    use crate::limits::{MAX_STEP_LEN, MAX_STEPS};
     use serde_json::{Value, json};
 
     /// What is said of a tokenizer with this step.
     fn check(part: &str, step: &Value) -> Result<(), String> {
-        let json = json!({ part: step, "model": {}, "added_tokens": [] }).to_string();
-        let pipeline: Pipeline<'_> = serde_json::from_str(&json).unwrap();
-        pipeline.check().map_err(|error| error.to_string())
+        let model = json!({"vocab": {}, "merges": []});
+        let json = json!({ part: step, "model": model, "added_tokens": [] }).to_string();
+        let pipeline = Pipeline::read(json.as_bytes());
+        pipeline.map(drop).map_err(|error| error.to_string())
     }
 
     /// A charsmap that makes "a" of "A": units at 0, at the root's branch for it, and its value.
@@ -492,7 +449,8 @@ mod tests {
             ("normalizer", Value::Null),
             (
                 "normalizer",
-                json!({"type": "BertNormalizer", "lowercase": true}),
+                json!({"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": null,
+                    "lowercase": true}),
             ),
             ("normalizer", charsmap(|_, _| ())),
             (
@@ -504,13 +462,17 @@ mod tests {
             ),
             (
                 "pre_tokenizer",
-                json!({"type": "ByteLevel", "add_prefix_space": false}),
+                json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true}),
             ),
             (
                 "post_processor",
-                json!({"type": "RobertaProcessing", "sep": ["</s>", 2], "cls": ["<s>", 0]}),
+                json!({"type": "RobertaProcessing", "sep": ["</s>", 2], "cls": ["<s>", 0], "trim_offsets": true,
+                    "add_prefix_space": false}),
             ),
-            ("decoder", json!({"type": "WordPiece", "prefix": "##"})),
+            (
+                "decoder",
+                json!({"type": "WordPiece", "prefix": "##", "cleanup": true}),
+            ),
         ] {
             assert_eq!(check(part, &step), Ok(()), "{step}");
         }

@@ -1,37 +1,38 @@
-//! The JSON of a BPE model. It is read into few allocations: the strings of a vocabulary are one text, and so are those
-//! of its merges.
+//! The JSON of a model: one form for all kinds. The strings of a vocabulary are read into one text, and so are those of its
+//! merges, so that a large file takes few allocations.
 
 use serde::Deserialize;
+use serde::de::value::SeqAccessDeserializer;
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use std::fmt;
 
-/// The JSON of a model. The crate refuses further fields too.
+/// The fields that a model may have; which of them it must have depends on its type.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Fields {
+pub(crate) struct Fields {
+    /// Absent in RoBERTa's oldest files.
     #[serde(rename = "type")]
-    _kind: Option<Kind>,
-    pub(super) dropout: Option<f32>,
+    pub(super) kind: Option<String>,
+    pub(super) vocab: VocabField,
     pub(super) unk_token: Option<String>,
     pub(super) continuing_subword_prefix: Option<String>,
+    #[serde(default)]
+    pub(super) byte_fallback: bool,
+
+    pub(super) merges: Option<MergesField>,
+    pub(super) dropout: Option<f32>,
     pub(super) end_of_word_suffix: Option<String>,
     #[serde(default)]
     pub(super) fuse_unk: bool,
     #[serde(default)]
-    pub(super) byte_fallback: bool,
-    #[serde(default)]
     pub(super) ignore_merges: bool,
-    pub(super) vocab: VocabField,
-    pub(super) merges: MergesField,
+
+    pub(super) max_input_chars_per_word: Option<usize>,
+
+    pub(super) unk_id: Option<usize>,
 }
 
-#[derive(Deserialize)]
-enum Kind {
-    #[serde(rename = "BPE")]
-    Bpe,
-}
-
-/// Strings, one directly behind the other in one allocation.
+/// Strings, one behind the other.
 #[derive(Default)]
 struct Strings {
     text: String,
@@ -66,41 +67,61 @@ impl Visitor<'_> for &mut Strings {
     }
 }
 
-/// An object of tokens and their ids, as it is written.
+/// A vocabulary.
+pub(super) enum VocabField {
+    Ids(TokenIds),
+    /// An id is a place in the list.
+    Scores(Vec<Piece>),
+}
+
+/// Tokens and their ids, in the order of the file.
 #[derive(Default)]
-pub(super) struct VocabField {
+pub(super) struct TokenIds {
     tokens: Strings,
     /// Where each token ends, and its id.
     ends: Vec<(u32, u32)>,
 }
 
+/// A piece of a Unigram and the logarithm of its probability.
+#[derive(Deserialize)]
+#[serde(expecting = "an object of tokens and their ids, or a list of pieces and their scores")]
+pub(super) struct Piece(pub(super) String, pub(super) f64);
+
 impl<'de> Deserialize<'de> for VocabField {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(Self::default())
+        deserializer.deserialize_any(VocabVisitor)
     }
 }
 
-impl<'de> Visitor<'de> for VocabField {
-    type Value = Self;
+struct VocabVisitor;
+
+impl<'de> Visitor<'de> for VocabVisitor {
+    type Value = VocabField;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object of tokens and their ids")
+        f.write_str("an object of tokens and their ids, or a list of pieces and their scores")
     }
 
-    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Self, A::Error> {
-        while map.next_key_seed(&mut self.tokens)?.is_some() {
-            let end = self.tokens.end()?;
-            self.ends.push((end, map.next_value()?));
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<VocabField, A::Error> {
+        let mut ids = TokenIds::default();
+        while map.next_key_seed(&mut ids.tokens)?.is_some() {
+            let end = ids.tokens.end()?;
+            ids.ends.push((end, map.next_value()?));
         }
-        Ok(self)
+        Ok(VocabField::Ids(ids))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<VocabField, A::Error> {
+        Vec::deserialize(SeqAccessDeserializer::new(seq)).map(VocabField::Scores)
     }
 }
 
-/// A list of merges, each "left right" or ["left", "right"]: the text of each is left and right without a space.
+/// A list of merges, each "left right" or ["left", "right"].
 #[derive(Default)]
 pub(super) struct MergesField {
+    /// The left and the right part of each.
     strings: Strings,
-    /// Where the left and the right part of each merge end.
+    /// Where they end.
     ends: Vec<(u32, u32)>,
 }
 
@@ -142,7 +163,7 @@ impl<'de> Visitor<'de> for OneMerge<'_> {
     }
 
     fn visit_str<E: de::Error>(self, merge: &str) -> Result<(), E> {
-        // The first line of a merges.txt.
+        // The first line of a merges.txt, which old files keep.
         if merge.starts_with("#version") {
             return Ok(());
         }
@@ -175,7 +196,7 @@ impl<'de> Visitor<'de> for OneMerge<'_> {
     }
 }
 
-impl VocabField {
+impl TokenIds {
     /// The tokens one behind the other, and where each ends and its id.
     pub(super) fn into_parts(self) -> (String, Vec<(u32, u32)>) {
         (self.tokens.text, self.ends)

@@ -1,128 +1,27 @@
-//! Byte-pair encoding: the model inside a `tokenizer.json`, in tables that are quick to build.
+//! RoBERTa's byte-pair encoding, in tables that are quick to build.
 //!
-//! The pipeline around it (added tokens, pre-tokenizer, template, decoder) is that of the crate `tokenizers`, which also
-//! has a BPE. Building its tables is the longest part of opening a model: a string on the heap for each token, each token
-//! by its id, and each half of a merge. Here the tokens are ranges of one text. What is answered
-//! is the same, token for token (`tests/tokenizer.rs`); a model with settings that RoBERTa's don't have (dropout,
-//! prefixes, an unknown token, ...) is given to the crate.
+//! The crate `tokenizers` has a BPE too, and building its tables would be the longest part of opening a model: it allocates a
+//! string for each token, one more for each id, and two for each merge. Here tokens are ranges of one text. The answers are
+//! the same, token for token (`tests/tokenizer.rs`). Settings that RoBERTa doesn't have (dropout, prefixes, an unknown token,
+//! ...) are left to the crate.
 //!
-//! Every word is merged anew, where the crate keeps a cache of words: over a long text that is a fifth slower, some 2 µs
-//! a token, which is nothing beside the model's pass.
+//! `docs/tokenizer.md` compares these tables with ones that would be used where the file is mapped.
+//!
+//! Every word is merged anew. The crate caches words, which makes it a fifth faster over a long text: some 2 µs a token, which
+//! is nothing beside the model's forward pass.
 
-mod fields;
-
-use crate::limits::check_affix;
-use crate::steps::PipelineError;
-use fields::{Fields, MergesField, VocabField};
+use super::fields::{MergesField, TokenIds};
+use crate::error::TokenizerError;
 use hashbrown::hash_table::Entry;
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
-use serde::Deserialize;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fmt;
 use std::hash::BuildHasher;
-use std::path::{Path, PathBuf};
-use tokenizers::models::bpe::{BPE, BpeTrainer, Vocab};
-use tokenizers::{Model, Token};
+use tokenizers::Token;
 
-/// The model of a tokenizer.
-#[derive(Debug, Deserialize)]
-#[serde(try_from = "Fields")]
-pub(crate) enum BpeModel {
-    /// What RoBERTa's tokenizers are.
-    Plain(Plain),
-    /// A model with further settings, and its largest id.
-    Other(Box<BPE>, Option<u32>),
-}
-
-impl BpeModel {
-    /// The largest id of a token, if there is one.
-    pub(crate) fn largest_id(&self) -> Option<u32> {
-        match self {
-            Self::Plain(plain) => plain.tokens.largest_id(),
-            Self::Other(_, largest) => *largest,
-        }
-    }
-
-    /// Whether a token that goes on with a word is marked as one that does.
-    pub(crate) fn marks_continuations(&self) -> bool {
-        match self {
-            Self::Plain(_) => false,
-            Self::Other(model, _) => model
-                .get_continuing_subword_prefix()
-                .as_ref()
-                .is_some_and(|prefix| !prefix.is_empty()),
-        }
-    }
-}
-
-impl TryFrom<Fields> for BpeModel {
-    type Error = BpeError;
-
-    fn try_from(fields: Fields) -> Result<Self, BpeError> {
-        let tokens = Tokens::new(fields.vocab);
-        let prefix = fields.continuing_subword_prefix.unwrap_or_default();
-        let suffix = fields.end_of_word_suffix.unwrap_or_default();
-        let merges = resolve(&fields.merges, &tokens, &prefix)?;
-        let plain = fields.dropout.is_none()
-            && fields.unk_token.is_none()
-            && prefix.is_empty()
-            && suffix.is_empty()
-            && !fields.byte_fallback
-            && !fields.ignore_merges;
-        if plain {
-            return Ok(Self::Plain(Plain { tokens, merges }));
-        }
-        check_affix("continuing_subword_prefix", &prefix)?;
-        check_affix("end_of_word_suffix", &suffix)?;
-        // The merges were checked: the crate would panic at some that can't be. Its cache of words is the thread's, and outlives
-        // the model.
-        let mut builder = BPE::builder()
-            .cache_capacity(0)
-            .vocab_and_merges(tokens.all::<Vocab>(), fields.merges.to_strings())
-            .continuing_subword_prefix(prefix)
-            .end_of_word_suffix(suffix)
-            .fuse_unk(fields.fuse_unk)
-            .byte_fallback(fields.byte_fallback)
-            .ignore_merges(fields.ignore_merges);
-        if let Some(dropout) = fields.dropout {
-            builder = builder.dropout(dropout);
-        }
-        if let Some(token) = fields.unk_token {
-            builder = builder.unk_token(token);
-        }
-        let model = builder
-            .build()
-            .map_err(|e| BpeError::Other(e.to_string()))?;
-        Ok(Self::Other(Box::new(model), tokens.largest_id()))
-    }
-}
-
-/// Why a model can't be used.
-#[derive(Debug, thiserror::Error, PartialEq)]
-pub(crate) enum BpeError {
-    #[error("merge {rank} is of `{token}`, which the vocabulary doesn't have")]
-    Part { rank: usize, token: String },
-    #[error(
-        "merge {rank}, of `{left}` and `{right}`, makes a token that the vocabulary doesn't have"
-    )]
-    Whole {
-        rank: usize,
-        left: String,
-        right: String,
-    },
-    #[error("{0}")]
-    Other(String),
-}
-
-impl From<PipelineError> for BpeError {
-    fn from(error: PipelineError) -> Self {
-        Self::Other(error.to_string())
-    }
-}
-
-/// The vocabulary.
-struct Tokens {
+/// The entries of a vocabulary by their text and by their ids.
+pub(super) struct Tokens {
     text: String,
     /// Of a token that is written twice, the last id counts.
     by_text: HashTable<OneToken>,
@@ -145,8 +44,8 @@ impl OneToken {
 }
 
 impl Tokens {
-    fn new(field: VocabField) -> Self {
-        let (text, ends) = field.into_parts();
+    pub(super) fn new(ids: TokenIds) -> Self {
+        let (text, ends) = ids.into_parts();
         let hasher = DefaultHashBuilder::default();
         let mut by_text: HashTable<OneToken> = HashTable::with_capacity(ends.len());
         let mut by_id = Vec::with_capacity(ends.len());
@@ -154,7 +53,7 @@ impl Tokens {
         for (end, id) in ends {
             let token = OneToken { start, end, id };
             let written = token.of(&text);
-            // There is room for all, so that nothing is ever hashed again.
+            // The table has room for all: it never grows.
             let rehash = |_: &OneToken| 0;
             match by_text.entry(hasher.hash_one(written), |t| t.of(&text) == written, rehash) {
                 Entry::Occupied(mut before) => before.get_mut().id = id,
@@ -166,7 +65,7 @@ impl Tokens {
         if by_id.len() > by_text.len() {
             by_id = by_text.iter().copied().collect();
         }
-        // Vocabularies are mostly written in this order, which costs no more than a look.
+        // Most files have this order already.
         by_id.sort_by_key(|token| (token.id, token.start));
         Self {
             text,
@@ -176,28 +75,28 @@ impl Tokens {
         }
     }
 
-    fn id(&self, token: &str) -> Option<u32> {
+    pub(super) fn id(&self, token: &str) -> Option<u32> {
         let same = |t: &OneToken| t.of(&self.text) == token;
         let found = self.by_text.find(self.hasher.hash_one(token), same)?;
         Some(found.id)
     }
 
-    /// The token of an id; of several, the last.
-    fn token(&self, id: u32) -> Option<&str> {
+    /// The token of an id; of several with that id, the last.
+    pub(super) fn token(&self, id: u32) -> Option<&str> {
         let until = self.by_id.partition_point(|token| token.id <= id);
         let token = self.by_id[until.checked_sub(1)?];
         (token.id == id).then(|| token.of(&self.text))
     }
 
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.by_id.len()
     }
 
-    fn largest_id(&self) -> Option<u32> {
+    pub(super) fn largest_id(&self) -> Option<u32> {
         self.by_id.last().map(|token| token.id)
     }
 
-    fn all<C: FromIterator<(String, u32)>>(&self) -> C {
+    pub(super) fn all<C: FromIterator<(String, u32)>>(&self) -> C {
         let owned = |token: &OneToken| (token.of(&self.text).to_owned(), token.id);
         self.by_id.iter().map(owned).collect()
     }
@@ -205,20 +104,24 @@ impl Tokens {
 
 /// What a pair of tokens becomes.
 #[derive(Clone, Copy)]
-struct Merge {
+pub(super) struct Merge {
     /// The lower, the earlier.
     rank: u32,
     whole: u32,
 }
 
-type Merges = HashMap<(u32, u32), Merge>;
+pub(super) type Merges = HashMap<(u32, u32), Merge>;
 
-/// The merges by the ids of what they merge. A token behind another one begins with `prefix`, which a merge drops.
-fn resolve(field: &MergesField, tokens: &Tokens, prefix: &str) -> Result<Merges, BpeError> {
+/// The merges by the ids of what they merge. The right part begins with `prefix`, which the merge drops.
+pub(super) fn resolve(
+    field: &MergesField,
+    tokens: &Tokens,
+    prefix: &str,
+) -> Result<Merges, TokenizerError> {
     let mut merges = Merges::with_capacity(field.len());
     for (rank, (left, right, both)) in field.parts().enumerate() {
         let part = |token: &str| {
-            tokens.id(token).ok_or_else(|| BpeError::Part {
+            tokens.id(token).ok_or_else(|| TokenizerError::MergeOf {
                 rank,
                 token: token.to_owned(),
             })
@@ -230,12 +133,12 @@ fn resolve(field: &MergesField, tokens: &Tokens, prefix: &str) -> Result<Merges,
                 .get(prefix.len()..)
                 .and_then(|rest| tokens.id(&format!("{left}{rest}"))),
         };
-        let whole = whole.ok_or_else(|| BpeError::Whole {
+        let whole = whole.ok_or_else(|| TokenizerError::MergeInto {
             rank,
             left: left.to_owned(),
             right: right.to_owned(),
         })?;
-        // The tokenizer of a file has at most 2^26 bytes.
+        // A file has at most 2^26 bytes of tokenizer.json.
         let rank = rank as u32;
         // Of equal merges the last counts, as in the crate.
         merges.insert(pair, Merge { rank, whole });
@@ -243,32 +146,40 @@ fn resolve(field: &MergesField, tokens: &Tokens, prefix: &str) -> Result<Merges,
     Ok(merges)
 }
 
-/// A vocabulary and its merges. A character that isn't in the vocabulary is left out.
-pub(crate) struct Plain {
+/// A vocabulary and its merges. Characters that aren't in the vocabulary are dropped.
+pub(crate) struct Bpe {
     tokens: Tokens,
     merges: Merges,
 }
 
-impl fmt::Debug for Plain {
+impl fmt::Debug for Bpe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Plain")
+        f.debug_struct("Bpe")
             .field("tokens", &self.tokens.len())
             .field("merges", &self.merges.len())
             .finish_non_exhaustive()
     }
 }
 
-/// A token of a word that is being merged, linked with its neighbours.
+/// A token of a word that is being merged, linked to its neighbours.
 struct Symbol {
     id: u32,
-    /// Bytes; none once the token is part of the one before it.
+    /// In bytes; 0 once the token is part of the one before it.
     len: usize,
     previous: Option<usize>,
     next: Option<usize>,
 }
 
-impl Plain {
-    /// The tokens of a word: the merge of the lowest rank first, of equal ones the leftmost, until there is none.
+impl Bpe {
+    pub(super) fn new(tokens: Tokens, merges: Merges) -> Self {
+        Self { tokens, merges }
+    }
+
+    pub(super) fn tokens(&self) -> &Tokens {
+        &self.tokens
+    }
+
+    /// The tokens of a word: merges the pair of the lowest rank, the leftmost of equal ones, until no pair merges.
     fn merge(&self, word: &str) -> Vec<Symbol> {
         let mut symbols: Vec<Symbol> = Vec::with_capacity(word.len());
         let mut bytes = [0; 4];
@@ -300,7 +211,7 @@ impl Plain {
             let Some(right) = symbols[at].next.filter(|_| symbols[at].len > 0) else {
                 continue;
             };
-            // What stood there may have been merged with something else since.
+            // One of the pair may have been merged with its other neighbour since.
             if find(&symbols, at, right).is_none_or(|merge| merge.whole != whole) {
                 continue;
             }
@@ -322,7 +233,7 @@ impl Plain {
         symbols
     }
 
-    fn tokenize(&self, word: &str) -> Vec<Token> {
+    pub(super) fn tokenize(&self, word: &str) -> Vec<Token> {
         let mut start = 0;
         let symbols = self.merge(word).into_iter();
         symbols
@@ -336,62 +247,21 @@ impl Plain {
     }
 }
 
-impl Model for BpeModel {
-    type Trainer = BpeTrainer;
-
-    fn tokenize(&self, sequence: &str) -> tokenizers::Result<Vec<Token>> {
-        match self {
-            Self::Plain(plain) => Ok(plain.tokenize(sequence)),
-            Self::Other(model, _) => model.tokenize(sequence),
-        }
-    }
-
-    fn token_to_id(&self, token: &str) -> Option<u32> {
-        match self {
-            Self::Plain(plain) => plain.tokens.id(token),
-            Self::Other(model, _) => model.token_to_id(token),
-        }
-    }
-
-    fn id_to_token(&self, id: u32) -> Option<String> {
-        match self {
-            Self::Plain(plain) => plain.tokens.token(id).map(str::to_owned),
-            Self::Other(model, _) => model.id_to_token(id),
-        }
-    }
-
-    fn get_vocab(&self) -> std::collections::HashMap<String, u32> {
-        match self {
-            Self::Plain(plain) => plain.tokens.all(),
-            Self::Other(model, _) => model.get_vocab(),
-        }
-    }
-
-    fn get_vocab_size(&self) -> usize {
-        match self {
-            Self::Plain(plain) => plain.tokens.len(),
-            Self::Other(model, _) => model.get_vocab_size(),
-        }
-    }
-
-    /// Nothing here saves a tokenizer: files keep the `tokenizer.json` that they were given.
-    fn save(&self, _: &Path, _: Option<&str>) -> tokenizers::Result<Vec<PathBuf>> {
-        Err("a model that was read from a file isn't saved".into())
-    }
-
-    fn get_trainer(&self) -> BpeTrainer {
-        BpeTrainer::default()
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::model::{Fields, Vocabulary};
     use proptest::prelude::*;
     use serde_json::{Value, json};
+    use tokenizers::Model;
+    use tokenizers::models::bpe::BPE;
 
-    fn model(json: &Value) -> Result<BpeModel, String> {
-        serde_json::from_str(&json.to_string()).map_err(|e| e.to_string())
+    fn model(json: &Value) -> Result<Vocabulary, String> {
+        model_of(&json.to_string())
+    }
+
+    fn model_of(json: &str) -> Result<Vocabulary, String> {
+        let fields: Fields = serde_json::from_str(json).map_err(|e| e.to_string())?;
+        Vocabulary::new(fields).map_err(|e| e.to_string())
     }
 
     /// Ids, texts and places of a word's tokens.
@@ -479,7 +349,7 @@ mod tests {
             let mut fields = json!({"vocab": vocab, "merges": merges});
             fields[setting] = value;
             assert!(
-                matches!(model(&fields), Ok(BpeModel::Other(..))),
+                matches!(model(&fields), Ok(Vocabulary::Other { .. })),
                 "{setting}"
             );
             same(&fields, &words);
@@ -490,14 +360,14 @@ mod tests {
             "dropout": null, "unk_token": null, "continuing_subword_prefix": "", "end_of_word_suffix": "",
             "fuse_unk": false, "byte_fallback": false, "ignore_merges": false, "vocab": vocab, "merges": ["a b"]
         });
-        assert!(matches!(model(&empty), Ok(BpeModel::Plain(_))));
+        assert!(matches!(model(&empty), Ok(Vocabulary::Bpe(_))));
         same(&empty, &words);
     }
 
     #[test]
     fn of_equal_tokens_and_ids_the_last_counts() {
         let json = r#"{"vocab": {"a": 5, "b": 1, "a": 2, "c": 1}, "merges": []}"#;
-        let model: BpeModel = serde_json::from_str(json).unwrap();
+        let model = model_of(json).unwrap();
         assert_eq!(model.get_vocab_size(), 3);
         let ids = ["a", "b", "c"].map(|token| model.token_to_id(token));
         assert_eq!(ids, [Some(2), Some(1), Some(1)]);
@@ -572,8 +442,8 @@ mod tests {
             (json!({"vocab": vocab}), "missing field `merges`"),
             (json!({"merges": []}), "missing field `vocab`"),
             (
-                json!({"type": "WordPiece", "vocab": vocab, "merges": []}),
-                "unknown variant `WordPiece`",
+                json!({"type": "WordLevel", "vocab": vocab, "merges": []}),
+                "its model is WordLevel; rq reads BPE, WordPiece and Unigram",
             ),
             (
                 json!({"vocab": vocab, "merges": [], "further": 1}),

@@ -1,0 +1,163 @@
+//! A `tokenizer.json`: the steps between text and tokens.
+
+use crate::error::TokenizerError;
+use crate::model::{Fields as ModelFields, Vocabulary};
+use crate::{limits, steps};
+use serde::{Deserialize, de};
+use serde_json::value::RawValue;
+use tokenizers::normalizers::{Lowercase, Sequence};
+use tokenizers::{
+    AddedToken, Decoder, DecoderWrapper, EncodeInput, Encoding, NormalizerWrapper, PostProcessor,
+    PostProcessorWrapper, PreTokenizerWrapper, TokenizerBuilder, TokenizerImpl,
+};
+
+/// A tokenizer that was read from a `tokenizer.json`, not yet fitted to a model.
+#[derive(Debug)]
+pub struct Pipeline {
+    /// Without the post-processor: texts are cut into windows before it runs, and it must not run twice.
+    steps: TokenizerImpl<
+        Vocabulary,
+        NormalizerWrapper,
+        PreTokenizerWrapper,
+        PostProcessorWrapper,
+        DecoderWrapper,
+    >,
+    post_processor: Option<PostProcessorWrapper>,
+    largest_id: Option<u32>,
+}
+
+/// The fields of a `tokenizer.json`. `truncation` and `padding` are settings of whoever trained it: they are ignored.
+#[derive(Deserialize)]
+struct Fields<'a> {
+    #[serde(default)]
+    added_tokens: Vec<AddedToken>,
+    #[serde(borrow, default)]
+    normalizer: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pre_tokenizer: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    post_processor: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    decoder: Option<&'a RawValue>,
+    model: ModelFields,
+}
+
+impl Pipeline {
+    /// Reads and checks the content of a `tokenizer.json`.
+    ///
+    /// # Errors
+    /// When it is damaged, exceeds a limit, or isn't one that RoBERTa, BERT, XLM-RoBERTa or CamemBERT could have.
+    pub fn read(json: &[u8]) -> Result<Self, TokenizerError> {
+        // Once for the whole, rather than for each string.
+        let json = std::str::from_utf8(json).map_err(<serde_json::Error as de::Error>::custom)?;
+        let fields: Fields<'_> = serde_json::from_str(json)?;
+        limits::check_added(&fields.added_tokens)?;
+        let post_processor = steps::post_processor(fields.post_processor)?;
+        let normalizer = steps::normalizer(fields.normalizer)?;
+        let pre_tokenizer = steps::pre_tokenizer(fields.pre_tokenizer)?;
+        let decoder = steps::decoder(fields.decoder)?;
+        let model = Vocabulary::new(fields.model)?;
+        let largest = model.largest_id();
+        let mut steps = TokenizerBuilder::new()
+            .with_model(model)
+            .with_normalizer(normalizer)
+            .with_pre_tokenizer(pre_tokenizer)
+            .with_post_processor(None)
+            .with_decoder(decoder)
+            .build()?;
+        steps.add_tokens(fields.added_tokens)?;
+        // Tokens that the vocabulary didn't have were given further ids.
+        let added = steps.get_added_vocabulary().get_vocab().values().copied();
+        let largest_id = largest.into_iter().chain(added).max();
+        Ok(Self {
+            steps,
+            post_processor,
+            largest_id,
+        })
+    }
+
+    /// The id of a vocabulary entry, written as the vocabulary writes it ("Ġgarden").
+    pub fn token_to_id(&self, token: &str) -> Option<u32> {
+        self.steps.token_to_id(token)
+    }
+
+    /// The vocabulary entry of an id, written as the vocabulary writes it.
+    pub fn id_to_token(&self, id: u32) -> Option<String> {
+        self.steps.id_to_token(id)
+    }
+
+    /// The largest id of the vocabulary and the added tokens, if there is any.
+    pub fn largest_id(&self) -> Option<u32> {
+        self.largest_id
+    }
+
+    /// The token ids of a text, with the special tokens around it or without.
+    ///
+    /// # Errors
+    /// When a step fails.
+    pub fn ids(&self, text: &str, special_tokens: bool) -> Result<Vec<u32>, TokenizerError> {
+        let text = EncodeInput::Single(text.into());
+        let mut encoding = self.steps.encode_fast(text, false)?;
+        if special_tokens {
+            encoding = self.post_process(encoding, None)?;
+        }
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// The tokens of a text without special tokens around it, and where in the text each is.
+    pub(crate) fn encode(&self, text: &str) -> Result<Encoding, TokenizerError> {
+        Ok(self.steps.encode_char_offsets(text, false)?)
+    }
+
+    /// Puts the special tokens around a text or a pair.
+    pub(crate) fn post_process(
+        &self,
+        first: Encoding,
+        second: Option<Encoding>,
+    ) -> Result<Encoding, TokenizerError> {
+        Ok(match &self.post_processor {
+            Some(processor) => processor.process(first, second, true),
+            None => self.steps.post_process(first, second, true),
+        }?)
+    }
+
+    /// How many special tokens go around a text or a pair.
+    pub(crate) fn added_tokens(&self, pair: bool) -> usize {
+        let processor = self.post_processor.as_ref();
+        processor.map_or(0, |processor| processor.added_tokens(pair))
+    }
+
+    /// The text of tokens.
+    pub(crate) fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String, TokenizerError> {
+        Ok(self.steps.decode(ids, skip_special)?)
+    }
+
+    /// The text of vocabulary entries.
+    pub(crate) fn join(&self, tokens: Vec<String>) -> Result<String, TokenizerError> {
+        match self.steps.get_decoder() {
+            Some(decoder) => Ok(decoder.decode(tokens)?),
+            None => Ok(tokens.join(" ")),
+        }
+    }
+
+    /// Whether the vocabulary marks entries that continue a word. RoBERTa's marks those that begin one instead.
+    pub(crate) fn marks_continuations(&self) -> bool {
+        self.steps.get_model().marks_continuations()
+    }
+
+    /// The ids of the added tokens that are special.
+    pub(crate) fn special_ids(&self) -> impl Iterator<Item = u32> {
+        let added = self.steps.get_added_vocabulary().get_added_tokens_decoder();
+        let special = added.iter().filter(|(_, token)| token.special);
+        special.map(|(&id, _)| id)
+    }
+
+    /// Turns texts to lower case before all other steps but the search for added tokens, as sentence-transformers does.
+    pub(crate) fn lower_case_first(&mut self) -> Result<(), TokenizerError> {
+        let first = NormalizerWrapper::from(Lowercase);
+        let steps = std::iter::once(first).chain(self.steps.get_normalizer().cloned());
+        let normalizer = Sequence::new(steps.collect());
+        self.steps.with_normalizer(Some(normalizer))?;
+        Ok(())
+    }
+}
