@@ -2,24 +2,15 @@
 //!
 //! Beyond the mapped source, memory holds one packed tensor, and one panel of f32 for each thread.
 
-use crate::calibrate::{Calibrator, Tuning};
-use crate::calibration::{Calibration, Tokens};
-use crate::checkpoint::{Checkpoint, WeightsFile};
+use crate::checkpoint::{Checkpoint, Origin, Pretrained, WeightsFile};
 use crate::error::ConvertError;
-use crate::layout::Origin;
-use crate::pretrained::Pretrained;
-use crate::sentence::{MODULES, POOLING_SETTINGS, TRANSFORMER_SETTINGS};
-use crate::sentence_piece;
-use crate::source::{INDEX, Source, TORCH_INDEX};
-use crate::summary::{CalibrationSummary, Squares, Summary};
-use half::f16;
+use crate::progress::Progress;
+use crate::quantize::{Calibration, Calibrator, Squares, Tokens, Tuning, quantize};
+use crate::source::Source;
+use crate::source::files::BESIDE_WEIGHTS;
+use crate::summary::{CalibrationSummary, Summary};
 use rayon::prelude::*;
-use rq_format::{
-    Config, ExpectedTensor, FormatError, Provenance, SourceFile, TensorFormat, TensorKind, Writer,
-};
-use rq_kernels::BLOCK;
-use rq_kernels::lanes::LANES;
-use rq_kernels::packed::{BlockFormat, PackedMatrix, Scales, Unrepresentable, quantize_panel};
+use rq_format::{ExpectedTensor, Provenance, SourceFile, TensorFormat, TensorKind, Writer};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -27,24 +18,6 @@ use std::time::Instant;
 
 /// What the provenance of a file names as its maker.
 pub const CONVERTER: &str = concat!("rq-convert ", env!("CARGO_PKG_VERSION"));
-
-/// The files of a model beside its weights, which an output must not replace.
-const INPUTS: [&str; 14] = [
-    "config.json",
-    MODULES,
-    TRANSFORMER_SETTINGS,
-    POOLING_SETTINGS,
-    INDEX,
-    TORCH_INDEX,
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "vocab.txt",
-    sentence_piece::FILE,
-];
 
 /// The recipe for the weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -99,23 +72,6 @@ pub struct ConvertOptions {
     /// The text on which q4 weights are calibrated; `None` leaves each weight to the search that needs no text. Where
     /// nothing is stored in q4, it isn't used.
     pub calibration: Option<Calibration>,
-}
-
-/// Hears how far a conversion is.
-pub trait Progress: Sync {
-    /// It begins; so many bytes of tensors will be written.
-    fn start(&self, total_bytes: u64);
-    /// A tensor is written, of so many bytes.
-    fn tensor(&self, name: &str, bytes: u64);
-}
-
-/// Nobody listens.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoProgress;
-
-impl Progress for NoProgress {
-    fn start(&self, _: u64) {}
-    fn tensor(&self, _: &str, _: u64) {}
 }
 
 /// Converts the model in `source` to the file `output`. A file that is there already stays as it is until the new one
@@ -200,47 +156,37 @@ fn write(
         elapsed: Default::default(),
         calibration,
     };
-    let mut calibrator = match texts.is_empty() {
-        true => None,
-        false => Some(Calibrator::new(
-            checkpoint,
-            config,
-            &texts,
-            Tuning::default(),
-        )?),
-    };
+    let mut calibrator: Option<Calibrator<'_>> = None;
     let mut bias = None;
     for (tensor, spec) in tensors.iter().zip(&specs) {
-        let origin = Origin::of(config, &tensor.name);
         let mut squares = Squares::default();
         let length = match spec.format.block() {
             None => {
                 let values = match bias.take_if(|_| tensor.name.ends_with(".bias")) {
                     Some(bias) => bias,
-                    None => {
-                        let mut values = vec![0.0; tensor.rows * tensor.columns];
-                        origin.read_rows(checkpoint, config, 0..tensor.rows, &mut values)?;
-                        values
-                    }
+                    None => Origin::read(checkpoint, config, tensor)?,
                 };
                 writer.write_floats(&tensor.name, &values)?;
                 TensorFormat::F32.byte_len(tensor.rows, tensor.columns)
             }
             Some(format) => {
-                let layers = calibrator
-                    .as_mut()
-                    .filter(|_| tensor.name.starts_with("layers."));
-                let (bytes, error) = match layers {
+                let packed;
+                let in_layers = |_: &&mut _| tensor.name.starts_with("layers.");
+                (packed, squares) = match calibrator.as_mut().filter(in_layers) {
                     Some(calibrator) => {
                         let quantized = calibrator.quantize(tensor, format)?;
                         bias = Some(quantized.bias);
-                        (quantized.bytes, quantized.squares)
+                        (quantized.weight, quantized.squares)
                     }
-                    None => quantize(checkpoint, config, &origin, tensor, format)?,
+                    None => quantize(checkpoint, config, tensor, format)?,
                 };
-                squares = error;
-                writer.write_tensor(&tensor.name, &bytes)?;
-                Some(bytes.len())
+                if tensor.kind == TensorKind::Embedding && !texts.is_empty() {
+                    let (words, tuning) = (packed.matrix(), Tuning::default());
+                    let new = Calibrator::new(checkpoint, config, &texts, &words, tuning)?;
+                    calibrator = Some(new);
+                }
+                writer.write_tensor(&tensor.name, packed.bytes())?;
+                Some(packed.bytes().len())
             }
         };
         let length = length.unwrap_or_default() as u64;
@@ -250,130 +196,6 @@ fn write(
     let written = writer.finish()?;
     (summary.bytes, summary.fingerprint) = (written.bytes, written.fingerprint);
     Ok(summary)
-}
-
-/// Bytes of a tensor that is packed.
-pub(crate) fn packed_len(
-    format: BlockFormat,
-    tensor: &ExpectedTensor,
-) -> Result<usize, ConvertError> {
-    let (rows, columns) = (tensor.rows, tensor.columns);
-    let len = format.packed_len(rows, columns);
-    len.ok_or_else(|| {
-        ConvertError::Format(FormatError::TooLarge {
-            name: tensor.name.clone(),
-            rows: rows as u64,
-            columns: columns as u64,
-        })
-    })
-}
-
-/// Quantizes and packs a tensor, panels in parallel.
-fn quantize(
-    checkpoint: &Checkpoint,
-    config: &Config,
-    origin: &Origin,
-    tensor: &ExpectedTensor,
-    format: BlockFormat,
-) -> Result<(Vec<u8>, Squares), ConvertError> {
-    let (rows, columns) = (tensor.rows, tensor.columns);
-    let len = packed_len(format, tensor)?;
-    let blocks = columns.div_ceil(BLOCK);
-    let (panel_codes, panel_scales) = (blocks * format.code_bytes(), blocks * size_of::<Scales>());
-    let mut packed = vec![0; len];
-    let (codes, scales) = packed.split_at_mut(rows.div_ceil(LANES) * panel_codes);
-    let panels = codes
-        .par_chunks_mut(panel_codes)
-        .zip(scales.par_chunks_mut(panel_scales));
-    let squares: Vec<Squares> = panels
-        .enumerate()
-        .map_init(
-            || Panel::new(format, columns),
-            |panel, (number, (codes, scales))| {
-                let range = number * LANES..rows.min((number + 1) * LANES);
-                let first = range.start;
-                let values = panel.values_mut(range.len());
-                origin.read_rows(checkpoint, config, range, values)?;
-                let squares = panel.pack().map_err(|e| ConvertError::TooLarge {
-                    tensor: tensor.name.clone(),
-                    format,
-                    row: first + e.row,
-                    column: e.column,
-                    value: e.value,
-                })?;
-                codes.copy_from_slice(&panel.bytes()[..panel_codes]);
-                scales.copy_from_slice(&panel.bytes()[panel_codes..]);
-                Ok(squares)
-            },
-        )
-        .collect::<Result<_, ConvertError>>()?;
-    let sum = |f: fn(&Squares) -> f64| squares.iter().map(f).sum();
-    let squares = Squares {
-        error: sum(|s| s.error),
-        weights: sum(|s| s.weights),
-    };
-    Ok((packed, squares))
-}
-
-/// One panel, before and after it is packed.
-struct Panel {
-    format: BlockFormat,
-    columns: usize,
-    values: Vec<f32>,
-    /// The packed panel as a matrix of its own; as f16, so that it is aligned as the scales are.
-    packed: Vec<f16>,
-    dequantized: Vec<f32>,
-}
-
-impl Panel {
-    fn new(format: BlockFormat, columns: usize) -> Self {
-        let bytes = columns.div_ceil(BLOCK) * (format.code_bytes() + size_of::<Scales>());
-        Self {
-            format,
-            columns,
-            values: Vec::new(),
-            packed: vec![f16::ZERO; bytes / size_of::<f16>()],
-            dequantized: vec![0.0; columns],
-        }
-    }
-
-    /// Room for so many rows.
-    fn values_mut(&mut self, rows: usize) -> &mut [f32] {
-        self.values.resize(rows * self.columns, 0.0);
-        &mut self.values
-    }
-
-    /// Packs the rows, and says how much that lost.
-    fn pack(&mut self) -> Result<Squares, Unrepresentable> {
-        let (format, columns) = (self.format, self.columns);
-        let code_bytes = columns.div_ceil(BLOCK) * format.code_bytes();
-        let (codes, scales) = self.packed.split_at_mut(code_bytes / size_of::<f16>());
-        quantize_panel(
-            format,
-            &self.values,
-            columns,
-            bytemuck::cast_slice_mut(codes),
-            bytemuck::cast_slice_mut(scales),
-        )?;
-        let mut squares = Squares::default();
-        let matrix = PackedMatrix::new(format, LANES, columns, bytemuck::cast_slice(&self.packed));
-        let Ok(matrix) = matrix else {
-            unreachable!("the buffer has the length of a panel");
-        };
-        for (row, values) in self.values.chunks_exact(columns).enumerate() {
-            matrix.dequantize_row(row, &mut self.dequantized);
-            for (w, back) in values.iter().zip(&self.dequantized) {
-                squares.error += f64::from(w - back).powi(2);
-                squares.weights += f64::from(*w).powi(2);
-            }
-        }
-        Ok(squares)
-    }
-
-    /// The packed panel: codes, then scales.
-    fn bytes(&self) -> &[u8] {
-        bytemuck::cast_slice(&self.packed)
-    }
 }
 
 /// The name, the length and the digest of a file.
@@ -396,7 +218,7 @@ fn refuse_source(
     let Ok(full) = output.canonicalize() else {
         return Ok(());
     };
-    let read = INPUTS.map(|file| source.directory().join(file));
+    let read = BESIDE_WEIGHTS.map(|file| source.directory().join(file));
     let weights = checkpoint
         .files()
         .iter()

@@ -14,40 +14,25 @@
 
 #![forbid(unsafe_code)]
 
-mod calibrate;
-mod calibration;
 mod checkpoint;
-mod closeness;
 mod convert;
 mod error;
-mod gptq;
-mod hf_config;
-#[cfg(feature = "hub")]
-mod hub;
-mod json;
-mod layout;
-mod pickle;
-mod pretrained;
+mod progress;
+mod quantize;
 mod reference;
-mod sentence;
-mod sentence_piece;
 mod source;
 mod summary;
-mod tokenizer;
-mod torch;
 
-pub use calibration::Calibration;
-pub use checkpoint::{Checkpoint, WeightsFile};
-pub use closeness::{Closeness, Expected, MaskedText, mask_texts};
-pub use convert::{CONVERTER, ConvertOptions, NoProgress, Progress, Quant, convert};
+pub use checkpoint::{
+    Checkpoint, CheckpointError, HfConfig, PickleError, Pretrained, SUPPORTED_ARCHITECTURES,
+    SpecialTokens, TokenizerFile, TorchError, WeightsFile,
+};
+pub use convert::{CONVERTER, ConvertOptions, Quant, convert};
 pub use error::ConvertError;
-pub use hf_config::{HfConfig, SUPPORTED_ARCHITECTURES};
+pub use progress::{NoProgress, Progress};
+pub use quantize::{Calibration, QuantizeError};
+pub use reference::{Closeness, Expected, MaskedText, Reference, mask_texts};
 #[cfg(feature = "hub")]
-pub use hub::{DownloadProgress, Hub, HubError, HubSettings, Token};
-pub use pickle::PickleError;
-pub use pretrained::Pretrained;
-pub use reference::Reference;
-pub use source::{HubCache, Source, repositories};
+pub use source::{DownloadProgress, Hub, HubError, HubSettings, Token};
+pub use source::{HubCache, Source, SourceError, repositories};
 pub use summary::{CalibrationSummary, KindSummary, Summary};
-pub use tokenizer::{SpecialTokens, TokenizerFile};
-pub use torch::TorchError;

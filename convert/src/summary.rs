@@ -1,5 +1,6 @@
 //! What a conversion made.
 
+use crate::quantize::Squares;
 use rq_format::{ExpectedTensor, TensorFormat, TensorKind};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -62,13 +63,6 @@ pub struct KindSummary {
     pub relative_error: f64,
     /// Summed squares: of the error, and of the weights.
     squares: Squares,
-}
-
-/// Summed squares of an error, and of the weights that it belongs to.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Squares {
-    pub(crate) error: f64,
-    pub(crate) weights: f64,
 }
 
 impl Summary {

@@ -11,7 +11,7 @@ use std::fs;
 use std::path::Path;
 
 fn open(directory: &Path) -> Result<Pretrained, ConvertError> {
-    Pretrained::open(&find(directory)?, "q8")
+    Ok(Pretrained::open(&find(directory)?, "q8")?)
 }
 
 /// Opens the small model with a field of its configuration changed.
@@ -310,8 +310,8 @@ fn merges_that_make_no_token_are_refused() {
     assert_error(
         open(dir),
         dir,
-        "DIR/tokenizer.json isn't a tokenizer that rq can use: its model has the merge 0 of \"a\" and \"b\", and not all of \
-         the tokens for it",
+        "DIR/tokenizer.json isn't a tokenizer that rq can use: merge 0, of `a` and `b`, makes a token that the vocabulary \
+         doesn't have",
     );
     fs::remove_file(dir.join("tokenizer.json")).unwrap();
     write(dir, "vocab.json", tokenizer["model"]["vocab"].to_string());
@@ -319,8 +319,8 @@ fn merges_that_make_no_token_are_refused() {
     assert_error(
         open(dir),
         dir,
-        "DIR/merges.txt isn't a tokenizer that rq can use: its model has the merge 0 of \"a\" and \"b\", and not all of the \
-         tokens for it",
+        "DIR/merges.txt isn't a tokenizer that rq can use: merge 0, of `a` and `b`, makes a token that the vocabulary \
+         doesn't have",
     );
 }
 

@@ -74,7 +74,7 @@ impl User {
     }
 
     fn find_at(&self, name: &str, revision: Option<&str>) -> Result<Source, ConvertError> {
-        Hub::new(self.settings.clone()).find(name, revision, &NoProgress)
+        Ok(Hub::new(self.settings.clone()).find(name, revision, &NoProgress)?)
     }
 
     /// An error, with the places that differ from run to run replaced.

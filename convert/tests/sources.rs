@@ -27,7 +27,7 @@ fn cache(snapshots: &[(&str, &str, &[&str])]) -> tempfile::TempDir {
 const WHOLE: &[&str] = &["config.json", "model.safetensors"];
 
 fn find(name: &str, cache: &Path) -> Result<Source, rq_convert::ConvertError> {
-    Source::find(name, &HubCache::at(cache))
+    Ok(Source::find(name, &HubCache::at(cache))?)
 }
 
 #[test]

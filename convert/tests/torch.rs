@@ -14,7 +14,10 @@ const WORD: &str = "roberta.embeddings.word_embeddings.weight";
 const TORCH_FILE: &[u8] = include_bytes!("data/pytorch_model.bin");
 
 fn open(directory: &Path) -> Result<Checkpoint, ConvertError> {
-    Checkpoint::open(&find(directory)?, &HfConfig::read(directory)?)
+    Ok(Checkpoint::open(
+        &find(directory)?,
+        &HfConfig::read(directory)?,
+    )?)
 }
 
 /// The small model in one file of torch's.
@@ -497,7 +500,7 @@ fn there_is_one_pickle() {
 fn bytes_are_little_endian() {
     refused(
         &changed("model/byteorder", |e| {
-            *e = Entry::new("model/byteorder", "big")
+            *e = Entry::new("model/byteorder", "big");
         }),
         "its bytes are in the order `big`; rq reads `little`",
     );
@@ -511,7 +514,7 @@ fn bytes_are_little_endian() {
 fn a_pickle_that_does_more_is_refused_for_safety() {
     let with_pickle = |bytes: &[u8]| {
         changed("model/data.pkl", |e| {
-            *e = Entry::new("model/data.pkl", bytes)
+            *e = Entry::new("model/data.pkl", bytes);
         })
     };
     refused(

@@ -14,7 +14,10 @@ const WORD: &str = "roberta.embeddings.word_embeddings.weight";
 const DECODER: &str = "lm_head.decoder.weight";
 
 fn open(directory: &Path) -> Result<Checkpoint, ConvertError> {
-    Checkpoint::open(&find(directory)?, &HfConfig::read(directory)?)
+    Ok(Checkpoint::open(
+        &find(directory)?,
+        &HfConfig::read(directory)?,
+    )?)
 }
 
 /// Writes the tensors as two shards and an index.

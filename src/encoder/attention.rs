@@ -23,7 +23,7 @@ pub(crate) fn heads_per_task(head_panels: usize) -> usize {
 
 /// The operands of one layer's attention.
 pub(crate) struct Attention<'a> {
-    pub(crate) kernels: &'static dyn Kernels,
+    pub(crate) kernels: Kernels,
     /// Queries of the computed rows, panel-major.
     pub(crate) queries: &'a [Lanes],
     /// Computed rows.
@@ -127,7 +127,7 @@ impl Attention<'_> {
             }
             let queries = Activations::block_major(queries, count);
             let scores = &mut scratch.scores[..key_panels * count];
-            self.kernels.product_of_rows(keys, &queries, scores);
+            self.kernels.matmul_int8(keys, &queries, scores);
             let inverse_sums = &mut scratch.inverse_sums[..count];
             self.kernels
                 .softmax(scores, tokens.len(), self.scale, inverse_sums);
@@ -135,7 +135,7 @@ impl Attention<'_> {
                 data: &mut context[start..],
                 stride: self.rows,
             };
-            self.kernels.product(
+            self.kernels.matmul_f32(
                 scores,
                 values,
                 tokens.len(),

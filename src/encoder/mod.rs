@@ -6,13 +6,14 @@
 
 mod attention;
 mod head;
+pub mod steps;
 pub(crate) mod weights;
 pub(crate) mod workspace;
 
 use crate::batch::Batch;
 use crate::encoder::attention::Attention;
-use crate::encoder::weights::{Encoder, Layer, Linear, Norm};
-use crate::encoder::workspace::Workspace;
+use crate::encoder::weights::{Embeddings, Encoder, Layer, Linear, Norm, gelu};
+use crate::encoder::workspace::{Slot, Workspace};
 use crate::profile::{Part, Timers};
 use rq_format::{Architecture, Config};
 use rq_kernels::activation::{ActivationBlock, Activations};
@@ -21,6 +22,7 @@ use rq_kernels::lanes::{Lanes, as_floats_mut, panels_for};
 use rq_kernels::threads::Threads;
 use rq_kernels::{BLOCK, Gelu};
 use std::ops::Range;
+use std::sync::Mutex;
 
 /// Panels of a product that one task computes.
 const PANELS_PER_TASK: usize = 2;
@@ -49,7 +51,7 @@ impl Rows<'_> {
 /// What computes.
 #[derive(Clone, Copy)]
 pub(crate) struct Compute<'a> {
-    pub(crate) kernels: &'static dyn Kernels,
+    pub(crate) kernels: Kernels,
     pub(crate) threads: &'a Threads,
     /// Of a pass that is profiled.
     pub(crate) timers: Option<&'a Timers>,
@@ -92,7 +94,40 @@ impl Compute<'_> {
     ) {
         self.part(Part::Products, || {
             self.kernels
-                .matmul(&linear.weight, panels, linear.bias, acts, out);
+                .linear(&linear.weight, panels, linear.bias, acts, out);
+        });
+    }
+
+    /// The contexts of some rows of all tokens, quantized, block-major. `qkv` holds the queries of the rows, then the keys and
+    /// the values of the tokens.
+    fn attention(
+        &self,
+        config: &Config,
+        qkv: &[Lanes],
+        (rows, tokens): (usize, usize),
+        sequences: &[(Range<usize>, Range<usize>)],
+        slots: &[Mutex<Slot>],
+        out: &mut [ActivationBlock],
+    ) {
+        let head_panels = panels_for(config.head_size());
+        let (queries, keys_values) = qkv.split_at(attention_panels(config) * rows);
+        let attention = Attention {
+            kernels: self.kernels,
+            queries,
+            rows,
+            keys_values,
+            tokens,
+            head_panels,
+            heads: config.num_attention_heads,
+            scale: 1.0 / (config.head_size() as f32).sqrt(),
+            sequences,
+        };
+        let blocks = Attention::blocks_per_task(head_panels);
+        self.threads.chunks(out, blocks * rows, |task, out| {
+            let mut slot = slots[self.threads.index()]
+                .lock()
+                .unwrap_or_else(|e| e.into_inner());
+            self.part(Part::Attention, || attention.run(task, out, &mut slot));
         });
     }
 
@@ -103,12 +138,12 @@ impl Compute<'_> {
         gelu: Gelu,
         acts: &Activations<'_>,
         out: &mut [ActivationBlock],
-        workspace: &[std::sync::Mutex<crate::encoder::workspace::Slot>],
+        slots: &[Mutex<Slot>],
     ) {
         let tokens = acts.tokens();
         let panels = linear.weight.panels();
         self.threads.chunks(out, tokens, |block, out| {
-            let mut slot = workspace[self.threads.index()]
+            let mut slot = slots[self.threads.index()]
                 .lock()
                 .unwrap_or_else(|e| e.into_inner());
             let range = 2 * block..(2 * block + 2).min(panels);
@@ -195,12 +230,30 @@ impl Compute<'_> {
         if count == 0 {
             return 0;
         }
-        self.embed(weights, config, batch, workspace);
+        let (panels, blocks) = (
+            panels_for(config.hidden_size),
+            config.hidden_size.div_ceil(BLOCK),
+        );
         let Workspace {
+            hidden,
+            acts,
+            positions,
             rows,
             sequences: [everywhere, last],
             ..
         } = workspace;
+        Self::positions(config, batch, positions);
+        self.embed(
+            &weights.embeddings,
+            config,
+            batch.token_types(),
+            positions,
+            |row, out| {
+                let id = batch.ids()[row] as usize;
+                weights.word_embeddings.dequantize_row(id, out);
+            },
+            (&mut hidden[..tokens * panels], &mut acts[..tokens * blocks]),
+        );
         for tokens in batch.sequences() {
             let place = |row| rows.partition_point(|&r| r < row);
             last.push((tokens.clone(), place(tokens.start)..place(tokens.end)));
@@ -217,26 +270,15 @@ impl Compute<'_> {
         count
     }
 
-    /// The sum of the embeddings, normalized.
-    fn embed(
-        &self,
-        weights: &Encoder<'_>,
-        config: &Config,
-        batch: &Batch,
-        workspace: &mut Workspace,
-    ) {
-        let tokens = batch.ids().len();
-        let (panels, blocks) = (
-            panels_for(config.hidden_size),
-            config.hidden_size.div_ceil(BLOCK),
-        );
+    /// The position of each token of a batch.
+    fn positions(config: &Config, batch: &Batch, positions: &mut Vec<usize>) {
         let padded = config.architecture == Architecture::Roberta;
         for sequence in batch.sequences() {
             let mut next = config.position_offset;
             for &id in &batch.ids()[sequence] {
                 // RoBERTa's padding token in a text takes the position before the first, and isn't counted.
                 let pad = padded && id == config.pad_token_id;
-                workspace.positions.push(if pad {
+                positions.push(if pad {
                     config.position_offset - 1
                 } else {
                     next
@@ -244,22 +286,29 @@ impl Compute<'_> {
                 next += usize::from(!pad);
             }
         }
-        let hidden = &mut workspace.hidden[..tokens * panels];
-        let acts = &mut workspace.acts[..tokens * blocks];
-        let positions = &workspace.positions;
+    }
+
+    /// The sum of the embeddings, normalized; `word` gives that of a row's word.
+    fn embed(
+        &self,
+        embeddings: &Embeddings<'_>,
+        config: &Config,
+        token_types: &[u32],
+        positions: &[usize],
+        word: impl Fn(usize, &mut [f32]) + Sync + Send,
+        (hidden, acts): (&mut [Lanes], &mut [ActivationBlock]),
+    ) {
+        let panels = panels_for(config.hidden_size);
         self.rows(config, hidden, acts, |row, lanes| {
-            weights
-                .word_embeddings
-                .dequantize_row(batch.ids()[row] as usize, as_floats_mut(lanes));
-            let position = &weights.position_embeddings[positions[row] * panels..][..panels];
-            let token_type = batch.token_types()[row] as usize;
-            let token_type = &weights.token_types[token_type * panels..][..panels];
+            word(row, as_floats_mut(lanes));
+            let position = &embeddings.position[positions[row] * panels..][..panels];
+            let token_type = &embeddings.token_type[token_types[row] as usize * panels..][..panels];
             for ((x, t), p) in lanes.iter_mut().zip(token_type).zip(position) {
                 for ((x, t), p) in x.0.iter_mut().zip(t.0).zip(p.0) {
                     *x = *x + t + p;
                 }
             }
-            self.norm(&weights.norm, config, lanes);
+            self.norm(&embeddings.norm, config, lanes);
         });
     }
 
@@ -276,8 +325,7 @@ impl Compute<'_> {
             panels_for(config.hidden_size),
             config.hidden_size.div_ceil(BLOCK),
         );
-        let head_panels = panels_for(config.head_size());
-        let attention_panels = config.num_attention_heads * head_panels;
+        let attention_panels = attention_panels(config);
         let Workspace {
             hidden,
             acts,
@@ -319,29 +367,8 @@ impl Compute<'_> {
         let hidden = &mut hidden[..rows * panels];
         let acts = &mut acts[..rows * blocks];
 
-        let (queries, keys_values) = qkv.split_at(attention_panels * rows);
-        let attention = Attention {
-            kernels: self.kernels,
-            queries,
-            rows,
-            keys_values,
-            tokens,
-            head_panels,
-            heads: config.num_attention_heads,
-            scale: 1.0 / (config.head_size() as f32).sqrt(),
-            sequences,
-        };
         let context = &mut inner[..attention_panels.div_ceil(2) * rows];
-        self.threads.chunks(
-            context,
-            Attention::blocks_per_task(head_panels) * rows,
-            |task, out| {
-                let mut slot = slots[self.threads.index()]
-                    .lock()
-                    .unwrap_or_else(|e| e.into_inner());
-                self.part(Part::Attention, || attention.run(task, out, &mut slot));
-            },
-        );
+        self.attention(config, qkv, (rows, tokens), sequences, slots, context);
 
         let output = &mut output[..panels * rows];
         let context = Activations::block_major(context, rows);
@@ -350,17 +377,16 @@ impl Compute<'_> {
 
         let middle = &mut inner[..config.intermediate_size.div_ceil(BLOCK) * rows];
         let acts_view = Activations::row_major(acts, blocks);
-        self.linear_gelu(
-            &layer.ffn_up,
-            crate::encoder::weights::gelu(config),
-            &acts_view,
-            middle,
-            slots,
-        );
+        self.linear_gelu(&layer.ffn_up, gelu(config), &acts_view, middle, slots);
         let middle = Activations::block_major(middle, rows);
         self.linear(&layer.ffn_down, 0..panels, &middle, output);
         self.residual_norm(output, &layer.ffn_norm, config, hidden, acts);
     }
+}
+
+/// Panels of all heads' queries, and of their keys, and of their values.
+fn attention_panels(config: &Config) -> usize {
+    config.num_attention_heads * panels_for(config.head_size())
 }
 
 /// Moves the wanted rows, in ascending order, to the front.

@@ -8,17 +8,31 @@ use rq_kernels::packed::PackedMatrix;
 
 /// A matrix and its bias.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Linear<'a> {
-    pub(crate) weight: PackedMatrix<'a>,
-    /// A vector a panel.
-    pub(crate) bias: &'a [Lanes],
+pub struct Linear<'a> {
+    /// One row an output.
+    pub weight: PackedMatrix<'a>,
+    /// One vector a panel.
+    pub bias: &'a [Lanes],
 }
 
 /// The parameters of a layer normalization.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Norm<'a> {
-    pub(crate) weight: &'a [Lanes],
-    pub(crate) bias: &'a [Lanes],
+pub struct Norm<'a> {
+    /// The scale of each value.
+    pub weight: &'a [Lanes],
+    /// The shift of each value.
+    pub bias: &'a [Lanes],
+}
+
+/// What is added to a token's word embedding, and how the sum is normalized.
+#[derive(Clone, Copy, Debug)]
+pub struct Embeddings<'a> {
+    /// One row a position.
+    pub position: &'a [Lanes],
+    /// One row a type.
+    pub token_type: &'a [Lanes],
+    /// Of the sum.
+    pub norm: Norm<'a>,
 }
 
 /// One encoder layer.
@@ -36,9 +50,7 @@ pub(crate) struct Layer<'a> {
 #[derive(Clone, Debug)]
 pub(crate) struct Encoder<'a> {
     pub(crate) word_embeddings: PackedMatrix<'a>,
-    pub(crate) position_embeddings: &'a [Lanes],
-    pub(crate) token_types: &'a [Lanes],
-    pub(crate) norm: Norm<'a>,
+    pub(crate) embeddings: Embeddings<'a>,
     pub(crate) layers: Vec<Layer<'a>>,
 }
 
@@ -104,13 +116,15 @@ impl<'a> Encoder<'a> {
             .collect::<Result<_, Error>>()?;
         Ok(Self {
             word_embeddings: file.packed("embeddings.word")?,
-            position_embeddings: file.lanes(
-                "embeddings.position",
-                config.max_position_embeddings,
-                hidden,
-            )?,
-            token_types: file.lanes("embeddings.token_type", config.type_vocab_size, hidden)?,
-            norm: find.norm("embeddings.norm", hidden)?,
+            embeddings: Embeddings {
+                position: file.lanes(
+                    "embeddings.position",
+                    config.max_position_embeddings,
+                    hidden,
+                )?,
+                token_type: file.lanes("embeddings.token_type", config.type_vocab_size, hidden)?,
+                norm: find.norm("embeddings.norm", hidden)?,
+            },
             layers,
         })
     }
@@ -126,7 +140,7 @@ impl<'a> Head<'a> {
                 // RoBERTa's has the exact form, whatever the layers have.
                 activation: match config.architecture {
                     Architecture::Bert => gelu(config),
-                    _ => Gelu::Erf,
+                    Architecture::Roberta => Gelu::Erf,
                 },
                 norm: find.norm("lm_head.norm", config.hidden_size)?,
                 decoder: match config.tie_word_embeddings {
@@ -138,9 +152,11 @@ impl<'a> Head<'a> {
                 dense: find.linear("classifier.dense")?,
                 out: find.linear("classifier.out")?,
             },
-            _ => Self::Tokens {
-                out: find.linear("classifier.out")?,
-            },
+            rq_format::Head::TokenClassification | rq_format::Head::QuestionAnswering => {
+                Self::Tokens {
+                    out: find.linear("classifier.out")?,
+                }
+            }
         })
     }
 }
@@ -149,6 +165,6 @@ impl<'a> Head<'a> {
 pub(crate) fn gelu(config: &Config) -> Gelu {
     match config.hidden_act {
         rq_format::HiddenAct::Gelu => Gelu::Erf,
-        _ => Gelu::Tanh,
+        rq_format::HiddenAct::GeluTanh => Gelu::Tanh,
     }
 }

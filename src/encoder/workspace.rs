@@ -111,6 +111,22 @@ impl Lengths {
     }
 }
 
+impl Slot {
+    /// Room for a pass.
+    pub(crate) fn of(config: &Config, extent: &Extent) -> Self {
+        let mut slot = Self::default();
+        slot.reserve(&Lengths::new(config, extent));
+        slot
+    }
+
+    fn reserve(&mut self, lengths: &Lengths) {
+        grow(&mut self.lanes, lengths.lanes);
+        grow(&mut self.codes, lengths.codes);
+        grow(&mut self.queries, lengths.queries);
+        grow(&mut self.inverse_sums, QUERIES_AT_ONCE);
+    }
+}
+
 impl Workspace {
     pub(crate) fn new(threads: usize) -> Self {
         Self {
@@ -137,10 +153,7 @@ impl Workspace {
         }
         for slot in &mut self.slots {
             let slot = slot.get_mut().unwrap_or_else(|e| e.into_inner());
-            grow(&mut slot.lanes, lengths.lanes);
-            grow(&mut slot.codes, lengths.codes);
-            grow(&mut slot.queries, lengths.queries);
-            grow(&mut slot.inverse_sums, QUERIES_AT_ONCE);
+            slot.reserve(&lengths);
         }
     }
 

@@ -48,7 +48,10 @@ pub(crate) fn source(directory: &Path) -> Source {
 }
 
 pub(crate) fn find(directory: &Path) -> Result<Source, rq_convert::ConvertError> {
-    Source::find(directory.to_str().unwrap(), &HubCache::default())
+    Ok(Source::find(
+        directory.to_str().unwrap(),
+        &HubCache::default(),
+    )?)
 }
 
 /// An error and its causes, as a program would print them.
@@ -194,14 +197,14 @@ pub(crate) fn write(directory: &Path, file: &str, content: impl AsRef<[u8]>) {
 /// Checks that an error is one line, and this one. `DIR` in what is expected stands for the model's directory.
 #[track_caller]
 pub(crate) fn assert_error<T>(
-    result: Result<T, rq_convert::ConvertError>,
+    result: Result<T, impl Into<rq_convert::ConvertError>>,
     directory: &Path,
     expected: &str,
 ) {
     let Err(error) = result else {
         panic!("expected an error: {expected}");
     };
-    let found = chain(&error);
+    let found = chain(&error.into());
     assert_eq!(found.lines().count(), 1, "{found}");
     assert_eq!(found.replace(directory.to_str().unwrap(), "DIR"), expected);
 }

@@ -1,0 +1,331 @@
+//! The tokenizer: `tokenizer.json` as it is, or one made of `vocab.json` and `merges.txt` (RoBERTa), `vocab.txt` (BERT) or
+//! `sentencepiece.bpe.model` (XLM-RoBERTa and CamemBERT).
+
+use super::error::CheckpointError;
+use super::hf_config::{HfConfig, SpecialTokens};
+use super::json;
+use super::sentence_piece;
+use crate::source::files::SENTENCE_PIECE;
+use rq_format::{Architecture, Head};
+use rq_tokenizer::Pipeline;
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Display;
+use std::path::Path;
+
+/// What SentencePiece's vocabularies are called.
+const SENTENCE_PIECES: [&str; 2] = [SENTENCE_PIECE, "spiece.model"];
+
+/// A tokenizer that was read and fits the model's vocabulary.
+#[derive(Clone, Debug)]
+pub struct TokenizerFile {
+    json: Vec<u8>,
+    special: SpecialTokens,
+}
+
+impl TokenizerFile {
+    /// Reads the tokenizer in `directory`: `tokenizer.json`, byte for byte, if it is there; else `vocab.json` and `merges.txt`,
+    /// `vocab.txt`, or `sentencepiece.bpe.model`, converted as transformers converts them.
+    ///
+    /// # Errors
+    /// When there is none of them, it can't be read or isn't one that the runtime accepts, gives ids beyond the vocabulary, or
+    /// a masked language model's has no mask.
+    pub fn read(directory: &Path, config: &HfConfig) -> Result<Self, CheckpointError> {
+        let names = Names::read(directory, config)?;
+        let path = |file| directory.join(file);
+        let has = |file| path(file).is_file();
+        let merges = path("merges.txt");
+        let (vocab, json) = if has("tokenizer.json") {
+            let file = path("tokenizer.json");
+            let json = json::bytes(&file)?;
+            (file, json)
+        } else if has("vocab.json") && merges.is_file() {
+            let vocab = path("vocab.json");
+            let json = bpe(&vocab, &merges, &names)?;
+            (vocab, json)
+        } else if has("vocab.txt") {
+            let vocab = path("vocab.txt");
+            let json = word_piece(&vocab, &names)?;
+            (vocab, json)
+        } else if let Some(kind) = names.sentence_piece.filter(|_| has(SENTENCE_PIECE)) {
+            let file = path(SENTENCE_PIECE);
+            let json = sentence_piece::tokenizer_json(&json::bytes(&file)?, kind, &names)
+                .map_err(|reason| unusable(&file, reason))?;
+            (file, json)
+        } else {
+            let directory = directory.to_path_buf();
+            return Err(match SENTENCE_PIECES.into_iter().find(|file| has(file)) {
+                Some(file) => CheckpointError::SentencePiece { directory, file },
+                None => CheckpointError::NoTokenizer { directory },
+            });
+        };
+        // The vocabulary of BPE was read when the JSON was made: what is refused now is a merge.
+        let read = match vocab.ends_with("vocab.json") {
+            true => &merges,
+            false => &vocab,
+        };
+        let tokenizer = Pipeline::read(&json).map_err(|error| unusable(read, error))?;
+        let special = check(&tokenizer, &vocab, &names, config)?;
+        Ok(Self { json, special })
+    }
+
+    /// The content of `tokenizer.json`.
+    pub fn json(&self) -> &[u8] {
+        &self.json
+    }
+
+    /// The tokens that have a meaning of their own.
+    pub fn special(&self) -> &SpecialTokens {
+        &self.special
+    }
+}
+
+/// How the special tokens are written, and how texts begin.
+pub(crate) struct Names {
+    pub(crate) cls: String,
+    pub(crate) sep: String,
+    pub(crate) pad: String,
+    pub(crate) unk: String,
+    pub(crate) mask: String,
+    add_prefix_space: bool,
+    /// What a vocabulary of SentencePiece is for.
+    sentence_piece: Option<sentence_piece::Kind>,
+    /// Settings of BERT's normalizer.
+    do_lower_case: bool,
+    strip_accents: Option<bool>,
+    tokenize_chinese_chars: bool,
+}
+
+impl Names {
+    /// From `tokenizer_config.json`, else `special_tokens_map.json`, else those of the class or the architecture.
+    fn read(directory: &Path, config: &HfConfig) -> Result<Self, CheckpointError> {
+        let mut files = Vec::new();
+        for file in ["tokenizer_config.json", "special_tokens_map.json"] {
+            let path = directory.join(file);
+            if path.is_file() {
+                files.push(json::read::<Value>(&path)?);
+            }
+        }
+        let name = |key: &str, default: &str| {
+            let written = files.iter().find_map(|file| match &file[key] {
+                Value::String(token) => Some(token.clone()),
+                token => token["content"].as_str().map(str::to_owned),
+            });
+            written.unwrap_or_else(|| default.into())
+        };
+        let flag = |key: &str| files.iter().find_map(|f| f[key].as_bool());
+        let class = files
+            .iter()
+            .find_map(|file| file["tokenizer_class"].as_str())
+            .unwrap_or(config.tokenizer_class());
+        let sentence_piece = sentence_piece::Kind::named(class);
+        let [cls, sep, pad, unk, mask] = match (config.architecture(), sentence_piece) {
+            (Architecture::Bert, None) => ["[CLS]", "[SEP]", "[PAD]", "[UNK]", "[MASK]"],
+            _ => ["<s>", "</s>", "<pad>", "<unk>", "<mask>"],
+        };
+        Ok(Self {
+            cls: name("cls_token", cls),
+            sep: name("sep_token", sep),
+            pad: name("pad_token", pad),
+            unk: name("unk_token", unk),
+            mask: name("mask_token", mask),
+            add_prefix_space: flag("add_prefix_space").unwrap_or(false),
+            sentence_piece,
+            do_lower_case: flag("do_lower_case").unwrap_or(true),
+            strip_accents: flag("strip_accents"),
+            tokenize_chinese_chars: flag("tokenize_chinese_chars").unwrap_or(true),
+        })
+    }
+}
+
+/// A `tokenizer.json` with these steps and tokens. The model is written as it serializes: its tokens stay in their order.
+pub(crate) fn tokenizer_json(
+    mut steps: Value,
+    added_tokens: Vec<Value>,
+    model: impl Serialize,
+) -> serde_json::Result<Vec<u8>> {
+    #[derive(Serialize)]
+    struct Whole<Model> {
+        #[serde(flatten)]
+        steps: Value,
+        model: Model,
+    }
+    steps["version"] = "1.0".into();
+    steps["truncation"] = Value::Null;
+    steps["padding"] = Value::Null;
+    steps["added_tokens"] = added_tokens.into();
+    serde_json::to_vec(&Whole { steps, model })
+}
+
+/// The `added_tokens`: those special ones that the vocabulary has, and some more, with whether they are special. If `lstrip`,
+/// the mask swallows the space before it: " <mask>" and "<mask>" are the same to the model.
+pub(crate) fn added_tokens<'a>(
+    names: &'a Names,
+    more: impl IntoIterator<Item = (&'a str, bool)>,
+    id: impl Fn(&str) -> Option<u32>,
+    lstrip: bool,
+) -> Vec<Value> {
+    let special = [&names.cls, &names.pad, &names.sep, &names.unk, &names.mask];
+    let all = special.map(|token| (token.as_str(), true)).into_iter();
+    // Of those with the same id the first counts.
+    let mut by_id = BTreeMap::new();
+    for (token, special) in all.chain(more) {
+        if let Some(id) = id(token) {
+            by_id.entry(id).or_insert((token, special));
+        }
+    }
+    let json = |(id, (token, special)): (u32, (&str, bool))| {
+        json!({"id": id, "content": token, "single_word": false, "lstrip": lstrip && token == names.mask,
+            "rstrip": false, "normalized": false, "special": special})
+    };
+    by_id.into_iter().map(json).collect()
+}
+
+/// Makes a `tokenizer.json` of `vocab.json` and `merges.txt`, as transformers does for a `RobertaTokenizer`.
+fn bpe(vocab: &Path, merges: &Path, names: &Names) -> Result<Vec<u8>, CheckpointError> {
+    #[derive(Serialize)]
+    struct Bpe<'a> {
+        r#type: &'static str,
+        vocab: &'a RawValue,
+        merges: Vec<&'a str>,
+    }
+    let ids: HashMap<String, u32> = json::read(vocab)?;
+    let id = |token: &str| ids.get(token).copied();
+    let [cls, sep] = around(vocab, names, id)?;
+    let prefix = names.add_prefix_space;
+    let byte_level = |prefix: bool| json!({"type": "ByteLevel", "add_prefix_space": prefix, "trim_offsets": true, "use_regex": true});
+    let steps = json!({
+        "normalizer": null,
+        "pre_tokenizer": byte_level(prefix),
+        "post_processor": {"type": "RobertaProcessing", "sep": sep, "cls": cls, "trim_offsets": true,
+            "add_prefix_space": prefix},
+        "decoder": byte_level(true),
+    });
+    let lines = text(merges)?;
+    let lines = lines.lines().filter(|line| !line.starts_with("#version"));
+    let model = Bpe {
+        r#type: "BPE",
+        vocab: &json::read::<Box<RawValue>>(vocab)?,
+        merges: lines.collect(),
+    };
+    tokenizer_json(steps, added_tokens(names, [], id, true), model)
+        .map_err(|error| unusable(vocab, error))
+}
+
+/// Makes a `tokenizer.json` of `vocab.txt`, as transformers does for a `BertTokenizer`.
+fn word_piece(vocab: &Path, names: &Names) -> Result<Vec<u8>, CheckpointError> {
+    #[derive(Serialize)]
+    struct WordPiece<'a> {
+        r#type: &'static str,
+        unk_token: &'a str,
+        continuing_subword_prefix: &'static str,
+        max_input_chars_per_word: usize,
+        #[serde(serialize_with = "numbered")]
+        vocab: Vec<&'a str>,
+    }
+    fn numbered<S: Serializer>(tokens: &[&str], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(tokens.iter().zip(0_u32..))
+    }
+    let lines = text(vocab)?;
+    let tokens: Vec<&str> = lines.lines().map(str::trim_end).collect();
+    let ids: HashMap<&str, u32> = tokens.iter().copied().zip(0..).collect();
+    let id = |token: &str| ids.get(token).copied();
+    let [cls, sep] = around(vocab, names, id)?;
+    let steps = json!({
+        "normalizer": {"type": "BertNormalizer", "clean_text": true,
+            "handle_chinese_chars": names.tokenize_chinese_chars, "strip_accents": names.strip_accents,
+            "lowercase": names.do_lower_case},
+        "pre_tokenizer": {"type": "BertPreTokenizer"},
+        "post_processor": {"type": "BertProcessing", "sep": sep, "cls": cls},
+        "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": true},
+    });
+    let model = WordPiece {
+        r#type: "WordPiece",
+        unk_token: &names.unk,
+        continuing_subword_prefix: "##",
+        max_input_chars_per_word: 100,
+        vocab: tokens,
+    };
+    tokenizer_json(steps, added_tokens(names, [], id, false), model)
+        .map_err(|error| unusable(vocab, error))
+}
+
+/// The first token of a text and the one that ends or separates texts, with their ids.
+fn around<'a>(
+    vocab: &Path,
+    names: &'a Names,
+    id: impl Fn(&str) -> Option<u32>,
+) -> Result<[(&'a str, u32); 2], CheckpointError> {
+    let with_id = |role, token: &'a str| match id(token) {
+        Some(id) => Ok((token, id)),
+        None => Err(CheckpointError::SpecialToken {
+            path: vocab.into(),
+            role,
+            token: token.into(),
+        }),
+    };
+    let sep = with_id("separator", &names.sep)?;
+    Ok([with_id("first", &names.cls)?, sep])
+}
+
+fn text(path: &Path) -> Result<String, CheckpointError> {
+    String::from_utf8(json::bytes(path)?).map_err(|error| unusable(path, error))
+}
+
+/// Checks that a tokenizer fits the model; finds its special tokens. Messages name `path`.
+fn check(
+    tokenizer: &Pipeline,
+    path: &Path,
+    names: &Names,
+    config: &HfConfig,
+) -> Result<SpecialTokens, CheckpointError> {
+    let vocab_size = config.vocab_size();
+    let largest = tokenizer.largest_id();
+    if let Some(id) = largest.filter(|&id| id as usize >= vocab_size) {
+        return Err(CheckpointError::Vocabulary {
+            path: path.into(),
+            token: tokenizer.id_to_token(id).unwrap_or_default(),
+            id,
+            vocab_size,
+        });
+    }
+    let added = path.with_file_name("added_tokens.json");
+    if !path.ends_with("tokenizer.json") && added.is_file() {
+        let tokens: BTreeMap<String, u32> = json::read(&added)?;
+        let foreign = tokens
+            .into_iter()
+            .find(|(token, id)| tokenizer.token_to_id(token) != Some(*id));
+        if let Some((token, _)) = foreign {
+            return Err(CheckpointError::AddedToken { path: added, token });
+        }
+    }
+    let mask = tokenizer.token_to_id(&names.mask);
+    if mask.is_none() && config.head() == Head::MaskedLm {
+        return Err(CheckpointError::SpecialToken {
+            path: path.into(),
+            role: "mask",
+            token: names.mask.clone(),
+        });
+    }
+    // What is put around a text shows in the empty one.
+    let empty = tokenizer.ids("", true);
+    let (bos, eos) = match empty.map_err(|error| unusable(path, error))?[..] {
+        [bos, eos] => (Some(bos), Some(eos)),
+        _ => (None, None),
+    };
+    Ok(SpecialTokens {
+        bos,
+        eos,
+        mask,
+        unk: tokenizer.token_to_id(&names.unk),
+    })
+}
+
+fn unusable(path: &Path, reason: impl Display) -> CheckpointError {
+    CheckpointError::Tokenizer {
+        path: path.into(),
+        reason: reason.to_string().replace('\n', " "),
+    }
+}

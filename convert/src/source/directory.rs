@@ -1,0 +1,125 @@
+//! A directory with a model, or a snapshot in the Hugging Face cache. Nothing is downloaded here.
+
+use super::cache::{HubCache, folder, is_hub_name, repositories, snapshot};
+use super::error::SourceError;
+use super::files::{ANY_WEIGHTS, OTHER_WEIGHTS};
+use std::path::{Path, PathBuf};
+
+/// A directory with a configuration and weights, and its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    directory: PathBuf,
+    name: String,
+    revision: Option<String>,
+}
+
+impl Source {
+    /// Resolves `name`: a directory of that name if there is one, else a hub repository in `cache`.
+    ///
+    /// # Errors
+    /// When there is neither, or it has no `config.json`, or no weights in a format that rq reads.
+    pub fn find(name: &str, cache: &HubCache) -> Result<Self, SourceError> {
+        let path = Path::new(name);
+        if path.is_dir() {
+            return Self::directory_at(path);
+        }
+        if path.exists() {
+            return Err(SourceError::NotADirectory { path: path.into() });
+        }
+        if !is_hub_name(name) {
+            return Err(SourceError::NoDirectory { path: path.into() });
+        }
+        Self::cached(name, cache)
+    }
+
+    /// The directory that holds the files.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The repository's name on the hub, or the directory's own name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The commit, if this is a snapshot from the hub.
+    pub fn revision(&self) -> Option<&str> {
+        self.revision.as_deref()
+    }
+
+    /// A snapshot in the cache, of a repository at a commit.
+    #[cfg(feature = "hub")]
+    pub(crate) fn snapshot(directory: PathBuf, repository: &str, commit: &str) -> Self {
+        Self {
+            directory,
+            name: repository.into(),
+            revision: Some(commit.into()),
+        }
+    }
+
+    fn directory_at(path: &Path) -> Result<Self, SourceError> {
+        // "." has no name of its own.
+        let full = path.canonicalize().unwrap_or_else(|_| path.into());
+        let last = |path: &Path| path.file_name().map(|n| n.to_string_lossy().into_owned());
+        let mut source = Self {
+            directory: path.into(),
+            name: last(&full).unwrap_or_else(|| "model".into()),
+            revision: None,
+        };
+        // The path of a cached snapshot tells its repository.
+        let parent = full.parent().filter(|p| p.ends_with("snapshots"));
+        let repository = parent.and_then(Path::parent).and_then(last);
+        if let Some(repository) = repository
+            .as_deref()
+            .and_then(|r| r.strip_prefix("models--"))
+        {
+            source.revision = Some(source.name);
+            source.name = repository.replace("--", "/");
+        }
+        source.check()?;
+        Ok(source)
+    }
+
+    fn cached(name: &str, cache: &HubCache) -> Result<Self, SourceError> {
+        let Some(cache) = cache.directory() else {
+            return Err(SourceError::NoCache { name: name.into() });
+        };
+        let mut incomplete = None;
+        for repository in repositories(name) {
+            let Some((directory, revision)) = snapshot(&cache.join(folder(repository))) else {
+                continue;
+            };
+            let source = Self {
+                directory,
+                name: repository.into(),
+                revision: Some(revision),
+            };
+            match source.check() {
+                Ok(()) => return Ok(source),
+                Err(error) => incomplete = incomplete.or(Some(error)),
+            }
+        }
+        Err(incomplete.unwrap_or_else(|| SourceError::NotCached {
+            name: name.into(),
+            cache: cache.into(),
+            looked_for: repositories(name).map(folder).collect(),
+            repository: repositories(name).last().unwrap_or(name).into(),
+        }))
+    }
+
+    /// Checks that there are a configuration and weights.
+    pub(crate) fn check(&self) -> Result<(), SourceError> {
+        let directory = self.directory.clone();
+        let has = |file: &str| self.directory.join(file).is_file();
+        if !has("config.json") {
+            return Err(SourceError::NoConfig { directory });
+        }
+        if ANY_WEIGHTS.into_iter().any(has) {
+            return Ok(());
+        }
+        Err(match OTHER_WEIGHTS.into_iter().find(|file| has(file)) {
+            Some(file) => SourceError::OtherWeights { directory, file },
+            None => SourceError::NoWeights { directory },
+        })
+    }
+}

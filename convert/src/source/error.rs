@@ -1,0 +1,75 @@
+//! Why a model can't be found.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// Why a model can't be found.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SourceError {
+    /// A path leads nowhere.
+    #[error("there is no directory {}; give a directory with a model, or a name of the Hugging Face hub such as `roberta-large`", path.display())]
+    NoDirectory {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A path leads to a file.
+    #[error("{} is a file; give the directory that holds the model's config.json and weights", path.display())]
+    NotADirectory {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A name of the hub isn't in the cache.
+    #[error("there is no directory `{name}`, and the Hugging Face cache {} holds no {}; download it with `hf download {repository}` (older: `huggingface-cli download`), or give the path of a directory", cache.display(), Either(looked_for))]
+    NotCached {
+        /// What the user named.
+        name: String,
+        /// The cache's directory.
+        cache: PathBuf,
+        /// The directories that were looked for in it.
+        looked_for: Vec<String>,
+        /// The repository to download.
+        repository: String,
+    },
+    /// A name of the hub, and no cache to look in.
+    #[error(
+        "there is no directory `{name}`, and no Hugging Face cache to look in, since neither HF_HUB_CACHE, HF_HOME nor HOME is set; give the path of a directory"
+    )]
+    NoCache {
+        /// What the user named.
+        name: String,
+    },
+    /// The directory has no `config.json`.
+    #[error("{} has no config.json; give the directory that `save_pretrained` or `hf download` made", directory.display())]
+    NoConfig {
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// The directory has no weights.
+    #[error("{} has no weights: neither model.safetensors nor pytorch_model.bin, nor an index of either's shards; download them, or save the model there with `save_pretrained`", directory.display())]
+    NoWeights {
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// The weights are there, in a form that isn't read.
+    #[error("{} has its weights in {file}, which rq doesn't read; convert them to model.safetensors first, with `AutoModelForMaskedLM.from_pretrained(DIR).save_pretrained(NEW_DIR)`", directory.display())]
+    OtherWeights {
+        /// The directory.
+        directory: PathBuf,
+        /// The file found.
+        file: &'static str,
+    },
+    /// It can't be had from the hub.
+    #[cfg(feature = "hub")]
+    #[error(transparent)]
+    Hub(#[from] super::hub::error::HubError),
+}
+
+/// "a", "a or b".
+struct Either<'a>(&'a [String]);
+
+impl fmt::Display for Either<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join(" or "))
+    }
+}

@@ -1,0 +1,516 @@
+//! Requests to the hub: redirects, the token, statuses and patience. It knows nothing of files on disk.
+//!
+//! Redirects are followed here rather than by the HTTP client, since three things hang on them: the token goes to the
+//! endpoint's own scheme, host and port, and nowhere else; what the hub says about a large file is in the answer that
+//! redirects to the storage, not in the storage's; and no redirect leads from https to http.
+
+use super::error::HubError;
+use super::origin::Origin;
+use super::settings::HubSettings;
+use super::store::failed;
+use std::error::Error;
+use std::io::{ErrorKind, Read};
+use std::time::Duration;
+use ureq::http::{Request, Response, StatusCode};
+use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::{Agent, Body, Proxy};
+
+const MAX_REDIRECTS: usize = 10;
+/// The largest answer of the hub's API that is read.
+const MAX_JSON: u64 = 16 << 20;
+/// How often a request that gets no file is tried again, at most.
+const MAX_SMALL_RETRIES: u32 = 2;
+/// The first pause before a request is tried again; each is twice the one before.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// The longest pause that a server may ask for.
+const MAX_PAUSE: Duration = Duration::from_secs(60);
+/// How much of a server's message is shown.
+const MAX_MESSAGE: usize = 200;
+
+/// What a request is about: errors name it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct About<'a> {
+    pub(super) repository: &'a str,
+    pub(super) revision: &'a str,
+    pub(super) file: Option<&'a str>,
+}
+
+/// Why an attempt failed.
+pub(super) enum Failure {
+    /// Another attempt would end the same.
+    Final(HubError),
+    /// Another attempt, after this pause at least, might succeed.
+    Passing(HubError, Duration),
+}
+
+impl From<HubError> for Failure {
+    fn from(error: HubError) -> Self {
+        Self::Final(error)
+    }
+}
+
+/// How often to try again, and how long to wait before.
+pub(super) struct Patience {
+    retries: u32,
+    used: u32,
+}
+
+impl Patience {
+    /// As if nothing had failed yet.
+    pub(super) fn renew(&mut self) {
+        self.used = 0;
+    }
+
+    /// Waits, if there is to be another attempt.
+    pub(super) fn again(&mut self, failure: Failure) -> Result<(), HubError> {
+        match failure {
+            Failure::Passing(_, pause) if self.used < self.retries && pause <= MAX_PAUSE => {
+                std::thread::sleep(pause.max(FIRST_PAUSE * (1 << self.used.min(6))));
+                self.used += 1;
+                Ok(())
+            }
+            Failure::Passing(error, _) | Failure::Final(error) => Err(error),
+        }
+    }
+}
+
+/// An answer with a status of success, and what the hub said on the way to it.
+pub(super) struct Answer {
+    /// Where it came from, without the query: it may hold a signature.
+    pub(super) place: String,
+    pub(super) response: Response<Body>,
+    pub(super) linked: Linked,
+}
+
+/// What the hub's headers say about a file.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Linked {
+    pub(super) commit: Option<String>,
+    /// As in the header.
+    pub(super) etag: Option<String>,
+    pub(super) size: Option<u64>,
+}
+
+impl Linked {
+    /// Takes what this answer has. The first that says something of a linked file is right about it.
+    fn hear(&mut self, response: &Response<Body>) {
+        let header = |name| header(response, name).map(str::to_owned);
+        let number = |name| header(name).and_then(|n| n.parse().ok());
+        self.commit = self.commit.take().or_else(|| header("x-repo-commit"));
+        self.etag = self.etag.take().or_else(|| header("x-linked-etag"));
+        self.size = self.size.or_else(|| number("x-linked-size"));
+    }
+
+    /// Takes what the last answer of the hub itself has.
+    fn conclude(&mut self, response: &Response<Body>) {
+        let etag = header(response, "etag").map(str::to_owned);
+        self.etag = self.etag.take().or(etag);
+        // The length of a redirect is that of its own text.
+        if !response.status().is_redirection() {
+            let length = header(response, "content-length").and_then(|n| n.parse().ok());
+            self.size = self.size.or(length);
+        }
+    }
+}
+
+/// A client of one hub.
+pub(super) struct Client<'a> {
+    pub(super) settings: &'a HubSettings,
+    agent: Agent,
+    origin: Origin,
+}
+
+impl<'a> Client<'a> {
+    pub(super) fn new(settings: &'a HubSettings) -> Result<Self, HubError> {
+        let origin = Origin::of(&settings.endpoint).ok_or_else(|| HubError::Variable {
+            variable: "HF_ENDPOINT",
+            value: settings.endpoint.clone(),
+            expected: "an address such as https://huggingface.co",
+        })?;
+        let timeout = Some(settings.timeout);
+        let agent = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .user_agent(concat!("rq/", env!("CARGO_PKG_VERSION")))
+            // Sizes and hashes are those of the files, not of something compressed.
+            .accept_encoding("identity")
+            .timeout_resolve(timeout)
+            .timeout_connect(timeout)
+            .timeout_per_read(timeout)
+            .timeout_per_write(timeout)
+            .tls_config(TlsConfig::builder().root_certs(roots(settings)?).build())
+            // A proxy has a loopback of its own.
+            .proxy(Proxy::try_from_env().filter(|_| !origin.is_loopback()))
+            .build()
+            .new_agent();
+        Ok(Self {
+            settings,
+            agent,
+            origin,
+        })
+    }
+
+    pub(super) fn patience(&self) -> Patience {
+        let retries = self.settings.retries;
+        Patience { retries, used: 0 }
+    }
+
+    /// The address of a file.
+    pub(super) fn file_url(&self, about: About<'_>) -> String {
+        let endpoint = &self.settings.endpoint;
+        let revision = encoded(about.revision);
+        let file = about.file.unwrap_or_default();
+        format!("{endpoint}/{}/resolve/{revision}/{file}", about.repository)
+    }
+
+    /// What the API says of a revision.
+    pub(super) fn revision_json(&self, about: About<'_>) -> Result<Vec<u8>, HubError> {
+        let endpoint = &self.settings.endpoint;
+        let revision = encoded(about.revision);
+        let url = format!(
+            "{endpoint}/api/models/{}/revision/{revision}",
+            about.repository
+        );
+        self.patiently(|| {
+            let Answer {
+                place, response, ..
+            } = self.get(&url, about, 0)?;
+            let mut json = Vec::new();
+            let mut reader = response.into_body().into_reader().take(MAX_JSON + 1);
+            reader
+                .read_to_end(&mut json)
+                .map_err(|error| self.broken(&place, &error))?;
+            if json.len() as u64 > MAX_JSON {
+                let reason = format!("it sends more than {MAX_JSON} bytes of JSON");
+                return Err(HubError::Protocol { url: place, reason }.into());
+            }
+            Ok(json)
+        })
+    }
+
+    /// What the hub says of a file, without the file.
+    pub(super) fn head(&self, about: About<'_>) -> Result<(String, Linked), HubError> {
+        let url = self.file_url(about);
+        self.patiently(|| {
+            let answer = self.request("HEAD", &url, about, 0)?;
+            Ok((answer.place, answer.linked))
+        })
+    }
+
+    /// Begins to get what is at `url`, from the byte `from` on.
+    pub(super) fn get(&self, url: &str, about: About<'_>, from: u64) -> Result<Answer, Failure> {
+        self.request("GET", url, about, from)
+    }
+
+    fn patiently<T>(&self, attempt: impl Fn() -> Result<T, Failure>) -> Result<T, HubError> {
+        // Nothing is lost by giving up early: no network is found out in a second.
+        let mut patience = self.patience();
+        patience.retries = patience.retries.min(MAX_SMALL_RETRIES);
+        loop {
+            match attempt() {
+                Ok(value) => return Ok(value),
+                Err(failure) => patience.again(failure)?,
+            }
+        }
+    }
+
+    fn request(
+        &self,
+        method: &str,
+        url: &str,
+        about: About<'_>,
+        from: u64,
+    ) -> Result<Answer, Failure> {
+        let mut linked = Linked::default();
+        let mut url = url.to_owned();
+        // Whether every address so far was the hub's own.
+        let mut at_home = true;
+        for _ in 0..=MAX_REDIRECTS {
+            let place = place(&url);
+            let response = self.send(method, &url, at_home, from)?;
+            if at_home {
+                linked.hear(&response);
+            }
+            let status = response.status();
+            let location = match status.as_u16() {
+                301 | 302 | 303 | 307 | 308 => header(&response, "location"),
+                _ => None,
+            };
+            let Some(location) = location else {
+                if at_home {
+                    linked.conclude(&response);
+                }
+                // A range that begins where the file ends: the caller knows what to do.
+                if status.is_success() || (from > 0 && status == StatusCode::RANGE_NOT_SATISFIABLE)
+                {
+                    return Ok(Answer {
+                        place,
+                        response,
+                        linked,
+                    });
+                }
+                return Err(self.refused(place, at_home, &response, about));
+            };
+            let protocol = |reason: String| HubError::Protocol {
+                url: place.clone(),
+                reason,
+            };
+            let next = resolved(&url, location)
+                .and_then(|next| Some((Origin::of(&next)?, next)))
+                .ok_or_else(|| protocol("it redirects to what is no address".into()))?;
+            let (origin, next) = next;
+            if Origin::of(&url).is_some_and(|from| from.https) && !origin.https {
+                return Err(protocol("it redirects from https to http".into()).into());
+            }
+            // The storage knows less of the file than the hub that leads there, and its answers to HEAD differ.
+            let leaves = at_home && origin != self.origin;
+            if method == "HEAD" && (leaves || (at_home && linked.etag.is_some())) {
+                linked.conclude(&response);
+                return Ok(Answer {
+                    place,
+                    response,
+                    linked,
+                });
+            }
+            if leaves {
+                linked.conclude(&response);
+            }
+            at_home &= !leaves;
+            url = next;
+        }
+        let reason = format!("it redirects more than {MAX_REDIRECTS} times");
+        Err(HubError::Protocol {
+            url: place(&url),
+            reason,
+        }
+        .into())
+    }
+
+    fn send(
+        &self,
+        method: &str,
+        url: &str,
+        at_home: bool,
+        from: u64,
+    ) -> Result<Response<Body>, Failure> {
+        let mut request = Request::builder().method(method).uri(url);
+        if let Some(token) = self.settings.token.as_ref().filter(|_| at_home) {
+            request = request.header("authorization", format!("Bearer {}", token.secret()));
+        }
+        if from > 0 {
+            request = request.header("range", format!("bytes={from}-"));
+        }
+        let failed = |reason: String| HubError::Connection {
+            url: place(url),
+            reason,
+        };
+        let request = request.body(()).map_err(|e| failed(e.to_string()))?;
+        self.agent.run(request).map_err(|error| match error {
+            // What rustls says of the other side.
+            ureq::Error::Io(error) if error.kind() == ErrorKind::InvalidData => {
+                untrusted(url, &error)
+            }
+            ureq::Error::Io(error) => self.broken(&place(url), &error),
+            ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => {
+                let seconds = self.settings.timeout.as_secs();
+                let reason = format!("no connection within {seconds} s");
+                Failure::Passing(failed(reason), Duration::ZERO)
+            }
+            ureq::Error::Timeout(_) => self.stalled(place(url)),
+            ureq::Error::BadUri(_) | ureq::Error::Http(_) => {
+                failed(one_line(&error.to_string())).into()
+            }
+            error @ (ureq::Error::Rustls(_) | ureq::Error::Tls(_)) => untrusted(url, &error),
+            error => {
+                let reason = one_line(&error.to_string());
+                Failure::Passing(failed(reason), Duration::ZERO)
+            }
+        })
+    }
+
+    /// What an answer that isn't a success means.
+    fn refused(
+        &self,
+        place: String,
+        at_home: bool,
+        response: &Response<Body>,
+        about: About<'_>,
+    ) -> Failure {
+        let status = response.status();
+        let text = |name| one_line(header(response, name).unwrap_or_default());
+        let (code, message) = (text("x-error-code"), text("x-error-message"));
+        let pause = header(response, "retry-after").and_then(|s| s.parse().ok());
+        let pause = Duration::from_secs(pause.unwrap_or(0));
+        let endpoint = self.settings.endpoint.clone();
+        let (repository, revision) = (about.repository.to_owned(), about.revision.to_owned());
+        let token = self.settings.token.as_ref().map(|t| t.place().to_owned());
+        if at_home {
+            let error = match (status.as_u16(), code.as_str(), token) {
+                (401 | 403, "GatedRepo", token) => Some(HubError::Gated {
+                    endpoint,
+                    repository,
+                    token,
+                }),
+                (401, _, Some(place)) if message.contains("Invalid credentials") => {
+                    Some(HubError::TokenRefused { place, endpoint })
+                }
+                (404, "RevisionNotFound", _) => Some(HubError::NoRevision {
+                    endpoint,
+                    repository,
+                    revision,
+                }),
+                (404, code, _) if code != "RepoNotFound" && about.file.is_some() => {
+                    Some(HubError::NoFile {
+                        repository,
+                        revision,
+                        file: about.file.unwrap_or_default().to_owned(),
+                    })
+                }
+                (401 | 403 | 404, _, token) => Some(HubError::NoRepository {
+                    endpoint,
+                    repository,
+                    token,
+                }),
+                _ => None,
+            };
+            if let Some(error) = error {
+                return error.into();
+            }
+        }
+        let error = HubError::Status {
+            url: place,
+            status: status.as_u16(),
+            message,
+        };
+        // The storage's addresses are signed for a time: the next attempt gets a new one.
+        match status.as_u16() {
+            408 | 429 | 500 | 502..=504 => Failure::Passing(error, pause),
+            403 if !at_home => Failure::Passing(error, pause),
+            _ => error.into(),
+        }
+    }
+
+    /// A connection that broke.
+    pub(super) fn broken(&self, place: &str, error: &std::io::Error) -> Failure {
+        let inner = error
+            .get_ref()
+            .and_then(|e| e.downcast_ref::<ureq::Error>());
+        if error.kind() == ErrorKind::TimedOut || matches!(inner, Some(ureq::Error::Timeout(_))) {
+            return self.stalled(place.to_owned());
+        }
+        let error = HubError::Connection {
+            url: place.to_owned(),
+            reason: one_line(&error.to_string()),
+        };
+        Failure::Passing(error, Duration::ZERO)
+    }
+
+    fn stalled(&self, url: String) -> Failure {
+        let seconds = self.settings.timeout.as_secs();
+        Failure::Passing(HubError::Stalled { url, seconds }, Duration::ZERO)
+    }
+}
+
+/// The certificate authorities to trust.
+fn roots(settings: &HubSettings) -> Result<RootCerts, HubError> {
+    let Some(path) = &settings.certificates else {
+        return Ok(RootCerts::WebPki);
+    };
+    let pem = std::fs::read(path).map_err(failed("read the certificates in", path))?;
+    let certificates: Vec<_> = parse_pem(&pem)
+        .filter_map(|item| match item {
+            Ok(PemItem::Certificate(certificate)) => Some(certificate),
+            _ => None,
+        })
+        .collect();
+    if certificates.is_empty() {
+        return Err(HubError::Variable {
+            variable: "SSL_CERT_FILE",
+            value: path.to_string_lossy().into_owned(),
+            expected: "a file of certificates in PEM",
+        });
+    }
+    Ok(RootCerts::from(certificates))
+}
+
+/// A handshake that failed, and would again.
+fn untrusted(url: &str, error: &dyn Error) -> Failure {
+    let (url, reason) = (place(url), one_line(&error.to_string()));
+    HubError::Tls { url, reason }.into()
+}
+
+/// A header that is text.
+pub(super) fn header<'r>(response: &'r Response<Body>, name: &str) -> Option<&'r str> {
+    response.headers().get(name)?.to_str().ok()
+}
+
+/// An address without its query.
+fn place(url: &str) -> String {
+    url.split(['?', '#']).next().unwrap_or_default().to_owned()
+}
+
+/// Where a redirect leads from `url`.
+fn resolved(url: &str, location: &str) -> Option<String> {
+    if location.starts_with("http://") || location.starts_with("https://") {
+        return Some(location.into());
+    }
+    let (scheme, rest) = url.split_once("://")?;
+    if location.starts_with("//") {
+        return Some(format!("{scheme}:{location}"));
+    }
+    let host = rest.split(['/', '?', '#']).next()?;
+    location
+        .starts_with('/')
+        .then(|| format!("{scheme}://{host}{location}"))
+}
+
+/// A revision as a part of a path: a branch may have slashes.
+fn encoded(revision: &str) -> String {
+    let mut encoded = String::new();
+    for byte in revision.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                encoded.push(char::from(byte));
+            }
+            byte => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}
+
+/// A server's words, fit for a line of an error.
+fn one_line(message: &str) -> String {
+    let printable = |c: char| if c.is_control() { ' ' } else { c };
+    message.chars().map(printable).take(MAX_MESSAGE).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn redirects_are_absolute_or_of_the_same_host() {
+        let from = "http://hub.co:80/a/b?c=//d";
+        for (location, expected) in [
+            ("https://cdn.co/x?y", Some("https://cdn.co/x?y")),
+            ("//cdn.co/x", Some("http://cdn.co/x")),
+            ("/x/y?z", Some("http://hub.co:80/x/y?z")),
+            ("x", None),
+            ("file:///etc/passwd", None),
+        ] {
+            assert_eq!(resolved(from, location).as_deref(), expected);
+        }
+    }
+
+    #[test]
+    fn revisions_are_one_part_of_a_path() {
+        assert_eq!(encoded("refs/pr/1"), "refs%2Fpr%2F1");
+        assert_eq!(encoded("v1.0-ä"), "v1.0-%C3%A4");
+    }
+
+    #[test]
+    fn what_is_shown_has_no_signatures_and_no_lines() {
+        assert_eq!(place("https://cdn.co/x?Signature=s"), "https://cdn.co/x");
+        assert_eq!(one_line("a\r\nb\x1b[31m"), "a  b [31m");
+    }
+}

@@ -1,0 +1,154 @@
+//! Which files of a repository make a model that can be converted.
+
+use crate::source::cache::is_hub_part;
+use crate::source::files::{
+    ANY_WEIGHTS, INDEX, MODULES, OTHER_WEIGHTS, POOLING_SETTINGS, SENTENCE_PIECE, TORCH_INDEX,
+    TRANSFORMER_SETTINGS, WEIGHTS,
+};
+use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+/// The indexes of sharded weights.
+pub(super) const INDEXES: [&str; 2] = [INDEX, TORCH_INDEX];
+/// Read if they are there.
+const OPTIONAL: [&str; 6] = [
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    MODULES,
+    TRANSFORMER_SETTINGS,
+    POOLING_SETTINGS,
+];
+
+/// What a model can't do without, and this one hasn't.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lack {
+    /// A file, or a choice of files.
+    File(&'static str),
+    /// Weights in a form that is read: they are in this one.
+    ReadWeights(&'static str),
+}
+
+/// The files to read of those that there are, the weights last: once they are there, everything is.
+pub(super) fn choose(has: impl Fn(&str) -> bool) -> Result<Vec<&'static str>, Lack> {
+    let mut files = Vec::new();
+    let mut need = |alternatives: &[&[&'static str]], described| {
+        let found = alternatives.iter().find(|all| all.iter().all(|f| has(f)));
+        files.extend(*found.ok_or(Lack::File(described))?);
+        Ok(())
+    };
+    need(&[&["config.json"]], "config.json")?;
+    need(
+        &[
+            &["tokenizer.json"],
+            &["vocab.json", "merges.txt"],
+            &["vocab.txt"],
+            &[SENTENCE_PIECE],
+        ],
+        "tokenizer.json, and none of vocab.json with merges.txt, vocab.txt and sentencepiece.bpe.model",
+    )?;
+    files.extend(OPTIONAL.into_iter().filter(|file| has(file)));
+    let weights = ANY_WEIGHTS.into_iter().chain(OTHER_WEIGHTS);
+    match weights.into_iter().find(|file| has(file)) {
+        Some(file) if OTHER_WEIGHTS.contains(&file) => Err(Lack::ReadWeights(file)),
+        Some(file) => {
+            files.push(file);
+            Ok(files)
+        }
+        None => Err(Lack::File(WEIGHTS)),
+    }
+}
+
+/// The shards that an index names, if it is one and each is a file beside it.
+pub(super) fn shards(index: &[u8]) -> Option<BTreeSet<String>> {
+    #[derive(Deserialize)]
+    struct Index {
+        weight_map: BTreeMap<String, String>,
+    }
+    let Index { weight_map } = serde_json::from_slice(index).ok()?;
+    let shards: BTreeSet<_> = weight_map.into_values().collect();
+    shards
+        .iter()
+        .all(|shard| is_hub_part(shard))
+        .then_some(shards)
+}
+
+/// What a snapshot on disk lacks, if anything.
+pub(super) fn lacks(snapshot: &Path) -> Option<String> {
+    let has = |file: &str| snapshot.join(file).is_file();
+    let chosen = match choose(has) {
+        Ok(chosen) => chosen,
+        Err(Lack::File(file)) => return Some(file.into()),
+        Err(Lack::ReadWeights(_)) => return Some(WEIGHTS.into()),
+    };
+    let index = INDEXES.into_iter().find(|index| chosen.contains(index))?;
+    // An index that can't be read is for the converter to complain of.
+    let shards = shards(&std::fs::read(snapshot.join(index)).ok()?)?;
+    shards.into_iter().find(|shard| !has(shard))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::files::TORCH_WEIGHTS;
+
+    fn chosen(files: &[&str]) -> Result<Vec<&'static str>, Lack> {
+        choose(|file| files.contains(&file))
+    }
+
+    #[test]
+    fn safetensors_and_the_fast_tokenizer_come_first() {
+        let all = [
+            "config.json",
+            "tokenizer.json",
+            "vocab.json",
+            "merges.txt",
+            WEIGHTS,
+            INDEX,
+            TORCH_WEIGHTS,
+            "tf_model.h5",
+            "README.md",
+        ];
+        let expected = ["config.json", "tokenizer.json", WEIGHTS];
+        assert_eq!(chosen(&all).unwrap(), expected);
+        let slow = [
+            "config.json",
+            "vocab.json",
+            "merges.txt",
+            "added_tokens.json",
+            INDEX,
+        ];
+        assert_eq!(chosen(&slow).unwrap(), slow);
+        let torch = ["config.json", "tokenizer.json", TORCH_INDEX];
+        assert_eq!(chosen(&torch).unwrap(), torch);
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let config = "config.json";
+        assert_eq!(chosen(&[]), Err(Lack::File(config)));
+        let Err(Lack::File(tokenizer)) = chosen(&[config, "vocab.json"]) else {
+            panic!()
+        };
+        assert!(tokenizer.contains("merges.txt"));
+        let small = [config, "tokenizer.json"];
+        assert_eq!(chosen(&small), Err(Lack::File(WEIGHTS)));
+        for file in OTHER_WEIGHTS {
+            let found = chosen(&[&small[..], &[file]].concat());
+            assert_eq!(found, Err(Lack::ReadWeights(file)));
+        }
+    }
+
+    #[test]
+    fn shards_are_files_beside_their_index() {
+        let index =
+            |shard| format!(r#"{{"weight_map": {{"a": "1.safetensors", "b": "{shard}"}}}}"#);
+        let shards = |text: &str| shards(text.as_bytes());
+        assert_eq!(shards(&index("2.safetensors")).unwrap().len(), 2);
+        for shard in ["../2", "a/b", "/2", "", ".."] {
+            assert_eq!(shards(&index(shard)), None);
+        }
+        assert_eq!(shards("[]"), None);
+    }
+}

@@ -1,0 +1,317 @@
+//! Models of the Hugging Face hub: what the cache on disk lacks is downloaded into it.
+//!
+//! [`Hub::find`] is [`Source::find`] with the network behind it. What is whole in the cache is used as it is, without
+//! asking the hub whether there is something newer, unless a branch or tag is named. Files come over https with
+//! `ureq`, in Hugging Face's own protocol: the API resolves a revision to a commit, HEAD tells each file's size and
+//! ETag, GET with a range brings what is missing of it. What is written is the cache of the Python library, so that
+//! each finds what the other has downloaded.
+
+mod client;
+mod download;
+pub(super) mod error;
+mod files;
+mod origin;
+mod progress;
+mod settings;
+mod store;
+
+pub use error::HubError;
+pub use progress::DownloadProgress;
+pub use settings::{HubSettings, Token};
+
+use crate::progress::NoProgress;
+use crate::source::cache::{folder, is_hub_name, is_hub_part, repositories, snapshot};
+use crate::source::directory::Source;
+use crate::source::error::SourceError;
+use client::{About, Client};
+use download::Remote;
+use files::{INDEXES, Lack, choose, lacks, shards};
+use progress::Meter;
+use serde::Deserialize;
+use std::path::Path;
+use store::{Store, failed};
+
+/// The branch that is meant when none is named.
+const MAIN: &str = "main";
+
+/// The Hugging Face hub, and the cache on disk in front of it.
+#[derive(Clone, Debug)]
+pub struct Hub {
+    settings: HubSettings,
+}
+
+impl Hub {
+    /// The hub of these settings.
+    pub fn new(mut settings: HubSettings) -> Self {
+        let slashes = settings.endpoint.trim_end_matches('/').len();
+        settings.endpoint.truncate(slashes);
+        Self { settings }
+    }
+
+    /// Finds what `name` means: a directory if there is one of that name; else a repository of the hub, at `revision`
+    /// or at the one after an `@` in the name, from the cache as far as it is there, and downloaded otherwise.
+    ///
+    /// # Errors
+    /// When there is neither, it can't be downloaded, or it isn't a model that can be converted.
+    pub fn find(
+        &self,
+        name: &str,
+        revision: Option<&str>,
+        progress: &dyn DownloadProgress,
+    ) -> Result<Source, SourceError> {
+        let path = Path::new(name);
+        if path.exists() {
+            return match revision {
+                Some(_) => Err(HubError::NoRevisions { path: path.into() }.into()),
+                None => Source::find(name, &self.settings.cache),
+            };
+        }
+        let (repository, revision) = match (name.split_once('@'), revision) {
+            (None, revision) => (name, revision),
+            (Some((repository, revision)), None) => (repository, Some(revision)),
+            (Some(_), Some(revision)) => {
+                return Err(HubError::TwoRevisions {
+                    name: name.into(),
+                    revision: revision.into(),
+                }
+                .into());
+            }
+        };
+        if !is_hub_name(repository) {
+            return Err(SourceError::NoDirectory { path: path.into() });
+        }
+        if let Some(revision) = revision.filter(|revision| !is_revision(revision)) {
+            let revision = revision.to_owned();
+            return Err(HubError::Revision { revision }.into());
+        }
+        let Some(cache) = self.settings.cache.directory() else {
+            return Err(SourceError::NoCache { name: name.into() });
+        };
+        for repository in repositories(repository) {
+            if let Some(source) = self.cached(cache, repository, revision) {
+                return Ok(source);
+            }
+        }
+        if self.settings.offline {
+            return Err(self.offline(cache, repository, revision));
+        }
+        let repository = repositories(repository).last().unwrap_or(repository);
+        self.download(cache, repository, revision.unwrap_or(MAIN), progress)
+    }
+
+    /// A repository in the cache, if it is whole and it is certain, or can't be asked, that the revision has that
+    /// commit.
+    fn cached(&self, cache: &Path, repository: &str, revision: Option<&str>) -> Option<Source> {
+        let store = self.store(cache, repository);
+        let commit = match revision {
+            Some(commit) if is_commit(commit) => commit.to_owned(),
+            Some(revision) if self.settings.offline => store.reference(revision)?,
+            Some(_) => return None,
+            None if self.settings.offline => snapshot(store.root())?.1,
+            None => store.reference(MAIN)?,
+        };
+        let directory = store.snapshot(&commit);
+        lacks(&directory)
+            .is_none()
+            .then(|| Source::snapshot(directory, repository, &commit))
+    }
+
+    /// Why the cache alone doesn't do.
+    fn offline(&self, cache: &Path, name: &str, revision: Option<&str>) -> SourceError {
+        let mut looked_for = Vec::new();
+        for repository in repositories(name) {
+            let store = self.store(cache, repository);
+            let commit = match revision {
+                Some(commit) if is_commit(commit) => Some(commit.to_owned()),
+                Some(revision) => store.reference(revision),
+                None => snapshot(store.root()).map(|(_, commit)| commit),
+            };
+            let directory = commit.map(|commit| store.snapshot(&commit));
+            if let Some(snapshot) = directory.filter(|directory| directory.is_dir()) {
+                // Weights that aren't read are told from weights that aren't there.
+                let source = Source::snapshot(snapshot.clone(), repository, "");
+                if let Err(error @ SourceError::OtherWeights { .. }) = source.check() {
+                    return error;
+                }
+                let file = lacks(&snapshot).unwrap_or_default();
+                return HubError::OfflineMissing { snapshot, file }.into();
+            }
+            looked_for.push(match revision {
+                Some(revision) => format!("{} at revision {revision}", folder(repository)),
+                None => folder(repository),
+            });
+        }
+        HubError::OfflineNotCached {
+            cache: cache.into(),
+            looked_for,
+            repository: repositories(name).last().unwrap_or(name).into(),
+        }
+        .into()
+    }
+
+    fn download(
+        &self,
+        cache: &Path,
+        repository: &str,
+        revision: &str,
+        progress: &dyn DownloadProgress,
+    ) -> Result<Source, SourceError> {
+        let client = Client::new(&self.settings)?;
+        let store = self.store(cache, repository);
+        let (commit, listed) = resolve(&client, repository, revision)?;
+        let has = |file: &str| listed.iter().any(|f| f == file);
+        let no_file = |file: &str| HubError::NoFile {
+            repository: repository.into(),
+            revision: commit.clone(),
+            file: file.into(),
+        };
+        let chosen = choose(has).map_err(|lack| match lack {
+            Lack::File(file) => no_file(file),
+            Lack::ReadWeights(file) => HubError::OtherWeights {
+                repository: repository.into(),
+                file,
+            },
+        })?;
+        let transfer = Transfer {
+            client: &client,
+            store: &store,
+            repository,
+            commit: &commit,
+        };
+        let mut files: Vec<String> = chosen.into_iter().map(str::to_owned).collect();
+        if let Some(index) = INDEXES
+            .into_iter()
+            .find(|index| files.last().is_some_and(|file| file == index))
+        {
+            // What there is to download is known only from the index.
+            transfer.get(&[index.to_owned()], &NoProgress)?;
+            let path = store.snapshot(&commit).join(index);
+            let index = std::fs::read(&path).map_err(failed("read", &path))?;
+            // An index that can't be read is for the converter to complain of.
+            for shard in shards(&index).unwrap_or_default() {
+                if !has(&shard) {
+                    return Err(no_file(&shard).into());
+                }
+                files.push(shard);
+            }
+        }
+        transfer.get(&files, progress)?;
+        if revision != commit {
+            store.set_reference(revision, &commit)?;
+        }
+        let source = Source::snapshot(store.snapshot(&commit), repository, &commit);
+        source.check()?;
+        Ok(source)
+    }
+
+    fn store(&self, cache: &Path, repository: &str) -> Store {
+        Store::new(cache, repository, self.settings.copies)
+    }
+}
+
+/// Files of one commit on their way.
+struct Transfer<'a> {
+    client: &'a Client<'a>,
+    store: &'a Store,
+    repository: &'a str,
+    commit: &'a str,
+}
+
+impl Transfer<'_> {
+    /// Gets those of the files that the snapshot lacks.
+    fn get(&self, files: &[String], progress: &dyn DownloadProgress) -> Result<(), HubError> {
+        let snapshot = self.store.snapshot(self.commit);
+        let mut missing = Vec::new();
+        for file in files.iter().filter(|file| !snapshot.join(file).is_file()) {
+            let remote = Remote::ask(self.client, self.about(file))?;
+            match self.store.blob(&remote.etag).is_file() {
+                true => self.store.link(self.commit, file, &remote.etag)?,
+                false => missing.push(remote),
+            }
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let total = missing.iter().filter_map(|remote| remote.size).sum();
+        progress.start(self.repository, self.commit, total);
+        let mut meter = Meter {
+            progress,
+            before: 0,
+        };
+        for remote in &missing {
+            let about = self.about(&remote.name);
+            download::fetch(self.client, self.store, remote, about, &mut meter)?;
+            self.store.link(self.commit, &remote.name, &remote.etag)?;
+            meter.before += remote.size.unwrap_or(0);
+        }
+        Ok(())
+    }
+
+    fn about<'f>(&'f self, file: &'f str) -> About<'f> {
+        About {
+            repository: self.repository,
+            revision: self.commit,
+            file: Some(file),
+        }
+    }
+}
+
+/// The commit of a revision, and its files.
+fn resolve(
+    client: &Client<'_>,
+    repository: &str,
+    revision: &str,
+) -> Result<(String, Vec<String>), HubError> {
+    #[derive(Deserialize)]
+    struct Revision {
+        sha: String,
+        siblings: Vec<Sibling>,
+    }
+    #[derive(Deserialize)]
+    struct Sibling {
+        rfilename: String,
+    }
+    let json = client.revision_json(About {
+        repository,
+        revision,
+        file: None,
+    })?;
+    let protocol = |reason: String| HubError::Protocol {
+        url: client.settings.endpoint.clone(),
+        reason,
+    };
+    let Revision { sha, siblings } = serde_json::from_slice(&json)
+        .map_err(|error| protocol(format!("asked for a revision of a model, {error}")))?;
+    if !is_commit(&sha) {
+        return Err(protocol(format!("it gives {sha:?} as a commit")));
+    }
+    Ok((sha, siblings.into_iter().map(|s| s.rfilename).collect()))
+}
+
+/// Whether this is a whole commit's hash, which means the same forever.
+fn is_commit(revision: &str) -> bool {
+    let digit = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+    revision.len() == 40 && revision.bytes().all(digit)
+}
+
+/// Whether this can be a branch, tag or commit, and a path below `refs`.
+fn is_revision(revision: &str) -> bool {
+    revision.len() <= 255 && revision.split('/').all(is_hub_part)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn revisions_stay_below_their_directory() {
+        for revision in ["main", "refs/pr/1", "v1.0", "c0ffee"] {
+            assert!(is_revision(revision), "{revision}");
+        }
+        for revision in [
+            "", "/", "..", "a/../b", "/a", "a/", "a\\b", "a b", "-a", "a\nb",
+        ] {
+            assert!(!is_revision(revision), "{revision}");
+        }
+    }
+}

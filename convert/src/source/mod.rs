@@ -1,0 +1,14 @@
+//! Where a model comes from: a directory, the Hugging Face cache on disk, or the hub.
+
+mod cache;
+mod directory;
+mod error;
+pub(crate) mod files;
+#[cfg(feature = "hub")]
+mod hub;
+
+pub use cache::{HubCache, repositories};
+pub use directory::Source;
+pub use error::SourceError;
+#[cfg(feature = "hub")]
+pub use hub::{DownloadProgress, Hub, HubError, HubSettings, Token};
