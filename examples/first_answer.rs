@@ -9,6 +9,7 @@ use rq::{Batch, FillMask, FillOptions, Model, Rows, Session, SessionOptions, Tas
 use std::error::Error;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::Arc;
 use std::time::Instant;
 
 const TEXT: &str = "The capital of France is <mask>, she said.";
@@ -41,11 +42,11 @@ fn stages(model: &str) -> Result<(), Box<dyn Error>> {
         println!("  {name}\t{}", clock.elapsed().as_secs_f64() * 1e3);
         clock = Instant::now();
     };
-    let model = Model::open(model)?;
+    let model = Arc::new(Model::open(model)?);
     stage("opening the file, the tokenizer");
     model.prefetch();
     stage("making the weights resident");
-    let mut session = Session::new(&model, &SessionOptions::default())?;
+    let mut session = Session::new(Arc::clone(&model), &SessionOptions::default())?;
     stage("starting the threads");
     let ids = model.tokenizer().ids(TEXT, true)?;
     stage("the text's tokens");
@@ -57,7 +58,7 @@ fn stages(model: &str) -> Result<(), Box<dyn Error>> {
     stage("encoder and head");
     session.logits(&batch, Rows::Only(&[mask.ok_or("no mask")?]))?;
     stage("encoder and head, once more");
-    FillMask::new(&model)?.run_one(&mut session, TEXT, &FillOptions::default())?;
+    FillMask::new(&mut session)?.run_one(TEXT, &FillOptions::default())?;
     stage("a second answer, all of it");
     drop(session);
     drop(model);

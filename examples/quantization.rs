@@ -7,8 +7,7 @@
 //! dequantized, activations in f32.
 
 use half::f16;
-use rq::format::Head;
-use rq::{Batch, Model, Rows, Session, SessionOptions};
+use rq::{Batch, Head, Model, Rows, Session, SessionOptions};
 use rq_convert::{
     Calibration, Closeness, ConvertOptions, Expected, HubCache, MaskedText, NoProgress, Pretrained,
     Quant, Reference, Source, convert, mask_texts,
@@ -91,8 +90,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         };
         let bits = layers().map(|k| 8 * k.bytes).sum::<u64>() as f64
             / layers().map(|k| k.weights).sum::<u64>() as f64;
-        let model = Model::open(&output)?;
-        let mut session = Session::new(&model, &SessionOptions::default())?;
+        let mut session = Session::new(Model::open(&output)?, &SessionOptions::default())?;
         let closeness = expected.compare(|text| answer(&mut session, text))?;
         row(name, bits, &closeness, seconds);
     }
@@ -105,7 +103,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn answer(session: &mut Session<'_>, text: &MaskedText) -> Result<(Vec<f32>, Vec<f32>), rq::Error> {
+fn answer(session: &mut Session, text: &MaskedText) -> Result<(Vec<f32>, Vec<f32>), rq::Error> {
     let batch = Batch::from_iter([&text.ids]);
     let hidden = session.hidden_states(&batch, Rows::All)?;
     let logits = match session.model().config().head {

@@ -53,14 +53,11 @@ fn main() -> Result<(), Box<dyn Error>> {
             let score = 100.0 * score(&fp32, &pairs);
             println!("| fp32 | {score:.3} | | | | |");
         }
-        let embedder = Embedder::new(&model);
-        let options = EmbedOptions {
-            truncate: true,
-            ..EmbedOptions::default()
-        };
-        let mut session = Session::new(&model, &SessionOptions::default())?;
+        let mut embedder = Embedder::new(Session::new(model, &SessionOptions::default())?);
+        let mut options = EmbedOptions::default();
+        options.truncate = true;
         let texts = sentences.iter().map(String::as_str);
-        let embeddings = embedder.run(&mut session, texts, &options)?;
+        let embeddings = embedder.run(texts, &options)?;
         let embeddings: Vec<Vec<f32>> = embeddings.into_iter().map(|e| e.embedding).collect();
         let (found, expected) = (score(&embeddings, &pairs), score(&fp32, &pairs));
         let cosines = || embeddings.iter().zip(&fp32).map(|(a, b)| cosine(a, b));

@@ -1,5 +1,6 @@
 //! What can go wrong, in words for the person who sees it.
 
+use crate::session::Session;
 use rq_format::{FormatError, Head};
 use rq_kernels::isa::UnknownIsa;
 use rq_kernels::kernels::UnavailableIsa;
@@ -13,7 +14,7 @@ pub enum Error {
     #[error(transparent)]
     Format(#[from] FormatError),
     /// The file's tokenizer can't be used.
-    #[error("the model's tokenizer can't be used: {0}")]
+    #[error("the model's tokenizer can't be used")]
     Tokenizer(#[source] TokenizerError),
     /// The tokenizer doesn't fit the model.
     #[error("the tokenizer gives token {token}, but the model's vocabulary ends at {vocab_size}")]
@@ -35,9 +36,7 @@ pub enum Error {
     #[error("the model has no head: it gives hidden states, and no logits")]
     NoHead,
     /// A task that another head is for.
-    #[error(
-        "{task} needs a model with the head {needed}; this one has the head {found}, and is for `rq {command}`"
-    )]
+    #[error("{task} needs a model with the head {needed}; this one has the head {found}")]
     WrongHead {
         /// What was asked for.
         task: &'static str,
@@ -45,12 +44,7 @@ pub enum Error {
         needed: Head,
         /// The model's.
         found: Head,
-        /// The command for that.
-        command: &'static str,
     },
-    /// A task of one model was asked of a session of another.
-    #[error("the session is another model's")]
-    OtherModel,
     /// The instruction set that was asked for isn't one.
     #[error(transparent)]
     UnknownIsa(#[from] UnknownIsa),
@@ -82,9 +76,7 @@ pub enum Error {
         text: String,
     },
     /// A text that is longer than the model's positions.
-    #[error(
-        "the text has {tokens} tokens, and the model takes at most {limit}: shorten it, or truncate it (--truncate)"
-    )]
+    #[error("the text has {tokens} tokens, and the model takes at most {limit}")]
     TooLong {
         /// Tokens of the text, the special ones included.
         tokens: usize,
@@ -183,8 +175,64 @@ pub enum Error {
         /// How many there are.
         count: usize,
         /// What is wrong with it.
-        source: Box<Error>,
+        source: Box<Self>,
     },
+}
+
+/// What kind of thing went wrong, for a program that must choose what to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// The operating system refused: no such file, no rights, no threads.
+    Io,
+    /// The file isn't a model, or it is damaged.
+    Damaged,
+    /// A newer version of rq made the file.
+    NewerVersion,
+    /// The model's head is for another task.
+    WrongHead,
+    /// The text can't be answered: it is empty, or lacks what the task needs.
+    Text,
+    /// The text has more tokens than the model takes.
+    TooLong,
+    /// An option or an argument has a value that it can't have.
+    Option,
+}
+
+impl Error {
+    /// What kind of error this is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Format(FormatError::Io { .. }) | Self::Threads { .. } => ErrorKind::Io,
+            Self::Format(FormatError::Part { .. }) => ErrorKind::Option,
+            Self::Format(FormatError::NewerVersion { .. }) => ErrorKind::NewerVersion,
+            // Each of its other variants is a rule of the format that the file breaks.
+            Self::Format(_) | Self::Tokenizer(_) | Self::TokenRange { .. } => ErrorKind::Damaged,
+            Self::WrongHead { .. } | Self::NoHead => ErrorKind::WrongHead,
+            Self::EmptyText
+            | Self::NoTokens
+            | Self::NothingToClassify
+            | Self::NoMask { .. }
+            | Self::EmptyQuestion
+            | Self::NoContext => ErrorKind::Text,
+            // A shorter question makes room.
+            Self::TooLong { .. } | Self::MaskTruncated { .. } | Self::NoRoom { .. } => {
+                ErrorKind::TooLong
+            }
+            Self::TokenType { .. }
+            | Self::UnknownIsa(_)
+            | Self::UnavailableIsa(_)
+            | Self::WindowTooLong { .. }
+            | Self::TopK { .. }
+            | Self::NoTargets
+            | Self::NoLabels
+            | Self::Template { .. }
+            | Self::NoEntailment
+            | Self::HypothesisTooLong { .. }
+            | Self::OtherLabels
+            | Self::StrideOfTokens => ErrorKind::Option,
+            Self::InBatch { source, .. } => source.kind(),
+        }
+    }
 }
 
 impl From<TokenizerError> for Error {
@@ -208,26 +256,15 @@ impl From<TokenizerError> for Error {
     }
 }
 
-/// The command for models with a head.
-fn command(head: Head) -> &'static str {
-    match head {
-        Head::MaskedLm => "fill",
-        Head::SequenceClassification => "classify",
-        Head::TokenClassification => "tag",
-        Head::QuestionAnswering => "answer",
-        _ => "embed",
-    }
-}
-
-/// Refuses a model whose head is for something else.
-pub(crate) fn need_head(task: &'static str, needed: Head, found: Head) -> Result<(), Error> {
+/// Refuses a session whose model has a head for something else.
+pub(crate) fn need_head(task: &'static str, needed: Head, session: &Session) -> Result<(), Error> {
+    let found = session.model().config().head;
     match found == needed {
         true => Ok(()),
         false => Err(Error::WrongHead {
             task,
             needed,
             found,
-            command: command(found),
         }),
     }
 }

@@ -1,5 +1,6 @@
 //! A model: its file, mapped or in memory, and its tokenizer.
 
+use crate::encoder::workspace::{Extent, Workspace};
 use crate::error::Error;
 use rq_format::{Config, ModelFile};
 use rq_tokenizer::Tokenizer;
@@ -64,6 +65,13 @@ impl Model {
     /// it changes no answer, and the pages stay the file's: the system can take them back.
     pub fn prefetch(&self) {
         self.file.prefetch();
+    }
+
+    /// Bytes of memory that a session of this model takes, beside the model's file, to compute sequences of these lengths
+    /// together on so many threads, with the logits of `logits` of their rows.
+    pub fn session_bytes(&self, lengths: &[usize], logits: usize, threads: usize) -> usize {
+        let extent = Extent::new(lengths.iter().copied(), logits);
+        Workspace::bytes(self.config(), &extent, threads.max(1))
     }
 
     /// The file, with its provenance and tensors.

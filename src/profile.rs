@@ -67,16 +67,17 @@ impl Profile {
 #[cfg(all(test, feature = "demo-model"))]
 mod tests {
     use crate::{Batch, Model, Rows, Session, SessionOptions};
+    use std::sync::Arc;
 
     #[test]
     fn parts_are_no_more_than_the_whole() {
-        let model = Model::demo().unwrap();
+        let model = Arc::new(Model::demo().unwrap());
         for threads in [1, 2] {
             let options = SessionOptions {
                 threads: Some(threads),
                 isa: None,
             };
-            let mut session = Session::new(&model, &options).unwrap();
+            let mut session = Session::new(Arc::clone(&model), &options).unwrap();
             let batch = Batch::from_iter([[5; 20], [6; 20]]);
             let hidden = session.hidden_states(&batch, Rows::All).unwrap();
             let profile = session.profile(&batch).unwrap();

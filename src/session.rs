@@ -7,15 +7,22 @@ use crate::encoder::{Compute, Rows};
 use crate::error::Error;
 use crate::model::Model;
 use crate::profile::{Profile, Timers};
-use rq_format::Config;
 use rq_kernels::isa::{ISA_VARIABLE, Isa};
 use rq_kernels::kernels::{self, Kernels};
 use rq_kernels::lanes::{LANES, Lanes, as_floats, panels_for};
 use rq_kernels::threads::{Threads, processors};
+use self_cell::self_cell;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// How a session computes. None of it changes an answer.
+///
+/// ```
+/// let mut options = rq::SessionOptions::default();
+/// options.threads = Some(2);
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
 pub struct SessionOptions {
     /// Threads; the number of processors by default. One means that no thread is started.
     pub threads: Option<usize>,
@@ -32,7 +39,7 @@ impl SessionOptions {
         Ok(self.kernels()?.isa())
     }
 
-    fn kernels(&self) -> Result<&'static dyn Kernels, Error> {
+    fn kernels(&self) -> Result<Kernels, Error> {
         Ok(match (self.isa, std::env::var(ISA_VARIABLE)) {
             (Some(isa), _) => kernels::kernels(isa)?,
             (None, Ok(name)) if !name.is_empty() => kernels::kernels(name.parse()?)?,
@@ -41,36 +48,51 @@ impl SessionOptions {
     }
 }
 
-/// Bytes of memory that a session takes, beside the model's file, to compute sequences of these lengths together, with the
-/// logits of so many of their rows, on so many threads.
-pub fn arena_bytes(config: &Config, lengths: &[usize], logits: usize, threads: usize) -> usize {
-    let extent = Extent::new(lengths.iter().copied(), logits);
-    Workspace::bytes(config, &extent, threads.max(1))
-}
-
-/// Computes with a model, one call at a time.
-pub struct Session<'m> {
-    model: &'m Model,
+/// The weights of a model, found by name once.
+#[derive(Debug)]
+struct Weights<'m> {
     encoder: Encoder<'m>,
     head: Head<'m>,
-    kernels: &'static dyn Kernels,
+}
+
+self_cell!(
+    /// A model, and its weights, which are views of its file.
+    struct Loaded {
+        owner: Arc<Model>,
+        #[covariant]
+        dependent: Weights,
+    }
+);
+
+/// Computes with a model, one call at a time. It owns the threads and the memory for that.
+///
+/// Tasks such as [`FillMask`](crate::FillMask) take a session, or borrow one.
+pub struct Session {
+    loaded: Loaded,
+    kernels: Kernels,
     threads: Threads,
     workspace: Workspace,
 }
 
-impl<'m> Session<'m> {
+impl Session {
     /// Starts the threads. Memory is taken as texts ask for it.
+    ///
+    /// `model` is a [`Model`], or an `Arc` of one that several sessions share.
     ///
     /// # Errors
     /// When the instruction set isn't available, or the threads can't be started.
-    pub fn new(model: &'m Model, options: &SessionOptions) -> Result<Self, Error> {
+    pub fn new(model: impl Into<Arc<Model>>, options: &SessionOptions) -> Result<Self, Error> {
         let kernels = options.kernels()?;
         let count = options.threads.unwrap_or_else(processors).max(1);
         let threads = Threads::new(count).map_err(|source| Error::Threads { count, source })?;
+        let loaded = Loaded::try_new(model.into(), |model| {
+            Ok::<_, Error>(Weights {
+                encoder: Encoder::find(model.file())?,
+                head: Head::find(model.file())?,
+            })
+        })?;
         Ok(Self {
-            model,
-            encoder: Encoder::find(model.file())?,
-            head: Head::find(model.file())?,
+            loaded,
             kernels,
             workspace: Workspace::new(threads.count()),
             threads,
@@ -78,16 +100,8 @@ impl<'m> Session<'m> {
     }
 
     /// The model.
-    pub fn model(&self) -> &'m Model {
-        self.model
-    }
-
-    /// Refuses to be used by a task of another model.
-    pub(crate) fn check_model(&self, model: &Model) -> Result<(), Error> {
-        match std::ptr::eq(self.model, model) {
-            true => Ok(()),
-            false => Err(Error::OtherModel),
-        }
+    pub fn model(&self) -> &Arc<Model> {
+        self.loaded.borrow_owner()
     }
 
     /// The instruction set that computes.
@@ -108,7 +122,7 @@ impl<'m> Session<'m> {
     /// # Panics
     /// When the wanted rows aren't ascending rows of the batch.
     pub fn hidden_states(&mut self, batch: &Batch, rows: Rows<'_>) -> Result<Vec<f32>, Error> {
-        let mut out = vec![0.0; rows.count(batch) * self.model.config().hidden_size];
+        let mut out = vec![0.0; rows.count(batch) * self.model().config().hidden_size];
         self.hidden_states_into(batch, rows, &mut out)?;
         Ok(out)
     }
@@ -127,7 +141,7 @@ impl<'m> Session<'m> {
         rows: Rows<'_>,
         out: &mut [f32],
     ) -> Result<(), Error> {
-        let hidden_size = self.model.config().hidden_size;
+        let hidden_size = self.model().config().hidden_size;
         assert_eq!(
             out.len(),
             rows.count(batch) * hidden_size,
@@ -151,7 +165,7 @@ impl<'m> Session<'m> {
     /// # Panics
     /// As [`Session::hidden_states`].
     pub fn logits(&mut self, batch: &Batch, rows: Rows<'_>) -> Result<Vec<f32>, Error> {
-        let mut out = vec![0.0; rows.count(batch) * self.model.config().outputs()];
+        let mut out = vec![0.0; rows.count(batch) * self.model().config().outputs()];
         self.logits_into(batch, rows, &mut out)?;
         Ok(out)
     }
@@ -169,7 +183,7 @@ impl<'m> Session<'m> {
         rows: Rows<'_>,
         out: &mut [f32],
     ) -> Result<(), Error> {
-        let outputs = self.model.config().outputs();
+        let outputs = self.model().config().outputs();
         assert_eq!(
             out.len(),
             rows.count(batch) * outputs,
@@ -188,11 +202,13 @@ impl<'m> Session<'m> {
     /// Takes the memory for sequences of these lengths, computed together, with the logits of so many of their rows.
     pub fn reserve(&mut self, lengths: &[usize], logits: usize) {
         let extent = Extent::new(lengths.iter().copied(), logits);
-        self.workspace.reserve(self.model.config(), &extent);
+        let config = self.loaded.borrow_owner().config();
+        self.workspace.reserve(config, &extent);
     }
 
     /// Bytes of memory that the session holds, beside the model's file and the stacks of its threads.
-    pub fn arena_bytes(&self) -> usize {
+    /// [`Model::session_bytes`] tells them beforehand.
+    pub fn held_bytes(&self) -> usize {
         self.workspace.held()
     }
 
@@ -203,7 +219,7 @@ impl<'m> Session<'m> {
         rows: &[usize],
         mut f: impl FnMut(&[f32]) + Send,
     ) -> Result<(), Error> {
-        let outputs = self.model.config().outputs();
+        let outputs = self.model().config().outputs();
         self.each_row(batch, rows, |kernels, row_logits| {
             let mut inverse_sum = [0.0];
             kernels.softmax(row_logits, outputs, 1.0, &mut inverse_sum);
@@ -222,7 +238,7 @@ impl<'m> Session<'m> {
         rows: &[usize],
         mut f: impl FnMut(&[f32]) + Send,
     ) -> Result<(), Error> {
-        let outputs = self.model.config().outputs();
+        let outputs = self.model().config().outputs();
         self.each_row(batch, rows, |_, row_logits| {
             f(&as_floats(row_logits)[..outputs]);
         })
@@ -233,7 +249,7 @@ impl<'m> Session<'m> {
         &mut self,
         batch: &Batch,
         rows: &[usize],
-        mut f: impl FnMut(&dyn Kernels, &mut [Lanes]) + Send,
+        mut f: impl FnMut(Kernels, &mut [Lanes]) + Send,
     ) -> Result<(), Error> {
         self.with_logits(batch, Rows::Only(rows), |kernels, logits, rows| {
             let mut row_logits = vec![Lanes::ZERO; logits.len() / rows.max(1)];
@@ -263,7 +279,8 @@ impl<'m> Session<'m> {
             threads: &self.threads,
             timers: None,
         };
-        let (config, head, workspace) = (self.model.config(), &self.head, &mut self.workspace);
+        let config = self.loaded.borrow_owner().config();
+        let (head, workspace) = (&self.loaded.borrow_dependent().head, &mut self.workspace);
         let start = Instant::now();
         if count > 0 {
             self.threads.run(|| {
@@ -277,9 +294,9 @@ impl<'m> Session<'m> {
         &mut self,
         batch: &Batch,
         rows: Rows<'_>,
-        f: impl FnOnce(&dyn Kernels, &[Lanes], usize) -> R + Send,
+        f: impl FnOnce(Kernels, &[Lanes], usize) -> R + Send,
     ) -> Result<R, Error> {
-        if self.model.config().head == rq_format::Head::None {
+        if self.model().config().head == rq_format::Head::None {
             return Err(Error::NoHead);
         }
         let count = self.encode(batch, rows, rows.count(batch), None)?;
@@ -288,7 +305,8 @@ impl<'m> Session<'m> {
             threads: &self.threads,
             timers: None,
         };
-        let (config, head, workspace) = (self.model.config(), &self.head, &mut self.workspace);
+        let config = self.loaded.borrow_owner().config();
+        let (head, workspace) = (&self.loaded.borrow_dependent().head, &mut self.workspace);
         Ok(self.threads.run(|| {
             let logits = match count {
                 0 => &[],
@@ -305,7 +323,7 @@ impl<'m> Session<'m> {
         logits: usize,
         timers: Option<&Timers>,
     ) -> Result<usize, Error> {
-        let config = self.model.config();
+        let config = self.loaded.borrow_owner().config();
         let vocab_size = config.vocab_size;
         if let Some(&token) = batch.ids().iter().find(|&&id| id as usize >= vocab_size) {
             return Err(Error::TokenRange { token, vocab_size });
@@ -339,14 +357,15 @@ impl<'m> Session<'m> {
         };
         let extent = Extent::new(batch.sequences().map(|s| s.len()), logits);
         self.workspace.reserve(config, &extent);
-        let (encoder, workspace) = (&self.encoder, &mut self.workspace);
+        let encoder = &self.loaded.borrow_dependent().encoder;
+        let workspace = &mut self.workspace;
         Ok(self
             .threads
             .run(|| compute.encode(encoder, config, batch, rows, workspace)))
     }
 }
 
-impl std::fmt::Debug for Session<'_> {
+impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Session")
             .field("isa", &self.isa())

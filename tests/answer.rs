@@ -1,8 +1,7 @@
 //! Question answering against the pipeline of transformers 4.57: `goldens/tasks/answer.json`, with 8-bit models.
 
-use crate::common;
-use crate::common::{convert_to, model, session, tests_path};
-use rq::{Answer, AnswerOptions, Answerer, Error, Model, Session, SessionOptions, Task};
+use crate::common::{self, model, options, q8, session, session_on};
+use rq::{Answer, AnswerOptions, Answerer, Error, Session, Task};
 use rq_convert::Quant;
 use serde::Deserialize;
 
@@ -57,23 +56,19 @@ struct GoldenAnswer {
 impl Golden {
     fn options(&self) -> AnswerOptions {
         let (o, default) = (&self.options, AnswerOptions::default());
-        AnswerOptions {
+        options!(AnswerOptions {
             top_k: o.top_k.unwrap_or(default.top_k),
             max_answer_len: o.max_answer_len.unwrap_or(default.max_answer_len),
             max_seq_len: o.max_seq_len,
             doc_stride: o.doc_stride,
             handle_impossible_answer: o.handle_impossible_answer.unwrap_or(false),
             align_to_words: o.align_to_words.unwrap_or(true),
-        }
+        })
     }
 
-    fn run(
-        &self,
-        session: &mut Session<'_>,
-        options: &AnswerOptions,
-    ) -> Result<Vec<Answer>, Error> {
+    fn run(&self, session: &mut Session, options: &AnswerOptions) -> Result<Vec<Answer>, Error> {
         let question = (self.question.as_str(), self.context.as_str());
-        Answerer::new(session.model())?.run_one(session, question, options)
+        Answerer::new(session)?.run_one(question, options)
     }
 
     fn answers(&self) -> Vec<GoldenAnswer> {
@@ -86,7 +81,7 @@ impl Golden {
 
     /// Compares what `rq` gives with what transformers gave. Returns how many answers there were, and how many were compared:
     /// those that are no tie. In `src/answer` all are compared, in f32.
-    fn check(&self, session: &mut Session<'_>) -> (usize, usize) {
+    fn check(&self, session: &mut Session) -> (usize, usize) {
         let options = self.options();
         if let Some(error) = &self.error {
             let found = self.run(session, &options);
@@ -107,7 +102,7 @@ impl Golden {
         let answers = self.run(session, &options).unwrap();
         let chars: Vec<char> = self.context.chars().collect();
         for answer in &answers {
-            let text: String = chars[answer.start..answer.end].iter().collect();
+            let text: String = chars[answer.characters.clone()].iter().collect();
             assert_eq!(text, answer.answer, "{self:?}");
             assert_eq!(
                 self.context[answer.bytes.clone()],
@@ -135,11 +130,7 @@ impl Golden {
             assert_eq!(found.answer, golden.answer, "{self:?}: {answers:?}");
             // Of several places with the same text, the best one is told.
             if self.context.matches(&golden.answer).count() == 1 {
-                assert_eq!(
-                    (found.start, found.end),
-                    (golden.start, golden.end),
-                    "{self:?}"
-                );
+                assert_eq!(found.characters, golden.start..golden.end, "{self:?}");
             }
             let difference = (found.score - golden.score).abs();
             assert!(difference <= TOLERANCE, "{self:?}: {answers:?}");
@@ -154,18 +145,10 @@ fn goldens(model: &str) -> Vec<Golden> {
     cases.into_iter().filter(of_model).collect()
 }
 
-fn converted(model: &str) -> Model {
-    let directory = tempfile::tempdir().unwrap();
-    let output = directory.path().join("model.rq");
-    convert_to(&tests_path(model), Quant::Q8, &output);
-    Model::from_bytes(std::fs::read(output).unwrap()).unwrap()
-}
-
 #[test]
 fn the_answers_of_transformers() {
     for name in MODELS {
-        let model = converted(name);
-        let mut session = session(&model);
+        let mut session = session(&q8(name));
         let cases = goldens(name);
         assert!(cases.len() >= 50);
         let (mut all, mut compared) = (0, 0);
@@ -182,22 +165,20 @@ fn the_answers_of_transformers() {
 #[test]
 fn a_batch_gives_the_bits_of_single_questions() {
     for name in MODELS {
-        let model = converted(name);
-        let mut session = session(&model);
+        let mut session = session(&q8(name));
         let cases: Vec<Golden> = goldens(name)
             .into_iter()
             .filter(|golden| golden.error.is_none())
             .collect();
-        let options = AnswerOptions {
+        let options = options!(AnswerOptions {
             top_k: 9,
             handle_impossible_answer: true,
-            ..AnswerOptions::default()
-        };
+        });
         let questions = cases
             .iter()
             .map(|golden| (golden.question.as_str(), golden.context.as_str()));
-        let task = Answerer::new(&model).unwrap();
-        let together = task.run(&mut session, questions, &options).unwrap();
+        let mut task = Answerer::new(&mut session).unwrap();
+        let together = task.run(questions, &options).unwrap();
         assert_eq!(together.len(), cases.len());
         for (golden, together) in cases.iter().zip(together) {
             let alone = golden.run(&mut session, &options).unwrap();
@@ -212,8 +193,7 @@ fn a_batch_gives_the_bits_of_single_questions() {
 
 #[test]
 fn what_is_wrong_with_a_question_shows_when_it_is_prepared() {
-    let model = converted(MODELS[1]);
-    let task = Answerer::new(&model).unwrap();
+    let task = Answerer::new(session(&q8(MODELS[1]))).unwrap();
     let options = AnswerOptions::default();
     let prepare = |question, context| {
         task.prepare((question, context).into(), &options)
@@ -226,10 +206,9 @@ fn what_is_wrong_with_a_question_shows_when_it_is_prepared() {
     let long = "a ".repeat(130);
     assert!(matches!(prepare(&long, "x"), Err(Error::NoRoom { .. })));
     prepare("x", &long.repeat(9)).unwrap();
-    let options = AnswerOptions {
+    let options = options!(AnswerOptions {
         max_seq_len: Some(129),
-        ..AnswerOptions::default()
-    };
+    });
     assert!(matches!(
         task.prepare(("x", "x").into(), &options),
         Err(Error::WindowTooLong {
@@ -241,23 +220,16 @@ fn what_is_wrong_with_a_question_shows_when_it_is_prepared() {
 
 #[test]
 fn other_models_are_refused() {
-    let [roberta, bert] = MODELS.map(converted);
-    let [of_roberta, of_bert] = [&roberta, &bert].map(|model| Answerer::new(model).unwrap());
+    let [mut of_roberta, of_bert] = MODELS.map(|name| Answerer::new(session(&q8(name))).unwrap());
     let options = AnswerOptions::default();
     let question = ("Where does Anna live?", "Anna lives in New York.");
     let prepared = of_bert.prepare(question.into(), &options).unwrap();
-    let error = of_bert.compute(
-        &mut session(&roberta),
-        std::slice::from_ref(&prepared),
-        &options,
-    );
-    assert!(matches!(error, Err(Error::OtherModel)));
     // BERT's second text has a type that RoBERTa has not.
-    let error = of_roberta.compute(&mut session(&roberta), &[prepared], &options);
+    let error = of_roberta.compute(&[prepared], &options);
     assert!(matches!(error, Err(Error::TokenType { token_type: 1, .. })));
 
     let filler = model("sapiens-vh", Quant::Q8);
-    let error = Answerer::new(&filler).unwrap_err().to_string();
+    let error = Answerer::new(session(&filler)).unwrap_err().to_string();
     assert!(
         error.contains("question_answering") && error.ends_with("`rq fill`"),
         "{error}"
@@ -267,20 +239,13 @@ fn other_models_are_refused() {
 /// As they were on the machine where they were written down, on each instruction set that this one has.
 #[test]
 fn the_same_bits_everywhere() {
-    let model = converted(MODELS[0]);
-    let task = Answerer::new(&model).unwrap();
+    let model = q8(MODELS[0]);
     let context = "Anna lives in New York. Peter works as a taxi driver.";
-    let three = AnswerOptions {
-        top_k: 3,
-        ..AnswerOptions::default()
-    };
+    let three = options!(AnswerOptions { top_k: 3 });
     for kernels in rq_kernels::kernels::detected() {
-        let options = SessionOptions {
-            isa: Some(kernels.isa()),
-            threads: Some(1),
-        };
-        let mut session = Session::new(&model, &options).unwrap();
-        let answers = task.run_one(&mut session, ("Where does Anna live?", context), &three);
+        let session = session_on(&model, kernels.isa(), 1).unwrap();
+        let mut task = Answerer::new(session).unwrap();
+        let answers = task.run_one(("Where does Anna live?", context), &three);
         let scores = answers.unwrap().into_iter().map(|a| a.score.to_bits());
         assert_eq!(
             scores.collect::<Vec<_>>(),

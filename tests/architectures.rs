@@ -1,13 +1,14 @@
 //! Each architecture and each head, against transformers in fp32: tokens and their places exactly, hidden states and logits
 //! within what f32 and 8 bits leave. The models are tiny and random: see `goldens/README.md`.
 
-use crate::common::{convert_to, tensor, tests_path};
-use rq::{Batch, Model, Rows, Session, SessionOptions, Tokens};
+use crate::common::{convert_to, session, tensor, tests_path};
+use rq::{Batch, Model, Rows, Tokens};
 use rq_convert::{HubCache, Pretrained, Quant, Reference, Source};
 use rq_format::{Config, Head};
 use safetensors::SafeTensors;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 #[derive(Deserialize)]
 struct Goldens {
@@ -73,15 +74,15 @@ fn is_whole(model: &str) -> bool {
     directory(model).join("config.json").is_file()
 }
 
-fn converted(source: &Path) -> Model {
+fn converted(source: &Path) -> Arc<Model> {
     let directory = tempfile::tempdir().unwrap();
     let output = directory.path().join("model.rq");
     convert_to(source, Quant::Q8, &output);
-    Model::from_bytes(std::fs::read(output).unwrap()).unwrap()
+    Arc::new(Model::from_bytes(std::fs::read(output).unwrap()).unwrap())
 }
 
 /// A folder that has a tokenizer alone, with the rest of the model whose tokenizer it is in another shape.
-fn completed(model: &str) -> Model {
+fn completed(model: &str) -> Arc<Model> {
     if is_whole(model) {
         return converted(&directory(model));
     }
@@ -253,8 +254,8 @@ fn the_f32_reference_agrees_to_rounding() {
 #[test]
 fn eight_bits_are_near() {
     let errors = errors(|name| {
-        let model: &'static Model = Box::leak(Box::new(converted(&directory(name))));
-        let mut session = Session::new(model, &SessionOptions::default()).unwrap();
+        let model = converted(&directory(name));
+        let mut session = session(&model);
         Box::new(move |case, tokens| {
             let mut batch = Batch::new();
             batch.push_with_types(&tokens.ids, &tokens.token_types);
@@ -277,7 +278,7 @@ fn eight_bits_are_near() {
 fn what_a_session_computes_together_is_what_it_computes_alone() {
     for (name, cases) in cases().into_iter().filter(|(name, _)| is_whole(name)) {
         let model = converted(&directory(&name));
-        let mut session = Session::new(&model, &SessionOptions::default()).unwrap();
+        let mut session = session(&model);
         let limit = model.config().max_tokens();
         let texts: Vec<Tokens> = cases
             .into_iter()

@@ -1,7 +1,6 @@
 //! The same bits on every instruction set, number of threads, and batch.
 
-use crate::common;
-use crate::common::{MODELS, converted, goldens, model, tests_path};
+use crate::common::{self, MODELS, converted, goldens, model, tests_path};
 use rq::{
     Batch, FillMask, FillOptions, ISA_VARIABLE, Isa, Model, Rows, Session, SessionOptions, Task,
 };
@@ -9,6 +8,7 @@ use rq_convert::Quant;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The instruction sets of this machine, or the one that `RQ_ISA` forces.
 fn available() -> Vec<Isa> {
@@ -21,15 +21,8 @@ fn available() -> Vec<Isa> {
         .collect()
 }
 
-fn session(model: &Model, isa: Isa, threads: usize) -> Session<'_> {
-    Session::new(
-        model,
-        &SessionOptions {
-            isa: Some(isa),
-            threads: Some(threads),
-        },
-    )
-    .unwrap()
+fn session(model: &Arc<Model>, isa: Isa, threads: usize) -> Session {
+    common::session_on(model, isa, threads).unwrap()
 }
 
 fn bits(values: &[f32]) -> Vec<u32> {
@@ -74,16 +67,16 @@ fn sha256(bytes: &[u8]) -> String {
 
 impl Golden {
     /// What a session says to all sequences in one batch.
-    fn new(file: &str, text: &str, batch: &Batch, session: &mut Session<'_>) -> Self {
+    fn new(file: &str, text: &str, batch: &Batch, session: &mut Session) -> Self {
         let mask = session.model().config().mask_token_id;
         let masks: Vec<usize> = (0..batch.ids().len())
             .filter(|&row| Some(batch.ids()[row]) == mask)
             .collect();
         let hidden = session.hidden_states(batch, Rows::All).unwrap();
         let logits = session.logits(batch, Rows::Only(&masks)).unwrap();
-        let fills = FillMask::new(session.model())
+        let fills = FillMask::new(session)
             .unwrap()
-            .run_one(session, text, &FillOptions::default())
+            .run_one(text, &FillOptions::default())
             .unwrap();
         Self {
             file: file.to_owned(),
@@ -114,7 +107,7 @@ fn one_answer_everywhere() {
             let directory = tempfile::tempdir().unwrap();
             let bytes = std::fs::read(converted(name, quant, directory.path())).unwrap();
             let file = sha256(&bytes);
-            let model = Model::from_bytes(bytes).unwrap();
+            let model = Arc::new(Model::from_bytes(bytes).unwrap());
             let sequences = sequences(name, &model);
             let together = Batch::from_iter(&sequences);
             let text = &common::goldens(name).0.cases[0].text;

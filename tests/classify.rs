@@ -1,11 +1,9 @@
 //! Classification against transformers' pipelines: `goldens/tasks/classify.json`, with models in q8.
 
-use crate::common;
-use crate::common::{q8, session};
-use rq::format::ScoreFunction;
+use crate::common::{self, options, q8, session, session_on};
 use rq::{
-    Classifier, ClassifyOptions, Error, Isa, LabelScore, Session, SessionOptions, Task, Texts,
-    ZeroShot, ZeroShotOptions,
+    Classifier, ClassifyOptions, Error, Isa, LabelScore, ScoreFunction, Task, Texts, ZeroShot,
+    ZeroShotOptions,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -76,10 +74,7 @@ fn texts(input: &Value) -> Texts<'_> {
 impl Golden {
     /// The options, as far as `rq` has them.
     fn classify_options(&self) -> Option<ClassifyOptions> {
-        let mut options = ClassifyOptions {
-            top_k: Some(1),
-            ..ClassifyOptions::default()
-        };
+        let mut options = options!(ClassifyOptions { top_k: Some(1) });
         for (name, value) in &self.options {
             match (name.as_str(), value.as_str()) {
                 ("top_k", _) => options.top_k = value.as_u64().map(|k| k as usize),
@@ -139,7 +134,7 @@ fn classes_are_those_of_transformers() {
     let (mut compared, mut refused, mut passed_over) = (0, 0, 0);
     for (name, cases) in goldens("text-classification") {
         let model = q8(&name);
-        let (classifier, mut session) = (Classifier::new(&model).unwrap(), session(&model));
+        let mut classifier = Classifier::new(session(&model)).unwrap();
         for case in cases {
             let Some(options) = case.classify_options() else {
                 passed_over += 1;
@@ -149,22 +144,18 @@ fn classes_are_those_of_transformers() {
             let Some(expected) = case.labels() else {
                 // A list of two texts isn't a pair to the pipeline, nor an input here.
                 if !inputs[0].is_array() {
-                    let error = classifier.run(&mut session, inputs.iter().map(texts), &options);
+                    let error = classifier.run(inputs.iter().map(texts), &options);
                     assert!(matches!(error, Err(Error::TooLong { .. })), "{case:?}");
                 }
                 refused += 1;
                 continue;
             };
-            let mut run = |options| {
-                classifier
-                    .run(&mut session, inputs.iter().map(texts), &options)
-                    .unwrap()
-            };
+            let mut run = |options| classifier.run(inputs.iter().map(texts), &options).unwrap();
             let best = run(options);
             let top_k = None;
             for ((best, all), expected) in best
                 .iter()
-                .zip(run(ClassifyOptions { top_k, ..options }))
+                .zip(run(options!(ClassifyOptions { top_k, ..options })))
                 .zip(&expected)
             {
                 let function = options.function.or(model.config().score_function);
@@ -198,16 +189,16 @@ fn classes_by_labels_of_ones_own_are_those_of_transformers() {
                 .filter(|label| !label.is_empty())
                 .collect();
             let template = case.options.get("hypothesis_template");
-            let template = template.map_or(ZeroShot::TEMPLATE, |t| t.as_str().unwrap());
-            let options = ZeroShotOptions {
+            let template = template.map_or(<ZeroShot>::TEMPLATE, |t| t.as_str().unwrap());
+            let options = options!(ZeroShotOptions {
                 multi_label: case.options.get("multi_label") == Some(&json!(true)),
                 // The pipeline always does.
                 truncate: true,
-            };
+            });
             let sequences = list(&case.sequences);
             let sequences: Vec<&str> = sequences.iter().map(|s| s.as_str().unwrap()).collect();
-            let found = ZeroShot::new(&model, &labels, template)
-                .and_then(|task| task.run(&mut session, sequences.iter().copied(), &options));
+            let found = ZeroShot::new(&mut session, &labels, template)
+                .and_then(|mut task| task.run(sequences.iter().copied(), &options));
             let Some(result) = &case.result else {
                 let words = case.error.as_deref().unwrap();
                 let same = match found.unwrap_err() {
@@ -241,27 +232,22 @@ fn classes_by_labels_of_ones_own_are_those_of_transformers() {
 fn a_batch_gives_what_single_texts_give_on_every_instruction_set() {
     for (name, cases) in goldens("text-classification") {
         let model = q8(&name);
-        let classifier = Classifier::new(&model).unwrap();
         let inputs: Vec<Value> = cases.iter().flat_map(|case| list(&case.inputs)).collect();
         let inputs = inputs.iter().filter(|input| !input.is_array());
         let inputs: Vec<Texts<'_>> = inputs.map(texts).collect();
         for function in [ScoreFunction::Softmax, ScoreFunction::Sigmoid] {
-            let options = ClassifyOptions {
+            let options = options!(ClassifyOptions {
                 function: Some(function),
                 truncate: true,
-                ..ClassifyOptions::default()
-            };
+            });
             let mut expected: Option<Vec<Vec<LabelScore>>> = None;
             for isa in Isa::ALL {
-                let threads = Some(2);
-                let isa = Some(isa);
-                let Ok(mut session) = Session::new(&model, &SessionOptions { threads, isa }) else {
+                let Ok(session) = session_on(&model, isa, 2) else {
                     continue;
                 };
-                let together = classifier
-                    .run(&mut session, inputs.iter().copied(), &options)
-                    .unwrap();
-                let one = |&text: &Texts<'_>| classifier.run_one(&mut session, text, &options);
+                let mut classifier = Classifier::new(session).unwrap();
+                let together = classifier.run(inputs.iter().copied(), &options).unwrap();
+                let one = |&text: &Texts<'_>| classifier.run_one(text, &options);
                 let alone: Vec<_> = inputs.iter().map(one).collect::<Result<_, _>>().unwrap();
                 assert_eq!(together, alone, "{name} {isa:?}");
                 assert_eq!(*expected.get_or_insert(together), alone, "{name} {isa:?}");
@@ -273,32 +259,34 @@ fn a_batch_gives_what_single_texts_give_on_every_instruction_set() {
 #[test]
 fn entailment_is_found_by_its_name() {
     let nli = q8("data/tasks/nli");
-    let task = ZeroShot::new(&nli, &["sports"], "{}").unwrap();
+    let task = ZeroShot::new(session(&nli), &["sports"], "{}").unwrap();
     assert_eq!(
         (task.entailment(), task.entailment_is_named()),
         ("ENTAILMENT", true)
     );
     let other = q8("data/tasks/topics");
-    let task = ZeroShot::new(&other, &["sports"], "{}").unwrap();
+    let task = ZeroShot::new(session(&other), &["sports"], "{}").unwrap();
     assert_eq!(
         (task.entailment(), task.entailment_is_named()),
         ("money", false)
     );
 
     let one = q8("data/tasks/relevance");
-    let error = ZeroShot::new(&one, &["sports"], "{}").unwrap_err();
+    let error = ZeroShot::new(session(&one), &["sports"], "{}").unwrap_err();
     assert!(matches!(error, Error::NoEntailment));
     for labels in [&[][..], &[" "], &["sports", ""]] {
-        let error = ZeroShot::new(&nli, labels, "{}").unwrap_err();
+        let error = ZeroShot::new(session(&nli), labels, "{}").unwrap_err();
         assert!(matches!(error, Error::NoLabels), "{labels:?}");
     }
     let tagger = q8("data/tasks/tags");
     for error in [
-        ZeroShot::new(&tagger, &["sports"], "{}").unwrap_err(),
-        Classifier::new(&tagger).unwrap_err(),
+        ZeroShot::new(session(&tagger), &["sports"], "{}").unwrap_err(),
+        Classifier::new(session(&tagger)).unwrap_err(),
     ] {
         assert!(
-            error.to_string().ends_with("and is for `rq tag`"),
+            error
+                .to_string()
+                .ends_with("has the head token_classification"),
             "{error}"
         );
     }
@@ -307,21 +295,23 @@ fn entailment_is_found_by_its_name() {
 #[test]
 fn long_texts_are_refused_or_cut() {
     let model = q8("data/tasks/nli");
-    let mut session = session(&model);
+    let topics = |model, labels: &[&str]| {
+        ZeroShot::new(session(model), labels, <ZeroShot>::TEMPLATE).unwrap()
+    };
     let text = "The boy was reading in the library all day. ".repeat(40);
-    let task = ZeroShot::new(&model, &["sports", &text[..400]], ZeroShot::TEMPLATE).unwrap();
+    let task = topics(&model, &["sports", &text[..400]]);
     let options = ZeroShotOptions::default();
     let error = task.prepare(&text, &options).unwrap_err();
     assert!(
         matches!(error, Error::TooLong { limit: 128, .. }),
         "{error:?}"
     );
-    let truncate = ZeroShotOptions {
+    let truncate = options!(ZeroShotOptions {
         truncate: true,
         ..options
-    };
+    });
     assert!(task.prepare(&text, &truncate).is_ok());
-    let task = ZeroShot::new(&model, &["sports", &text], ZeroShot::TEMPLATE).unwrap();
+    let mut task = topics(&model, &["sports", &text]);
     let error = task.prepare(&text, &truncate).unwrap_err();
     assert!(
         matches!(error, Error::HypothesisTooLong { .. }),
@@ -329,15 +319,12 @@ fn long_texts_are_refused_or_cut() {
     );
 
     // What other tasks and models prepared is refused, and no more.
-    let short = ZeroShot::new(&model, &["sports"], ZeroShot::TEMPLATE).unwrap();
+    let short = topics(&model, &["sports"]);
     let prepared = short.prepare("I saw a nurse.", &options).unwrap();
-    let error = task.compute(&mut session, std::slice::from_ref(&prepared), &options);
+    let error = task.compute(std::slice::from_ref(&prepared), &options);
     assert!(matches!(error, Err(Error::OtherLabels)));
     let other = q8("data/tasks/emotions");
-    let task = ZeroShot::new(&other, &["sports"], ZeroShot::TEMPLATE).unwrap();
-    let error = task.compute(&mut session, std::slice::from_ref(&prepared), &options);
-    assert!(matches!(error, Err(Error::OtherModel)));
-    let answer = task.compute(&mut self::session(&other), &[prepared], &options);
+    let answer = topics(&other, &["sports"]).compute(&[prepared], &options);
     assert!(
         matches!(answer, Err(Error::TokenRange { .. })),
         "{answer:?}"

@@ -2,8 +2,8 @@
 
 use crate::common::converted;
 use rq::Model;
-use rq::format::Section;
 use rq_convert::Quant;
+use rq_format::Section;
 use std::error::Error;
 use std::ops::Range;
 

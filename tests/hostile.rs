@@ -2,9 +2,9 @@
 //! opened. And texts that do: each is answered, in a time in proportion to it.
 
 use crate::common::{convert_to, tests_path};
-use rq::format::{Config, ModelFile};
 use rq::{Model, Tokenizer, TokenizerError};
 use rq_convert::Quant;
+use rq_format::{Config, ModelFile};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 

@@ -1,11 +1,10 @@
 //! Several masks filled together, and targets of several tokens, against the chain rule of transformers' model in fp32:
 //! `goldens/tasks/fill_joint.json`.
 
-use crate::common;
-use crate::common::{model, session};
+use crate::common::{self, model, options, session, session_on};
 use rq::{
-    Error, FillMask, FillOptions, Filling, JointFill, JointOptions, Session, SessionOptions,
-    TargetFill, TargetOptions, Targets, Task, WholeTargets,
+    Error, FillMask, FillOptions, Filling, JointFill, JointOptions, TargetFill, TargetOptions,
+    Targets, Task, WholeTargets,
 };
 use rq_convert::Quant;
 use serde::Deserialize;
@@ -75,8 +74,7 @@ fn check(filling: &Filling, expected: &[f64]) {
 #[test]
 fn combinations_have_the_probabilities_of_the_chain_rule() {
     let model = model("demo-model", Quant::Q8);
-    let mut session = session(&model);
-    let task = JointFill::new(&model).unwrap();
+    let mut task = JointFill::new(session(&model)).unwrap();
     let mut compared = 0;
     for golden in goldens() {
         let Golden::Joint {
@@ -98,13 +96,12 @@ fn combinations_have_the_probabilities_of_the_chain_rule() {
             .map(|&id| model.tokenizer().id_to_token(id).unwrap())
             .collect();
         let (targets, _) = Targets::resolve(model.tokenizer(), &entries).unwrap();
-        let options = JointOptions {
+        let options = options!(JointOptions {
             top_k: 20 * 20 * 20,
             targets: Some(targets),
             exclude_special: without_special_tokens,
-            ..JointOptions::default()
-        };
-        let fillings = task.run_one(&mut session, &*text, &options).unwrap();
+        });
+        let fillings = task.run_one(&*text, &options).unwrap();
         assert!(fillings.is_sorted_by(|a, b| a.log_probability >= b.log_probability));
         for golden in &chain {
             let found = fillings.iter().find(|f| tokens(f) == golden.tokens);
@@ -129,8 +126,7 @@ fn combinations_have_the_probabilities_of_the_chain_rule() {
 #[test]
 fn the_best_combinations_are_found() {
     let model = model("demo-model", Quant::Q8);
-    let mut session = session(&model);
-    let task = JointFill::new(&model).unwrap();
+    let mut task = JointFill::new(session(&model)).unwrap();
     for golden in goldens() {
         let Golden::Joint {
             text,
@@ -141,12 +137,11 @@ fn the_best_combinations_are_found() {
         else {
             continue;
         };
-        let options = JointOptions {
+        let options = options!(JointOptions {
             top_k: best.len(),
             exclude_special: without_special_tokens,
-            ..JointOptions::default()
-        };
-        let found = task.run_one(&mut session, &*text, &options).unwrap();
+        });
+        let found = task.run_one(&*text, &options).unwrap();
         for (i, golden) in best.iter().enumerate() {
             if tokens(&found[i]) == golden.tokens {
                 continue;
@@ -167,8 +162,7 @@ fn the_best_combinations_are_found() {
 #[test]
 fn targets_of_several_tokens_have_the_probabilities_of_the_chain_rule() {
     let model = model("demo-model", Quant::Q8);
-    let mut session = session(&model);
-    let task = TargetFill::new(&model).unwrap();
+    let mut task = TargetFill::new(session(&model)).unwrap();
     let mut compared = 0;
     for golden in goldens() {
         let Golden::Target {
@@ -185,11 +179,8 @@ fn targets_of_several_tokens_have_the_probabilities_of_the_chain_rule() {
         let all = [" garden", &*target, " railway garden", &*target];
         let (targets, warnings) = WholeTargets::resolve(model.tokenizer(), &all).unwrap();
         assert!(warnings.is_empty());
-        let options = TargetOptions {
-            targets,
-            ..TargetOptions::default()
-        };
-        let masks = task.run_one(&mut session, &*text, &options).unwrap();
+        let options = options!(TargetOptions { targets });
+        let masks = task.run_one(&*text, &options).unwrap();
         assert_eq!(masks.len(), text.matches("<mask>").count());
         assert_eq!(masks[0].len(), all.len());
         let found = masks[0].iter().find(|found| found.target == target);
@@ -210,13 +201,12 @@ fn targets_of_several_tokens_have_the_probabilities_of_the_chain_rule() {
 
 #[test]
 fn one_mask_is_filled_as_by_fill_mask() {
-    let model = model("demo-model", Quant::Q8);
-    let mut session = session(&model);
+    let mut session = session(&model("demo-model", Quant::Q8));
     let text = "She opened the <mask>.";
-    let joint = JointFill::new(&model).unwrap();
-    let joint = joint.run_one(&mut session, text, &JointOptions::default());
-    let fills = FillMask::new(&model).unwrap();
-    let fills = fills.run_one(&mut session, text, &FillOptions::default());
+    let mut joint = JointFill::new(&mut session).unwrap();
+    let joint = joint.run_one(text, &JointOptions::default());
+    let mut fills = FillMask::new(session).unwrap();
+    let fills = fills.run_one(text, &FillOptions::default());
     for (filling, fill) in joint.unwrap().iter().zip(&fills.unwrap()[0]) {
         assert_eq!(tokens(filling), [fill.token]);
         assert_eq!(filling.sequence, fill.sequence);
@@ -229,16 +219,14 @@ fn special_tokens_can_be_left_out() {
     let model = model("demo-model", Quant::Q8);
     let special = model.tokenizer().special_ids();
     assert_eq!(special, [0, 1, 2, 3, 4]);
-    let mut session = session(&model);
-    let task = FillMask::new(&model).unwrap();
-    let mut options = FillOptions {
+    let mut task = FillMask::new(session(&model)).unwrap();
+    let mut options = options!(FillOptions {
         top_k: model.config().vocab_size,
-        ..FillOptions::default()
-    };
+    });
     let text = "<mask>.";
-    let all = task.run_one(&mut session, text, &options).unwrap();
+    let all = task.run_one(text, &options).unwrap();
     options.exclude_special = true;
-    let some = task.run_one(&mut session, text, &options).unwrap();
+    let some = task.run_one(text, &options).unwrap();
     let mut all = all.into_iter().next().unwrap();
     let before = all.len();
     all.retain(|fill| !special.contains(&fill.token));
@@ -258,27 +246,18 @@ fn a_batch_gives_the_bits_of_single_texts() {
         .collect();
     let all = || texts.iter().map(String::as_str);
     let options = JointOptions::default();
-    let task = JointFill::new(&model).unwrap();
-    let together = task.run(&mut session, all(), &options).unwrap();
+    let mut task = JointFill::new(&mut session).unwrap();
+    let together = task.run(all(), &options).unwrap();
     for (text, together) in texts.iter().zip(together) {
-        assert_eq!(
-            task.run_one(&mut session, &**text, &options).unwrap(),
-            together
-        );
+        assert_eq!(task.run_one(&**text, &options).unwrap(), together);
     }
     let targets = [" railway station", " garden", " man"];
     let (targets, _) = WholeTargets::resolve(model.tokenizer(), &targets).unwrap();
-    let options = TargetOptions {
-        targets,
-        ..TargetOptions::default()
-    };
-    let task = TargetFill::new(&model).unwrap();
-    let together = task.run(&mut session, all(), &options).unwrap();
+    let options = options!(TargetOptions { targets });
+    let mut task = TargetFill::new(session).unwrap();
+    let together = task.run(all(), &options).unwrap();
     for (text, together) in texts.iter().zip(together) {
-        assert_eq!(
-            task.run_one(&mut session, &**text, &options).unwrap(),
-            together
-        );
+        assert_eq!(task.run_one(&**text, &options).unwrap(), together);
     }
 }
 
@@ -288,7 +267,8 @@ fn what_cannot_be_filled_is_refused() {
         model("sapiens-vh", Quant::Q8),
         model("demo-model", Quant::Q8),
     );
-    let [of_small, of_large] = [&small, &large].map(|model| TargetFill::new(model).unwrap());
+    let [mut of_small, mut of_large] =
+        [&small, &large].map(|model| TargetFill::new(session(model)).unwrap());
     let none = TargetOptions::default();
     assert!(matches!(
         of_large.prepare("<mask>", &none),
@@ -298,10 +278,7 @@ fn what_cannot_be_filled_is_refused() {
     assert!(matches!(resolve(&[""]), Err(Error::NoTargets)));
     let (targets, warnings) = resolve(&["", " railway station"]).unwrap();
     assert_eq!(warnings.len(), 1);
-    let mut options = TargetOptions {
-        targets,
-        ..TargetOptions::default()
-    };
+    let mut options = options!(TargetOptions { targets });
 
     // One token more than there is room for.
     let text = format!("{}<mask>{}", "the ".repeat(60), " the".repeat(65));
@@ -317,7 +294,7 @@ fn what_cannot_be_filled_is_refused() {
         })
     ));
     options.truncate = true;
-    let masks = of_large.run_one(&mut session(&large), &*text, &options);
+    let masks = of_large.run_one(&*text, &options);
     assert!(
         masks.unwrap()[0][0]
             .filling
@@ -332,40 +309,32 @@ fn what_cannot_be_filled_is_refused() {
     );
 
     // Tokens of a larger vocabulary are an error, not an index out of bounds.
-    let error = of_small.run_one(&mut session(&small), "EV<mask>", &options);
+    let error = of_small.run_one("EV<mask>", &options);
     assert!(matches!(
         error,
         Err(Error::TokenRange { vocab_size: 25, .. })
     ));
     let (targets, _) = Targets::resolve(large.tokenizer(), &["Ġgarden"]).unwrap();
-    let joint = JointOptions {
+    let joint = options!(JointOptions {
         targets: Some(targets),
-        ..JointOptions::default()
-    };
-    let task = JointFill::new(&small).unwrap();
-    let error = task.run_one(&mut session(&small), "EV<mask>", &joint);
+    });
+    let mut task = JointFill::new(session(&small)).unwrap();
+    let error = task.run_one("EV<mask>", &joint);
     assert!(matches!(
         error,
         Err(Error::TokenRange { vocab_size: 25, .. })
     ));
-    let text = task.prepare("EV<mask>", &joint).unwrap();
-    let error = task.compute(&mut session(&large), &[text], &joint);
-    assert!(matches!(error, Err(Error::OtherModel)));
 }
 
 /// As they were on the machine where they were written down, on each instruction set that this one has.
 #[test]
 fn the_same_bits_everywhere() {
     let model = model("demo-model", Quant::Q8);
-    let task = JointFill::new(&model).unwrap();
     for kernels in rq_kernels::kernels::detected() {
-        let options = SessionOptions {
-            isa: Some(kernels.isa()),
-            threads: Some(1),
-        };
-        let mut session = Session::new(&model, &options).unwrap();
+        let session = session_on(&model, kernels.isa(), 1).unwrap();
+        let mut task = JointFill::new(session).unwrap();
         let text = "The <mask> sat on the <mask>.";
-        let fillings = task.run_one(&mut session, text, &JointOptions::default());
+        let fillings = task.run_one(text, &JointOptions::default());
         let scores = fillings.unwrap().into_iter().map(|f| f.score.to_bits());
         assert_eq!(
             scores.collect::<Vec<_>>(),

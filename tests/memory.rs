@@ -5,10 +5,11 @@ mod common;
 /// The root of the workspace.
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-use common::{MODELS, model};
-use rq::{Batch, Rows, Session, SessionOptions, arena_bytes};
+use common::{MODELS, model, options};
+use rq::{Batch, Model, Rows, Session, SessionOptions};
 use rq_convert::Quant;
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The system's allocator, counting.
@@ -33,12 +34,9 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-fn session(model: &rq::Model, threads: usize) -> Session<'_> {
-    let options = SessionOptions {
-        threads: Some(threads),
-        isa: None,
-    };
-    Session::new(model, &options).unwrap()
+fn session(model: &Arc<Model>, threads: usize) -> Session {
+    let threads = Some(threads);
+    Session::new(Arc::clone(model), &options!(SessionOptions { threads })).unwrap()
 }
 
 /// Allocations of one call, at best: on several threads the pool's queue grows now and then, by a block for some dozens of
@@ -64,10 +62,10 @@ fn memory_is_what_is_stated_and_stays() {
         let masks = [2, 50, 120];
         for threads in [1, 2] {
             let mut session = session(&model, threads);
-            assert_eq!(session.arena_bytes(), 0);
+            assert_eq!(session.held_bytes(), 0);
             session.reserve(&lengths, masks.len());
-            let stated = arena_bytes(config, &lengths, masks.len(), threads);
-            assert_eq!(session.arena_bytes(), stated, "{name}, {threads} threads");
+            let stated = model.session_bytes(&lengths, masks.len(), threads);
+            assert_eq!(session.held_bytes(), stated, "{name}, {threads} threads");
 
             let mut hidden = vec![0.0; batch.ids().len() * config.hidden_size];
             let mut logits = vec![0.0; masks.len() * config.vocab_size];
@@ -80,12 +78,12 @@ fn memory_is_what_is_stated_and_stays() {
                     .unwrap();
             });
             assert_eq!(allocations, 0, "{name}, {threads} threads");
-            assert_eq!(session.arena_bytes(), stated, "{name}, {threads} threads");
+            assert_eq!(session.held_bytes(), stated, "{name}, {threads} threads");
             // Less takes no more.
             session
                 .hidden_states(&Batch::from_iter([ids(50)]), Rows::All)
                 .unwrap();
-            assert_eq!(session.arena_bytes(), stated, "{name}, {threads} threads");
+            assert_eq!(session.held_bytes(), stated, "{name}, {threads} threads");
         }
     }
 }

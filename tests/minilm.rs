@@ -2,14 +2,13 @@
 //! `goldens/tasks/embed.json`. Its 91 MB aren't in the repository: `.ci/minilm` gets them. Without them the tests say SKIP, or
 //! fail if `RQ_REQUIRE_MINILM` is set.
 
-use crate::common;
-use crate::common::{convert_to, cosine};
-use rq::{EmbedOptions, Embedder, Model, Pooling, Session, SessionOptions, Task};
+use crate::common::{self, convert_to, cosine, options, session};
+use rq::{EmbedOptions, Embedder, Model, Pooling, Task};
 use rq_convert::Quant;
 use serde::Deserialize;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 const NAME: &str = "all-MiniLM-L6-v2";
 const REQUIRE: &str = "RQ_REQUIRE_MINILM";
@@ -43,8 +42,8 @@ fn directory() -> Option<PathBuf> {
 }
 
 /// The model in q8, converted once; none where it isn't there.
-fn model() -> Option<&'static Model> {
-    static MODEL: OnceLock<Option<Model>> = OnceLock::new();
+fn model() -> Option<&'static Arc<Model>> {
+    static MODEL: OnceLock<Option<Arc<Model>>> = OnceLock::new();
     let model = MODEL.get_or_init(|| {
         let Some(directory) = directory() else {
             let message = format!("no {NAME} in the cache: bash .ci/minilm gets it");
@@ -56,7 +55,8 @@ fn model() -> Option<&'static Model> {
         let converted = tempfile::tempdir().unwrap();
         let output = converted.path().join("model.rq");
         convert_to(&directory, Quant::Q8, &output);
-        Some(Model::from_bytes(std::fs::read(output).unwrap()).unwrap())
+        let bytes = std::fs::read(output).unwrap();
+        Some(Arc::new(Model::from_bytes(bytes).unwrap()))
     });
     model.as_ref()
 }
@@ -91,16 +91,12 @@ fn tokens_are_those_of_transformers() {
 #[test]
 fn embeddings_and_similarities_are_near_those_of_sentence_transformers() {
     let Some(model) = model() else { return };
-    let embedder = Embedder::new(model);
-    let mut session = Session::new(model, &SessionOptions::default()).unwrap();
-    let options = EmbedOptions {
-        truncate: true,
-        ..EmbedOptions::default()
-    };
+    let mut embedder = Embedder::new(session(model));
+    let options = options!(EmbedOptions { truncate: true });
     assert_eq!(embedder.resolve(&options), (Pooling::Mean, true));
     let goldens = goldens();
     let texts = goldens.iter().map(|golden| &*golden.text);
-    let found = embedder.run(&mut session, texts, &options).unwrap();
+    let found = embedder.run(texts, &options).unwrap();
     let (mut worst, mut sum, mut difference): (f64, f64, f64) = (0.0, 0.0, 0.0);
     for (i, (golden, answer)) in goldens.iter().zip(&found).enumerate() {
         let of_this = 1.0 - cosine(&answer.embedding, &golden.embedding);
@@ -114,7 +110,7 @@ fn embeddings_and_similarities_are_near_those_of_sentence_transformers() {
             assert!(of_these < SIMILARITY, "{found}, {expected}: {texts:?}");
             difference = difference.max(of_these);
         }
-        let alone = embedder.run_one(&mut session, &*golden.text, &options);
+        let alone = embedder.run_one(&*golden.text, &options);
         assert_eq!(&alone.unwrap(), answer, "{:?}", golden.text);
     }
     let mean = sum / goldens.len() as f64;

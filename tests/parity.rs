@@ -1,7 +1,9 @@
 //! How close the quantized models are to transformers in fp32. `cargo test --release -p rq-runtime --test all parity -- --nocapture` prints the
 //! figures.
 
-use crate::common::{MODELS, convert_to, cosine, goldens, model, tensor, tests_path};
+use crate::common::{
+    MODELS, convert_to, cosine, goldens, model, options, session, tensor, tests_path,
+};
 use rq::{Batch, FillMask, FillOptions, Model, Rows, Session, SessionOptions, Task};
 use rq_convert::Quant;
 use safetensors::SafeTensors;
@@ -25,7 +27,7 @@ struct Parity {
 
 fn parity(name: &str, quant: Quant) -> Parity {
     let model = model(name, quant);
-    let mut session = Session::new(&model, &SessionOptions::default()).unwrap();
+    let mut session = session(&model);
     let (cases, bytes) = goldens(name);
     let tensors = SafeTensors::deserialize(&bytes).unwrap();
     let vocab_size = model.config().vocab_size;
@@ -107,17 +109,13 @@ fn q4_is_near_fp32() {
 #[test]
 fn published_behaviour_of_sapiens() {
     let model = model("sapiens-vh", Quant::Q8);
-    let mut session = Session::new(&model, &SessionOptions::default()).unwrap();
+    let mut task = FillMask::new(session(&model)).unwrap();
     let (goldens, _) = goldens("sapiens-vh");
-    let best_of = FillOptions {
-        top_k: 1,
-        ..FillOptions::default()
-    };
+    let best_of = options!(FillOptions { top_k: 1 });
 
     let masked = &goldens.cases[0];
     let mut ids = masked.ids.clone();
-    let task = FillMask::new(&model).unwrap();
-    let fills = task.run_one(&mut session, &*masked.text, &best_of).unwrap();
+    let fills = task.run_one(&*masked.text, &best_of).unwrap();
     for (mask, fills) in masked.mask_positions.iter().zip(&fills) {
         ids[*mask] = fills[0].token;
     }
@@ -131,7 +129,7 @@ fn published_behaviour_of_sapiens() {
         .map(|i| format!("{}<mask>{}", &sequence[..i], &sequence[i + 1..]))
         .collect();
     let texts = texts.iter().map(String::as_str);
-    let answers = task.run(&mut session, texts, &best_of).unwrap();
+    let answers = task.run(texts, &best_of).unwrap();
     let right = answers
         .iter()
         .zip(sequence.chars())
@@ -206,7 +204,7 @@ fn odd_models_are_near_fp32() {
         let output = directory.path().join("model.rq");
         convert_to(directory.path(), Quant::Q8, &output);
         let model = Model::open(&output).unwrap();
-        let mut session = Session::new(&model, &SessionOptions::default()).unwrap();
+        let mut session = Session::new(model, &SessionOptions::default()).unwrap();
         let batch = Batch::from_iter([&case.ids]);
         let hidden = session.hidden_states(&batch, Rows::All).unwrap();
         let logits = session.logits(&batch, Rows::All).unwrap();

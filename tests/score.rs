@@ -1,9 +1,7 @@
 //! Scores of texts against those of transformers' models: `goldens/tasks/score.json`, with 8-bit models.
 
-use crate::common;
-use crate::common::{convert_to, model, session, tests_path};
-use rq::{Error, Model, Score, ScoreMethod, ScoreOptions, Scorer, Session, SessionOptions, Task};
-use rq_convert::Quant;
+use crate::common::{self, options, q8, session, session_on};
+use rq::{Error, Score, ScoreMethod, ScoreOptions, Scorer, Task};
 use serde::Deserialize;
 
 /// How far the logarithm of a token's probability may be from that of fp32, in nats, and how far on average. A probability of
@@ -73,31 +71,17 @@ fn texts(model: &str) -> Vec<String> {
     cases(model).into_iter().flat_map(text).collect()
 }
 
-fn converted(model: &str) -> Model {
-    let directory = tempfile::tempdir().unwrap();
-    let output = directory.path().join("model.rq");
-    convert_to(&tests_path(model), Quant::Q8, &output);
-    Model::from_bytes(std::fs::read(output).unwrap()).unwrap()
-}
-
 fn options(method: ScoreMethod) -> ScoreOptions {
-    ScoreOptions {
-        method,
-        truncate: false,
-    }
+    options!(ScoreOptions { method })
 }
 
 #[test]
 fn the_scores_of_transformers() {
     for name in MODELS {
-        let model = converted(name);
-        let mut session = session(&model);
-        let task = Scorer::new(&model).unwrap();
+        let mut task = Scorer::new(session(&q8(name))).unwrap();
         for method in METHODS {
             let (mut sum, mut count, mut most) = (0.0, 0, 0.0_f64);
-            let mut score = |text: &str| -> Score {
-                task.run_one(&mut session, text, &options(method)).unwrap()
-            };
+            let mut score = |text: &str| -> Score { task.run_one(text, &options(method)).unwrap() };
             for case in cases(name) {
                 match case {
                     Kind::Text(golden) => {
@@ -145,15 +129,13 @@ fn the_scores_of_transformers() {
 #[test]
 fn a_batch_gives_the_bits_of_single_texts() {
     for name in MODELS {
-        let model = converted(name);
-        let mut session = session(&model);
-        let task = Scorer::new(&model).unwrap();
+        let mut task = Scorer::new(session(&q8(name))).unwrap();
         let texts = texts(name);
         for method in METHODS {
             let all = texts.iter().map(String::as_str);
-            let together = task.run(&mut session, all, &options(method)).unwrap();
+            let together = task.run(all, &options(method)).unwrap();
             for (text, together) in texts.iter().zip(together) {
-                let alone = task.run_one(&mut session, &**text, &options(method));
+                let alone = task.run_one(&**text, &options(method));
                 let alone = alone.unwrap();
                 assert_eq!(alone, together, "{text:?}");
                 assert_eq!(alone.total.to_bits(), together.total.to_bits());
@@ -164,11 +146,9 @@ fn a_batch_gives_the_bits_of_single_texts() {
 
 #[test]
 fn a_text_that_is_empty_or_too_long() {
-    let model = converted(MODELS[0]);
-    let mut session = session(&model);
-    let task = Scorer::new(&model).unwrap();
+    let mut task = Scorer::new(session(&q8(MODELS[0]))).unwrap();
     let mut options = ScoreOptions::default();
-    let empty = task.run_one(&mut session, "", &options).unwrap();
+    let empty = task.run_one("", &options).unwrap();
     assert_eq!((empty.total, empty.tokens.len()), (0.0, 0));
     assert_eq!(empty.pseudo_perplexity(), None);
 
@@ -176,7 +156,7 @@ fn a_text_that_is_empty_or_too_long() {
     let error = task.prepare(&long, &options);
     assert!(matches!(error, Err(Error::TooLong { limit: 128, .. })));
     options.truncate = true;
-    let cut = task.run_one(&mut session, &*long, &options).unwrap();
+    let cut = task.run_one(&*long, &options).unwrap();
     assert_eq!(cut.tokens.len(), 126);
     let perplexity = cut.pseudo_perplexity().unwrap();
     assert!((perplexity.ln() * 126.0 + cut.total).abs() < 1e-9);
@@ -185,31 +165,25 @@ fn a_text_that_is_empty_or_too_long() {
 /// Tokens of a larger vocabulary are an error, not an index out of bounds, also where they are masked.
 #[test]
 fn texts_of_another_model_are_refused() {
-    let (small, large) = (model("sapiens-vh", Quant::Q8), converted(MODELS[0]));
-    let [of_small, of_large] = [&small, &large].map(|model| Scorer::new(model).unwrap());
+    let [mut of_small, of_large] =
+        ["data/sapiens-vh", MODELS[0]].map(|name| Scorer::new(session(&q8(name))).unwrap());
     let options = ScoreOptions::default();
     let text = of_large.prepare("garden", &options).unwrap();
-    let error = of_small.compute(&mut session(&small), std::slice::from_ref(&text), &options);
+    let error = of_small.compute(&[text], &options);
     assert!(matches!(
         error,
         Err(Error::TokenRange { vocab_size: 25, .. })
     ));
-    let error = of_large.compute(&mut session(&small), &[text], &options);
-    assert!(matches!(error, Err(Error::OtherModel)));
 }
 
 /// As they were on the machine where they were written down, on each instruction set that this one has.
 #[test]
 fn the_same_bits_everywhere() {
-    let model = converted(MODELS[0]);
-    let task = Scorer::new(&model).unwrap();
+    let model = q8(MODELS[0]);
     for kernels in rq_kernels::kernels::detected() {
-        let options = SessionOptions {
-            isa: Some(kernels.isa()),
-            threads: Some(1),
-        };
-        let mut session = Session::new(&model, &options).unwrap();
-        let score = |text| task.run_one(&mut session, text, &ScoreOptions::default());
+        let session = session_on(&model, kernels.isa(), 1).unwrap();
+        let mut task = Scorer::new(session).unwrap();
+        let score = |text| task.run_one(text, &ScoreOptions::default());
         let totals = ["The cat sat on the mat.", "Crème brûlée"].map(score);
         let bits = totals.map(|score| score.unwrap().total.to_bits());
         assert_eq!(

@@ -1,8 +1,7 @@
 //! Tagging against transformers' pipeline: `goldens/tasks/tag.json`, with models in q8.
 
-use crate::common;
-use crate::common::{q8, session};
-use rq::{Aggregation, Entity, Error, Isa, Session, SessionOptions, TagOptions, Tagger, Task};
+use crate::common::{self, options, q8, session, session_on};
+use rq::{Aggregation, Entity, Error, Isa, TagOptions, Tagger, Task};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::HashMap;
@@ -57,10 +56,9 @@ impl Golden {
 
     /// The options, as far as `rq` has them.
     fn options(&self) -> Option<TagOptions> {
-        let mut options = TagOptions {
+        let mut options = options!(TagOptions {
             aggregation: Aggregation::None,
-            ..TagOptions::default()
-        };
+        });
         for (name, value) in &self.options {
             match (name.as_str(), value) {
                 ("aggregation_strategy", Value::String(name)) => {
@@ -92,7 +90,7 @@ impl Golden {
     fn check(&self, found: &[Entity], expected: &[GoldenEntity]) {
         let places = |(found, expected): (&Entity, &GoldenEntity)| {
             found.label == expected.entity
-                && (found.start, found.end) == (expected.start, expected.end)
+                && found.characters == (expected.start..expected.end)
                 && found.word == expected.word
                 && found.index == expected.index
                 && (found.score - expected.score).abs() <= self.tolerance(expected.score)
@@ -115,7 +113,7 @@ impl Golden {
         let same = |expected: &&GoldenEntity| {
             found
                 .iter()
-                .any(|found| (found.start, found.end) == (expected.start, expected.end))
+                .any(|found| found.characters == (expected.start..expected.end))
         };
         let same = expected.iter().filter(same).count();
         assert!(2 * same >= expected.len(), "{self:?}\n{found:#?}");
@@ -142,8 +140,8 @@ const AGGREGATIONS: [Aggregation; 5] = [
 ];
 
 fn characters(text: &str, entity: &Entity) -> String {
-    let wanted = entity.end.saturating_sub(entity.start);
-    text.chars().skip(entity.start).take(wanted).collect()
+    let wanted = entity.characters.clone();
+    text.chars().skip(wanted.start).take(wanted.len()).collect()
 }
 
 #[test]
@@ -151,7 +149,7 @@ fn entities_are_those_of_transformers() {
     let (mut exact, mut loose, mut refused, mut passed_over) = (0, 0, 0, 0);
     for (name, cases) in goldens() {
         let model = q8(&name);
-        let (tagger, mut session) = (Tagger::new(&model).unwrap(), session(&model));
+        let mut tagger = Tagger::new(session(&model)).unwrap();
         for case in cases {
             let Some(options) = case.options() else {
                 passed_over += 1;
@@ -172,7 +170,7 @@ fn entities_are_those_of_transformers() {
                 passed_over += 1;
                 continue;
             }
-            let found = tagger.run(&mut session, texts.iter().copied(), &options);
+            let found = tagger.run(texts.iter().copied(), &options);
             let Some(expected) = case.entities() else {
                 let error = found.unwrap_err();
                 let same = match options.stride {
@@ -185,8 +183,8 @@ fn entities_are_those_of_transformers() {
             };
             for ((found, expected), text) in found.unwrap().iter().zip(&expected).zip(texts) {
                 for entity in found {
-                    let range = text.get(entity.range.clone()).unwrap();
-                    assert_eq!(range, characters(text, entity));
+                    let by_bytes = text.get(entity.bytes.clone()).unwrap();
+                    assert_eq!(by_bytes, characters(text, entity));
                 }
                 let tie = match options.aggregation {
                     Aggregation::Average | Aggregation::Max => TIE_OF_WORDS,
@@ -214,7 +212,7 @@ fn entities_are_those_of_transformers() {
 #[test]
 fn a_long_text_is_read_whole() {
     let model = q8("data/tasks/tags");
-    let (tagger, mut session) = (Tagger::new(&model).unwrap(), session(&model));
+    let mut tagger = Tagger::new(session(&model)).unwrap();
     // No full stop behind a name: the two would be one word, and the surer of them would decide.
     let text = [
         "Anna Smith lives in New York.",
@@ -229,25 +227,23 @@ fn a_long_text_is_read_whole() {
     let tokens = model.tokenizer().tokens(&text, None).unwrap();
     assert!(tokens.ids.len() > 5 * model.config().max_tokens());
     for aggregation in AGGREGATIONS {
-        let options = TagOptions {
-            aggregation,
-            ..TagOptions::default()
-        };
-        let found = tagger.run_one(&mut session, &*text, &options).unwrap();
+        let options = options!(TagOptions { aggregation });
+        let found = tagger.run_one(&*text, &options).unwrap();
         for two in found.windows(2) {
             assert!(
-                two[0].start < two[1].start || two[0].index < two[1].index,
+                two[0].characters.start < two[1].characters.start || two[0].index < two[1].index,
                 "{two:?}"
             );
             assert!(
-                two[0].range.end <= two[1].range.start || aggregation == Aggregation::None,
+                two[0].bytes.end <= two[1].bytes.start || aggregation == Aggregation::None,
                 "{two:?}"
             );
         }
         if aggregation == Aggregation::None {
             for entity in &found {
                 let index = entity.index.unwrap();
-                assert_eq!(tokens.offsets[index], (entity.start, entity.end));
+                let (start, end) = tokens.offsets[index];
+                assert_eq!(entity.characters, start..end);
                 let word = model.tokenizer().id_to_token(tokens.ids[index]).unwrap();
                 assert_eq!(entity.word, word);
             }
@@ -255,7 +251,7 @@ fn a_long_text_is_read_whole() {
         if aggregation != Aggregation::None {
             // None is missed or cut in two where windows meet.
             for name in ["Peter Okafor", "Acme", "Oslo", "Bj\u{f6}rn Lindqvist"] {
-                let is_it = |e: &&Entity| text[e.range.clone()] == *name;
+                let is_it = |e: &&Entity| text[e.bytes.clone()] == *name;
                 let times = found.iter().filter(is_it).count();
                 assert_eq!(times, 10, "{name} {aggregation:?} {found:#?}");
             }
@@ -267,25 +263,19 @@ fn a_long_text_is_read_whole() {
 fn a_batch_gives_what_single_texts_give_on_every_instruction_set() {
     for (name, cases) in goldens() {
         let model = q8(&name);
-        let tagger = Tagger::new(&model).unwrap();
         let mut texts: Vec<&str> = cases.iter().flat_map(Golden::texts).collect();
         texts.sort_unstable();
         texts.dedup();
         for aggregation in AGGREGATIONS {
-            let options = TagOptions {
-                aggregation,
-                ..TagOptions::default()
-            };
+            let options = options!(TagOptions { aggregation });
             let mut expected: Option<Vec<Vec<Entity>>> = None;
             for isa in Isa::ALL {
-                let (threads, isa) = (Some(2), Some(isa));
-                let Ok(mut session) = Session::new(&model, &SessionOptions { threads, isa }) else {
+                let Ok(session) = session_on(&model, isa, 2) else {
                     continue;
                 };
-                let together = tagger
-                    .run(&mut session, texts.iter().copied(), &options)
-                    .unwrap();
-                let one = |text: &&str| tagger.run_one(&mut session, *text, &options).unwrap();
+                let mut tagger = Tagger::new(session).unwrap();
+                let together = tagger.run(texts.iter().copied(), &options).unwrap();
+                let one = |text: &&str| tagger.run_one(*text, &options).unwrap();
                 let alone: Vec<_> = texts.iter().map(one).collect();
                 let what = format!("{name} {aggregation:?} {isa:?}");
                 assert_eq!(together, alone, "{what}");
@@ -299,23 +289,19 @@ fn a_batch_gives_what_single_texts_give_on_every_instruction_set() {
 fn what_cant_be_tagged_is_refused() {
     let model = q8("data/tasks/tags");
     let other = q8("goldens/architectures/bert-tagger");
-    let (tagger, mut session) = (Tagger::new(&other).unwrap(), session(&model));
     let options = TagOptions::default();
-    let prepared = tagger.prepare("The cat sat.", &options).unwrap();
-    let error = tagger.compute(&mut session, &[prepared], &options);
-    assert!(matches!(error, Err(Error::OtherModel)));
     // Tokens of another model aren't known for what they are, but they never panic.
-    let tagger = Tagger::new(&model).unwrap();
+    let tagger = Tagger::new(session(&model)).unwrap();
     let text = "Anna Smith \u{1f600} lives in New York. ".repeat(20);
     let prepared = tagger.prepare(&text, &options).unwrap();
-    let _ = Tagger::new(&other)
-        .unwrap()
-        .compute(&mut self::session(&other), &[prepared], &options);
+    let mut of_other = Tagger::new(session(&other)).unwrap();
+    let _ = of_other.compute(&[prepared], &options);
 
-    let stride = |stride, aggregation| TagOptions {
-        aggregation,
-        stride: Some(stride),
-        ..TagOptions::default()
+    let stride = |stride, aggregation| {
+        options!(TagOptions {
+            aggregation,
+            stride: Some(stride),
+        })
     };
     let error = tagger
         .prepare("", &stride(16, Aggregation::None))
@@ -327,9 +313,11 @@ fn what_cant_be_tagged_is_refused() {
     assert!(matches!(error, Error::NoRoom { .. }));
 
     let classifier = q8("data/tasks/topics");
-    let error = Tagger::new(&classifier).unwrap_err();
+    let error = Tagger::new(session(&classifier)).unwrap_err();
     assert!(
-        error.to_string().ends_with("and is for `rq classify`"),
+        error
+            .to_string()
+            .ends_with("has the head sequence_classification"),
         "{error}"
     );
 }

@@ -3,15 +3,15 @@
 
 use crate::common::{convert_to, model, tests_path};
 use proptest::prelude::*;
-use rq::format::{
+use rq::{Model, TokenizerError};
+use rq_convert::Quant;
+use rq_format::{
     Architecture, Config, ConfigFields, Head, HiddenAct, Provenance, TensorFormat, TensorKind,
     Writer,
 };
-use rq::{Model, TokenizerError};
-use rq_convert::Quant;
 use serde::Deserialize;
 use std::path::Path;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 #[derive(Deserialize)]
 struct Goldens {
@@ -26,7 +26,7 @@ struct Golden {
 }
 
 /// A model with the tokenizer and the positions of roberta-large, and no weights to speak of.
-fn roberta_large() -> Model {
+fn roberta_large() -> Arc<Model> {
     let config = Config::new(ConfigFields {
         architecture: Architecture::Roberta,
         head: Head::MaskedLm,
@@ -82,7 +82,7 @@ fn roberta_large() -> Model {
         }
     }
     writer.finish().unwrap();
-    Model::from_bytes(std::fs::read(path).unwrap()).unwrap()
+    Arc::new(Model::from_bytes(std::fs::read(path).unwrap()).unwrap())
 }
 
 #[test]
@@ -125,12 +125,12 @@ fn the_ids_of_tokenizers() {
 /// A model, and the crate's own tokenizer for it.
 struct Pair {
     name: &'static str,
-    model: Model,
+    model: Arc<Model>,
     crates: tokenizers::Tokenizer,
 }
 
 impl Pair {
-    fn new(name: &'static str, model: Model) -> Self {
+    fn new(name: &'static str, model: Arc<Model>) -> Self {
         let path = tests_path(&format!("data/{name}/tokenizer.json"));
         let crates = tokenizers::Tokenizer::from_file(path).unwrap();
         Self {

@@ -3,15 +3,15 @@
  *
  * Made of capi/src by cbindgen. Don't edit it: `UPDATE_HEADER=1 cargo test --release -p rq-capi header` writes it anew.
  *
- * - A function that can fail returns an rq_status. What it gives goes through its last parameter, which is written only
- *   when it returns RQ_OK.
- * - Strings are UTF-8 with a length. Those that rq gives also have a NUL behind them.
- * - What has a _new or an _open has a _free. Models and sessions can be freed in any order.
- * - Models may be shared by threads. A session is used by one thread at a time: another gets RQ_BUSY.
- * - No function calls back, prints (but of a defect of its own), reads the environment (but RQ_ISA), or starts a thread, but
- *   rq_session_new.
- * - Pointers are NULL where a comment allows it, or point to what their parameter says, for as long as a length beside them
- *   says; and nothing is used after it was freed. NULL where it isn't allowed is RQ_NULL; the rest can't be checked.
+ * - A function that can fail returns an rq_status. Its results go through its last parameters, which are written only when it
+ *   returns RQ_OK.
+ * - Strings are UTF-8 with a length. Strings that rq returns are also followed by a NUL.
+ * - Whatever has a _new or an _open has a _free. Models and sessions can be freed in any order.
+ * - Threads may share a model. Only one thread at a time may use a session: another gets RQ_BUSY.
+ * - No function calls back. None prints, but for bugs of its own; none reads the environment, but for RQ_ISA; none starts a
+ *   thread, but rq_session_new.
+ * - A pointer is NULL where its comment allows it, or points to what the comment says, for as long as the length beside it says.
+ *   Nothing is used after it was freed. NULL where it isn't allowed is RQ_NULL; the rest can't be checked.
  */
 
 
@@ -34,15 +34,15 @@
 #define RQ_MESSAGE_SIZE 512
 
 /**
- * What became of a call. Codes keep their numbers for ever.
+ * The result of a call. Codes never change their numbers.
  */
 typedef enum rq_status {
   /**
-   * It was done.
+   * Success.
    */
   RQ_OK = 0,
   /**
-   * A pointer is NULL that must not be.
+   * A pointer that must not be NULL is NULL.
    */
   RQ_NULL = 1,
   /**
@@ -58,7 +58,7 @@ typedef enum rq_status {
    */
   RQ_DAMAGED = 4,
   /**
-   * The file was made by a newer version of rq.
+   * A newer version of rq made the file.
    */
   RQ_NEWER_VERSION = 5,
   /**
@@ -74,7 +74,7 @@ typedef enum rq_status {
    */
   RQ_TOO_LONG = 8,
   /**
-   * An option has a value that it can't have.
+   * An option has an invalid value.
    */
   RQ_OPTION = 9,
   /**
@@ -86,17 +86,17 @@ typedef enum rq_status {
    */
   RQ_BUSY = 11,
   /**
-   * A defect of rq. The session can be used further.
+   * A bug in rq. The session stays usable.
    */
   RQ_PANIC = 12,
 } rq_status;
 
 /**
- * What a model computes of its hidden states: what it is for.
+ * What a model's head computes, which decides what the model is for.
  */
 typedef enum rq_head {
   /**
-   * Nothing: for `rq_embed`.
+   * No head: for `rq_embed`.
    */
   RQ_HEAD_NONE = 0,
   /**
@@ -118,11 +118,11 @@ typedef enum rq_head {
 } rq_head;
 
 /**
- * Which hidden states make an embedding.
+ * How hidden states become an embedding.
  */
 typedef enum rq_pooling {
   /**
-   * As the model's publisher says; the mean where nothing is said.
+   * As the model's publisher says, else the mean.
    */
   RQ_POOLING_MODEL = 0,
   /**
@@ -134,13 +134,13 @@ typedef enum rq_pooling {
    */
   RQ_POOLING_MEAN = 2,
   /**
-   * In each dimension the largest.
+   * The largest in each dimension.
    */
   RQ_POOLING_MAX = 3,
 } rq_pooling;
 
 /**
- * What makes scores of a classifier's logits.
+ * How a classifier's logits become scores.
  */
 typedef enum rq_function {
   /**
@@ -148,11 +148,11 @@ typedef enum rq_function {
    */
   RQ_FUNCTION_MODEL = 0,
   /**
-   * Probabilities of labels that exclude each other.
+   * Softmax: probabilities of labels that exclude each other.
    */
   RQ_FUNCTION_SOFTMAX = 1,
   /**
-   * For each label the probability that it is there.
+   * Sigmoid: for each label, the probability that it applies.
    */
   RQ_FUNCTION_SIGMOID = 2,
   /**
@@ -162,27 +162,27 @@ typedef enum rq_function {
 } rq_function;
 
 /**
- * How the tags of tokens become entities.
+ * How tagged tokens become entities.
  */
 typedef enum rq_aggregation {
   /**
-   * Each token is one.
+   * Each token is an entity.
    */
   RQ_AGGREGATION_NONE = 0,
   /**
-   * Neighbours of one label are one.
+   * Neighbours with the same label are one entity.
    */
   RQ_AGGREGATION_SIMPLE = 1,
   /**
-   * The same, and a word has the label of its first token.
+   * The same, with each word taking the label of its first token.
    */
   RQ_AGGREGATION_FIRST = 2,
   /**
-   * The same with the mean of a word's tokens.
+   * The same, with each word taking the label that is best on the mean of its tokens.
    */
   RQ_AGGREGATION_AVERAGE = 3,
   /**
-   * The same with the most certain of a word's tokens.
+   * The same, with each word taking the label of its most certain token.
    */
   RQ_AGGREGATION_MAX = 4,
 } rq_aggregation;
@@ -198,7 +198,7 @@ typedef struct rq_model rq_model;
 typedef struct rq_session rq_session;
 
 /**
- * A message for a person: UTF-8, ended by NUL, cut if it is too long.
+ * A message for a person: UTF-8, NUL-terminated, cut if it is too long.
  */
 typedef struct rq_message {
   /**
@@ -208,7 +208,7 @@ typedef struct rq_message {
 } rq_message;
 
 /**
- * A string that rq owns: UTF-8, `len` bytes and a NUL behind them.
+ * A string that rq owns: `len` bytes of UTF-8, followed by a NUL.
  */
 typedef struct rq_string {
   /**
@@ -216,7 +216,7 @@ typedef struct rq_string {
    */
   const char *data;
   /**
-   * How many, without the NUL.
+   * Its length in bytes, without the NUL.
    */
   size_t len;
 } rq_string;
@@ -226,7 +226,7 @@ typedef struct rq_string {
  */
 typedef struct rq_session_options {
   /**
-   * Threads; 0 means one for each processor. 1 means that no thread is started: everything runs on the caller's.
+   * Threads; 0 for one per processor. With 1, no thread is started: everything runs on the caller's.
    */
   size_t threads;
 } rq_session_options;
@@ -240,7 +240,7 @@ typedef struct rq_fill_options {
    */
   size_t top_k;
   /**
-   * Whether a text that is too long is cut at its end: 0 for no.
+   * Whether to cut a text that is too long at its end: 0 refuses it.
    */
   uint8_t truncate;
 } rq_fill_options;
@@ -280,7 +280,7 @@ typedef struct rq_fill_list {
    */
   const struct rq_fill_token *items;
   /**
-   * How many.
+   * Their number.
    */
   size_t len;
   /**
@@ -290,7 +290,7 @@ typedef struct rq_fill_list {
 } rq_fill_list;
 
 /**
- * How to embed. Enumerations are numbers here, so that any number is checked.
+ * How to embed. Enumerations are passed as numbers, so that every value can be checked.
  */
 typedef struct rq_embed_options {
   /**
@@ -298,11 +298,11 @@ typedef struct rq_embed_options {
    */
   int32_t pooling;
   /**
-   * Whether the embedding is scaled to the length 1: 1 yes, 0 no, -1 as the model's publisher says.
+   * Whether to scale the embedding to length 1: 1 yes, 0 no, -1 as the model's publisher says.
    */
   int32_t normalize;
   /**
-   * Whether a text that is too long is cut at its end: 0 for no.
+   * Whether to cut a text that is too long at its end: 0 refuses it.
    */
   uint8_t truncate;
 } rq_embed_options;
@@ -320,7 +320,7 @@ typedef struct rq_classify_options {
    */
   int32_t function;
   /**
-   * Whether texts that are too long are cut at their end: 0 for no.
+   * Whether to cut texts that are too long at their end: 0 refuses them.
    */
   uint8_t truncate;
 } rq_classify_options;
@@ -352,7 +352,7 @@ typedef struct rq_label_list {
    */
   const struct rq_label *items;
   /**
-   * How many.
+   * Their number.
    */
   size_t len;
 } rq_label_list;
@@ -410,7 +410,7 @@ typedef struct rq_entity_list {
    */
   const struct rq_entity *items;
   /**
-   * How many.
+   * Their number.
    */
   size_t len;
 } rq_entity_list;
@@ -428,7 +428,7 @@ typedef struct rq_answer_options {
    */
   size_t max_answer_len;
   /**
-   * Whether there may be no answer, so that one of them may be empty: 0 for no.
+   * Whether the context may hold no answer, which is then an empty one: 0 for no.
    */
   uint8_t handle_impossible_answer;
 } rq_answer_options;
@@ -472,7 +472,7 @@ typedef struct rq_answer_list {
    */
   const struct rq_answer_span *items;
   /**
-   * How many.
+   * Their number.
    */
   size_t len;
 } rq_answer_list;
@@ -525,7 +525,7 @@ enum rq_status rq_model_from_memory(const uint8_t *data,
                                     struct rq_model **model);
 
 /**
- * Frees a model. Sessions of it that live go on. NULL is nothing to free.
+ * Frees a model. Its sessions go on working. NULL is ignored.
  */
 void rq_model_free(struct rq_model *model);
 
@@ -555,24 +555,24 @@ size_t rq_model_label_count(const struct rq_model *model);
 struct rq_string rq_model_label(const struct rq_model *model, size_t index);
 
 /**
- * The mask token, as it must be written in a text; empty for a model without one. It lives as long as the model.
+ * The mask token as it must be written in a text; empty for a model without one. It lives as long as the model.
  */
 struct rq_string rq_model_mask_token(const struct rq_model *model);
 
 /**
- * Reads the weights into memory now, where the system can be asked for it, so that the first answer doesn't wait for a disk.
+ * Reads the weights into memory now, where the system supports it, so that the first answer doesn't wait for a disk.
  */
 void rq_model_prefetch(const struct rq_model *model);
 
 /**
- * The options that are meant by NULL.
+ * The defaults, for which NULL stands.
  */
 struct rq_session_options rq_session_options_default(void);
 
 /**
- * A session of a model. It starts its threads now, if there are to be any, and takes memory as texts ask for it.
+ * Makes a session of a model. It starts its threads now, if any, and allocates memory as texts need it.
  *
- * @param options  NULL for those of `rq_session_options_default`.
+ * @param options  NULL for `rq_session_options_default`.
  * @param message  NULL, or where to say why it failed.
  * @param session  Where the session goes; free it with `rq_session_free`.
  */
@@ -582,7 +582,7 @@ enum rq_status rq_session_new(const struct rq_model *model,
                               struct rq_session **session);
 
 /**
- * Frees a session, and its model if that was freed before and has no other session. NULL is nothing to free.
+ * Frees a session, and its model if that was freed before and has no other session. NULL is ignored.
  */
 void rq_session_free(struct rq_session *session);
 
@@ -592,8 +592,8 @@ void rq_session_free(struct rq_session *session);
 struct rq_string rq_session_message(const struct rq_session *session);
 
 /**
- * Takes the memory for a text of `tokens` tokens now, so that none is taken for what a session keeps while such a text is
- * computed; if it has masks, at most eight.
+ * Allocates the session's memory for a text of `tokens` tokens, with at most eight masks, so that computing such a text later
+ * allocates no more of it.
  */
 enum rq_status rq_session_reserve(struct rq_session *session,
                                   size_t tokens);
@@ -604,14 +604,14 @@ enum rq_status rq_session_reserve(struct rq_session *session,
 size_t rq_session_memory(struct rq_session *session);
 
 /**
- * The options that are meant by NULL: five tokens for each mask, and no cut.
+ * The defaults, for which NULL stands: five tokens for each mask, and texts that are too long are refused.
  */
 struct rq_fill_options rq_fill_options_default(void);
 
 /**
  * The best tokens for each mask of a text. The model's head must be `RQ_HEAD_MASKED_LM`.
  *
- * @param options  NULL for those of `rq_fill_options_default`.
+ * @param options  NULL for `rq_fill_options_default`.
  * @param list     Where the list goes; free it with `rq_fill_list_free`.
  */
 enum rq_status rq_fill(struct rq_session *session,
@@ -621,19 +621,19 @@ enum rq_status rq_fill(struct rq_session *session,
                        struct rq_fill_list **list);
 
 /**
- * Frees a list. NULL is nothing to free.
+ * Frees a list. NULL is ignored.
  */
 void rq_fill_list_free(struct rq_fill_list *list);
 
 /**
- * The options that are meant by NULL: all as the model's publisher says, and no cut.
+ * The defaults, for which NULL stands: everything as the model's publisher says, and texts that are too long are refused.
  */
 struct rq_embed_options rq_embed_options_default(void);
 
 /**
  * The embedding of a text: `rq_model_hidden_size` floats. Any model has one.
  *
- * @param options   NULL for those of `rq_embed_options_default`.
+ * @param options   NULL for `rq_embed_options_default`.
  * @param out       Room for `capacity` floats; NULL with a capacity of 0 asks for the length.
  * @param len       NULL, or where the number of floats goes, also when `out` is too small (`RQ_BUFFER`).
  */
@@ -646,7 +646,7 @@ enum rq_status rq_embed(struct rq_session *session,
                         size_t *len);
 
 /**
- * The options that are meant by NULL: all labels, the model's function, and no cut.
+ * The defaults, for which NULL stands: all labels, the model's function, and texts that are too long are refused.
  */
 struct rq_classify_options rq_classify_options_default(void);
 
@@ -654,7 +654,7 @@ struct rq_classify_options rq_classify_options_default(void);
  * The labels of a text, or of a pair of texts. The model's head must be `RQ_HEAD_SEQUENCE_CLASSIFICATION`.
  *
  * @param pair     The second text of a pair, or NULL for a single text.
- * @param options  NULL for those of `rq_classify_options_default`.
+ * @param options  NULL for `rq_classify_options_default`.
  * @param list     Where the list goes; free it with `rq_label_list_free`.
  */
 enum rq_status rq_classify(struct rq_session *session,
@@ -666,20 +666,20 @@ enum rq_status rq_classify(struct rq_session *session,
                            struct rq_label_list **list);
 
 /**
- * Frees a list. NULL is nothing to free.
+ * Frees a list. NULL is ignored.
  */
 void rq_label_list_free(struct rq_label_list *list);
 
 /**
- * The options that are meant by NULL: `RQ_AGGREGATION_SIMPLE`.
+ * The defaults, for which NULL stands: `RQ_AGGREGATION_SIMPLE`.
  */
 struct rq_tag_options rq_tag_options_default(void);
 
 /**
- * The tagged parts of a text, which may be of any length: a long one is looked at in windows. The model's head must be
+ * The tagged parts of a text of any length: a long one is read in overlapping windows. The model's head must be
  * `RQ_HEAD_TOKEN_CLASSIFICATION`.
  *
- * @param options  NULL for those of `rq_tag_options_default`.
+ * @param options  NULL for `rq_tag_options_default`.
  * @param list     Where the list goes; free it with `rq_entity_list_free`.
  */
 enum rq_status rq_tag(struct rq_session *session,
@@ -689,20 +689,20 @@ enum rq_status rq_tag(struct rq_session *session,
                       struct rq_entity_list **list);
 
 /**
- * Frees a list. NULL is nothing to free.
+ * Frees a list. NULL is ignored.
  */
 void rq_entity_list_free(struct rq_entity_list *list);
 
 /**
- * The options that are meant by NULL: one answer of at most 15 tokens.
+ * The defaults, for which NULL stands: one answer of at most 15 tokens.
  */
 struct rq_answer_options rq_answer_options_default(void);
 
 /**
- * The parts of a context that answer a question. The context may be of any length: a long one is looked at in windows. The
- * model's head must be `RQ_HEAD_QUESTION_ANSWERING`.
+ * The parts of a context that answer a question. The context may be of any length: a long one is read in overlapping windows.
+ * The model's head must be `RQ_HEAD_QUESTION_ANSWERING`.
  *
- * @param options  NULL for those of `rq_answer_options_default`.
+ * @param options  NULL for `rq_answer_options_default`.
  * @param list     Where the list goes; free it with `rq_answer_list_free`.
  */
 enum rq_status rq_answer(struct rq_session *session,
@@ -714,7 +714,7 @@ enum rq_status rq_answer(struct rq_session *session,
                          struct rq_answer_list **list);
 
 /**
- * Frees a list. NULL is nothing to free.
+ * Frees a list. NULL is ignored.
  */
 void rq_answer_list_free(struct rq_answer_list *list);
 

@@ -1,24 +1,24 @@
-//! The C interface. `include/rq.h` is made of this module by cbindgen; a test compares them (`tests/header.rs`).
+//! The C interface of rq. cbindgen makes `include/rq.h` of this crate, and `tests/header.rs` compares them.
 //!
-//! How it keeps its promises:
+//! Each function first parses its pointers, in one `unsafe` block; the rest is safe code. What it promises:
 //!
-//! - every function that can fail returns an [`rq_status`]; what it gives goes through its last parameters, which are written
-//!   only on success; a message says more than the code does;
-//! - a pointer that must not be NULL is checked, and a string is checked to be UTF-8;
-//! - no panic leaves a function: it becomes [`rq_status::RQ_PANIC`];
-//! - a session that two threads use at once says [`rq_status::RQ_BUSY`] to one of them; models may be shared by threads;
-//! - a session keeps its model alive, so that they can be freed in any order.
+//! - A function that can fail returns an [`rq_status`]. Results go through its last parameters, which are written only on
+//!   success, and a message says more than the code does.
+//! - A pointer that must not be NULL is checked, and a string is checked to be UTF-8.
+//! - A panic doesn't leave the function: it becomes [`rq_status::RQ_PANIC`].
+//! - When two threads use a session at once, one of them gets [`rq_status::RQ_BUSY`]. Models may be shared by threads.
+//! - A session keeps its model alive, so they can be freed in any order.
 //!
-//! What it can't check is what C can't say: that a pointer which isn't NULL points to what it should, as long as its length
-//! says, and that nothing is used after it was freed. Each `SAFETY` comment below rests on that, which `include/rq.h` asks of
-//! the caller.
+//! C can't express, and nothing here can check, that a pointer which isn't NULL points to what it should, for as long as its
+//! length says, and that nothing is used after it was freed. Every `SAFETY` comment rests on that promise of the caller,
+//! which `include/rq.h` states.
 
-#![allow(unsafe_code)]
 #![allow(
     non_camel_case_types,
     reason = "the names are those of the C interface"
 )]
 
+mod enumeration;
 mod model;
 mod results;
 mod session;
@@ -28,9 +28,9 @@ pub use model::*;
 pub use session::*;
 pub use tasks::*;
 
-use rq::Error;
-use rq_format::FormatError;
+use rq::{Error, ErrorKind};
 use std::ffi::{CStr, c_char};
+use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// The version of this interface: what a program was compiled against (`RQ_ABI_VERSION`) must be what `rq_abi_version`
@@ -40,13 +40,13 @@ pub const RQ_ABI_VERSION: u32 = 1;
 /// Bytes of a message, the final NUL included.
 pub const RQ_MESSAGE_SIZE: usize = 512;
 
-/// What became of a call. Codes keep their numbers for ever.
+/// The result of a call. Codes never change their numbers.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum rq_status {
-    /// It was done.
+    /// Success.
     RQ_OK = 0,
-    /// A pointer is NULL that must not be.
+    /// A pointer that must not be NULL is NULL.
     RQ_NULL = 1,
     /// A string isn't UTF-8.
     RQ_NOT_UTF8 = 2,
@@ -54,7 +54,7 @@ pub enum rq_status {
     RQ_IO = 3,
     /// The file isn't a model, or it is damaged.
     RQ_DAMAGED = 4,
-    /// The file was made by a newer version of rq.
+    /// A newer version of rq made the file.
     RQ_NEWER_VERSION = 5,
     /// The model's head is for another task.
     RQ_WRONG_HEAD = 6,
@@ -62,17 +62,17 @@ pub enum rq_status {
     RQ_TEXT = 7,
     /// The text has more tokens than the model takes.
     RQ_TOO_LONG = 8,
-    /// An option has a value that it can't have.
+    /// An option has an invalid value.
     RQ_OPTION = 9,
     /// The caller's buffer is too small; the needed length was written to where the call says.
     RQ_BUFFER = 10,
     /// Another thread uses the session.
     RQ_BUSY = 11,
-    /// A defect of rq. The session can be used further.
+    /// A bug in rq. The session stays usable.
     RQ_PANIC = 12,
 }
 
-/// A message for a person: UTF-8, ended by NUL, cut if it is too long.
+/// A message for a person: UTF-8, NUL-terminated, cut if it is too long.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct rq_message {
@@ -80,13 +80,13 @@ pub struct rq_message {
     pub text: [c_char; RQ_MESSAGE_SIZE],
 }
 
-/// A string that rq owns: UTF-8, `len` bytes and a NUL behind them.
+/// A string that rq owns: `len` bytes of UTF-8, followed by a NUL.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct rq_string {
     /// The bytes.
     pub data: *const c_char,
-    /// How many, without the NUL.
+    /// Its length in bytes, without the NUL.
     pub len: usize,
 }
 
@@ -128,14 +128,6 @@ impl Failure {
         }
     }
 
-    /// A number that none of an enumeration's is.
-    fn option(name: &str, value: i32) -> Self {
-        Self::new(
-            rq_status::RQ_OPTION,
-            format!("{name} is {value}, which none of its values is"),
-        )
-    }
-
     /// A pointer that is NULL.
     fn null(parameter: &str) -> Self {
         Self::new(rq_status::RQ_NULL, format!("{parameter} is NULL"))
@@ -144,28 +136,18 @@ impl Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        use rq_status::*;
-        let status = match &error {
-            Error::Format(FormatError::Io { .. }) | Error::Threads { .. } => RQ_IO,
-            Error::Format(FormatError::Part { .. }) => RQ_OPTION,
-            Error::Format(FormatError::NewerVersion { .. }) => RQ_NEWER_VERSION,
-            Error::Format(_) | Error::Tokenizer(_) | Error::TokenRange { .. } => RQ_DAMAGED,
-            Error::WrongHead { .. } | Error::NoHead => RQ_WRONG_HEAD,
-            Error::EmptyText | Error::NoTokens | Error::NothingToClassify => RQ_TEXT,
-            Error::NoMask { .. } | Error::EmptyQuestion | Error::NoContext => RQ_TEXT,
-            // In windows of the model's length there is no room but for lack of a shorter question.
-            Error::TooLong { .. } | Error::MaskTruncated { .. } | Error::NoRoom { .. } => {
-                RQ_TOO_LONG
-            }
-            _ => RQ_OPTION,
+        let status = match error.kind() {
+            ErrorKind::Io => rq_status::RQ_IO,
+            ErrorKind::Damaged => rq_status::RQ_DAMAGED,
+            ErrorKind::NewerVersion => rq_status::RQ_NEWER_VERSION,
+            ErrorKind::WrongHead => rq_status::RQ_WRONG_HEAD,
+            ErrorKind::Text => rq_status::RQ_TEXT,
+            ErrorKind::TooLong => rq_status::RQ_TOO_LONG,
+            ErrorKind::Option => rq_status::RQ_OPTION,
         };
-        let mut message = error.to_string();
-        let mut cause = std::error::Error::source(&error);
-        while let Some(error) = cause {
-            message = format!("{message}: {error}");
-            cause = error.source();
-        }
-        Self { status, message }
+        let causes = std::iter::successors(Some(&error as &dyn std::error::Error), |e| e.source());
+        let causes: Vec<String> = causes.map(ToString::to_string).collect();
+        Self::new(status, causes.join(": "))
     }
 }
 
@@ -176,28 +158,21 @@ fn fence<R>(work: impl FnOnce() -> Result<R, Failure>) -> Result<R, Failure> {
             .downcast_ref::<&str>()
             .copied()
             .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-        let said = said.unwrap_or("it says no more");
+        let said = said.unwrap_or("no message");
         Err(Failure::new(
             rq_status::RQ_PANIC,
-            format!("a defect of rq, please report it: {said}"),
+            format!("a bug in rq, please report it: {said}"),
         ))
     })
 }
 
-/// Ends a function that has no session to keep its message.
-///
-/// # Safety
-/// `message` is NULL or points to an [`rq_message`] that can be written.
-unsafe fn report(result: Result<(), Failure>, message: *mut rq_message) -> rq_status {
+/// Ends a function that has no session to keep its message: writes why it failed, if the caller wants to know.
+fn report(result: Result<(), Failure>, message: Option<&mut rq_message>) -> rq_status {
     let Err(failure) = result else {
         return rq_status::RQ_OK;
     };
-    // SAFETY: the caller's promise.
-    if let Some(message) = unsafe { message.as_mut() } {
-        let mut end = failure.message.len().min(RQ_MESSAGE_SIZE - 1);
-        while !failure.message.is_char_boundary(end) {
-            end -= 1;
-        }
+    if let Some(message) = message {
+        let end = failure.message.floor_char_boundary(RQ_MESSAGE_SIZE - 1);
         message.text = [0; RQ_MESSAGE_SIZE];
         for (to, from) in message
             .text
@@ -208,6 +183,21 @@ unsafe fn report(result: Result<(), Failure>, message: *mut rq_message) -> rq_st
         }
     }
     failure.status
+}
+
+/// Frees what `Box::into_raw` gave. NULL is ignored.
+///
+/// # Safety
+/// `pointer` is NULL, or came from `Box::into_raw` and wasn't freed.
+unsafe fn free<T>(pointer: *mut T) {
+    if !pointer.is_null() {
+        // SAFETY: the caller's promise.
+        let owned = unsafe { Box::from_raw(pointer) };
+        let _ = fence(|| {
+            drop(owned);
+            Ok(())
+        });
+    }
 }
 
 /// What a pointer points to.
@@ -244,7 +234,7 @@ unsafe fn slice<'a, T>(data: *const T, len: usize, parameter: &str) -> Result<&'
 ///
 /// # Safety
 /// As [`slice`].
-unsafe fn text<'a>(data: *const c_char, len: usize, parameter: &str) -> Result<&'a str, Failure> {
+unsafe fn string<'a>(data: *const c_char, len: usize, parameter: &str) -> Result<&'a str, Failure> {
     // SAFETY: the caller's promise.
     let bytes = unsafe { slice(data.cast::<u8>(), len, parameter) }?;
     std::str::from_utf8(bytes).map_err(|e| {
@@ -254,6 +244,24 @@ unsafe fn text<'a>(data: *const c_char, len: usize, parameter: &str) -> Result<&
             format!("{parameter} isn't UTF-8 at byte {at}"),
         )
     })
+}
+
+/// Room for a list that the caller owns. What is there before may be no `T`. Where there is no room, it may be NULL.
+///
+/// # Safety
+/// `data` is NULL or points to room for `capacity` values that nothing else uses for `'a`.
+unsafe fn room<'a, T>(
+    data: *mut T,
+    capacity: usize,
+    parameter: &str,
+) -> Result<&'a mut [MaybeUninit<T>], Failure> {
+    if capacity == 0 {
+        return Ok(&mut []);
+    }
+    // SAFETY: the caller's promise; nothing is read.
+    let there = unsafe { slice(data.cast::<MaybeUninit<T>>(), capacity, parameter) }?;
+    // SAFETY: as `slice` found it, and the caller promises that nothing else uses it.
+    Ok(unsafe { std::slice::from_raw_parts_mut(data.cast(), there.len()) })
 }
 
 /// Where a result goes.

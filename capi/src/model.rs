@@ -1,7 +1,7 @@
 //! Models in C.
 
-use super::{
-    Failure, fence, out, reference, report, rq_message, rq_status, rq_string, slice, text,
+use crate::{
+    Failure, Out, fence, free, out, report, rq_message, rq_status, rq_string, slice, string,
 };
 use rq::Model;
 use rq_format::Head;
@@ -10,17 +10,18 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// A model. It can be shared by threads, and by sessions, which keep it alive.
+#[derive(Debug)]
 pub struct rq_model {
     pub(super) model: Arc<Model>,
     labels: Vec<CString>,
     mask_token: CString,
 }
 
-/// What a model computes of its hidden states: what it is for.
+/// What a model's head computes, which decides what the model is for.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum rq_head {
-    /// Nothing: for `rq_embed`.
+    /// No head: for `rq_embed`.
     RQ_HEAD_NONE = 0,
     /// For `rq_fill`.
     RQ_HEAD_MASKED_LM = 1,
@@ -32,36 +33,42 @@ pub enum rq_head {
     RQ_HEAD_QUESTION_ANSWERING = 4,
 }
 
+impl From<Head> for rq_head {
+    fn from(head: Head) -> Self {
+        match head {
+            Head::None => Self::RQ_HEAD_NONE,
+            Head::MaskedLm => Self::RQ_HEAD_MASKED_LM,
+            Head::SequenceClassification => Self::RQ_HEAD_SEQUENCE_CLASSIFICATION,
+            Head::TokenClassification => Self::RQ_HEAD_TOKEN_CLASSIFICATION,
+            Head::QuestionAnswering => Self::RQ_HEAD_QUESTION_ANSWERING,
+        }
+    }
+}
+
 impl rq_model {
-    fn new(model: Model) -> Result<Box<Self>, Failure> {
+    fn new(model: Model) -> Box<Self> {
         // A string with a NUL inside would end early in C; a file's labels have no control characters.
         let string = |text: &str| CString::new(text.replace('\0', " ")).unwrap_or_default();
-        Ok(Box::new(Self {
+        Box::new(Self {
             labels: model.config().labels.iter().map(|l| string(l)).collect(),
             mask_token: string(model.tokenizer().mask_token().unwrap_or_default()),
             model: Arc::new(model),
-        }))
+        })
     }
 }
 
 /// Hands a model to the caller.
-///
-/// # Safety
-/// `model` and `message` are NULL or can be written.
-unsafe fn open(
-    model: *mut *mut rq_model,
-    message: *mut rq_message,
+fn open(
+    place: Result<Out<'_, *mut rq_model>, Failure>,
+    message: Option<&mut rq_message>,
     open: impl FnOnce() -> Result<Model, Failure>,
 ) -> rq_status {
     let result = fence(|| {
-        // SAFETY: the caller's promise.
-        let place = unsafe { out(model, "model") }?;
-        let model = rq_model::new(open()?)?;
-        place.write(Box::into_raw(model));
+        let place = place?;
+        place.write(Box::into_raw(rq_model::new(open()?)));
         Ok(())
     });
-    // SAFETY: the caller's promise.
-    unsafe { report(result, message) }
+    report(result, message)
 }
 
 /// Maps the model file at `path`: nothing is copied, and its pages stay the file's. While the model lives, the file must not be
@@ -80,13 +87,15 @@ pub unsafe extern "C" fn rq_model_open(
     message: *mut rq_message,
     model: *mut *mut rq_model,
 ) -> rq_status {
-    // SAFETY: the caller's promises, as in `open` and `text`.
-    unsafe {
-        open(model, message, || {
-            let path = text(path, path_len, "path")?;
-            Ok(Model::open(Path::new(path))?)
-        })
-    }
+    // SAFETY: the caller's promises.
+    let (path, message, model) = unsafe {
+        (
+            string(path, path_len, "path"),
+            message.as_mut(),
+            out(model, "model"),
+        )
+    };
+    open(model, message, || Ok(Model::open(Path::new(path?))?))
 }
 
 /// Maps the model that is `length` bytes at `offset` of an open file, such as an uncompressed asset inside an Android package
@@ -104,26 +113,27 @@ pub unsafe extern "C" fn rq_model_open_fd(
     message: *mut rq_message,
     model: *mut *mut rq_model,
 ) -> rq_status {
-    use std::os::fd::BorrowedFd;
-    // SAFETY: the caller's promises, as in `open`.
-    unsafe {
-        open(model, message, || {
-            if fd < 0 {
-                let message = format!("fd is {fd}, which is no file");
-                return Err(Failure::new(rq_status::RQ_OPTION, message));
-            }
-            // SAFETY: it isn't negative, and the caller promises that it is open.
-            let borrowed = BorrowedFd::borrow_raw(fd);
-            let file = borrowed.try_clone_to_owned().map_err(|e| {
-                Failure::new(
-                    rq_status::RQ_IO,
-                    format!("can't use file descriptor {fd}: {e}"),
-                )
-            })?;
-            let end = offset.saturating_add(length);
-            Ok(Model::open_part(&file.into(), offset..end)?)
-        })
-    }
+    use std::os::fd::{AsRawFd, BorrowedFd};
+    // SAFETY: the caller's promises; a descriptor isn't negative.
+    let (fd, message, model) = unsafe {
+        let fd = match fd {
+            0.. => Ok(BorrowedFd::borrow_raw(fd)),
+            _ => Err(Failure::new(
+                rq_status::RQ_OPTION,
+                format!("fd is {fd}, which is no file"),
+            )),
+        };
+        (fd, message.as_mut(), out(model, "model"))
+    };
+    open(model, message, || {
+        let fd = fd?;
+        let file = fd.try_clone_to_owned().map_err(|e| {
+            let message = format!("can't use file descriptor {}: {e}", fd.as_raw_fd());
+            Failure::new(rq_status::RQ_IO, message)
+        })?;
+        let end = offset.saturating_add(length);
+        Ok(Model::open_part(&file.into(), offset..end)?)
+    })
 }
 
 /// Takes the bytes of a model file from memory. If they begin at a multiple of 64 they are used in place, and must stay as they
@@ -138,30 +148,23 @@ pub unsafe extern "C" fn rq_model_from_memory(
     message: *mut rq_message,
     model: *mut *mut rq_model,
 ) -> rq_status {
-    // SAFETY: the caller's promises, as in `open` and `slice`. What is used in place lives as long as the model does, which
-    // the caller promises, too; so that it is static to the model.
-    unsafe {
-        open(model, message, || {
-            let bytes: &'static [u8] = slice(data, len, "data")?;
-            Ok(Model::from_bytes(bytes)?)
-        })
-    }
+    // SAFETY: the caller's promises. Bytes that are used in place live as long as the model does, which the caller promises
+    // too, so they are static to the model.
+    let (bytes, message, model) = unsafe {
+        let bytes: Result<&'static [u8], Failure> = slice(data, len, "data");
+        (bytes, message.as_mut(), out(model, "model"))
+    };
+    open(model, message, || Ok(Model::from_bytes(bytes?)?))
 }
 
-/// Frees a model. Sessions of it that live go on. NULL is nothing to free.
+/// Frees a model. Its sessions go on working. NULL is ignored.
 ///
 /// # Safety
 /// `model` is NULL or a model that wasn't freed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rq_model_free(model: *mut rq_model) {
-    if !model.is_null() {
-        // SAFETY: it came from `Box::into_raw`, and the caller promises that this is the first time.
-        let model = unsafe { Box::from_raw(model) };
-        let _ = fence(|| {
-            drop(model);
-            Ok(())
-        });
-    }
+    // SAFETY: the caller's promise; a model came from `Box::into_raw`.
+    unsafe { free(model) }
 }
 
 /// What the model is for; `RQ_HEAD_NONE` for NULL.
@@ -171,13 +174,8 @@ pub unsafe extern "C" fn rq_model_free(model: *mut rq_model) {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rq_model_head(model: *const rq_model) -> rq_head {
     // SAFETY: the caller's promise.
-    match unsafe { model.as_ref() }.map(|m| m.model.config().head) {
-        Some(Head::MaskedLm) => rq_head::RQ_HEAD_MASKED_LM,
-        Some(Head::SequenceClassification) => rq_head::RQ_HEAD_SEQUENCE_CLASSIFICATION,
-        Some(Head::TokenClassification) => rq_head::RQ_HEAD_TOKEN_CLASSIFICATION,
-        Some(Head::QuestionAnswering) => rq_head::RQ_HEAD_QUESTION_ANSWERING,
-        _ => rq_head::RQ_HEAD_NONE,
-    }
+    let model = unsafe { model.as_ref() };
+    model.map_or(rq_head::RQ_HEAD_NONE, |m| m.model.config().head.into())
 }
 
 /// The width of hidden states and embeddings; 0 for NULL.
@@ -221,7 +219,7 @@ pub unsafe extern "C" fn rq_model_label(model: *const rq_model, index: usize) ->
     rq_string::of(label.map_or(c"", |label| label))
 }
 
-/// The mask token, as it must be written in a text; empty for a model without one. It lives as long as the model.
+/// The mask token as it must be written in a text; empty for a model without one. It lives as long as the model.
 ///
 /// # Safety
 /// `model` is NULL or a model.
@@ -231,15 +229,17 @@ pub unsafe extern "C" fn rq_model_mask_token(model: *const rq_model) -> rq_strin
     rq_string::of(unsafe { model.as_ref() }.map_or(c"", |m| &m.mask_token))
 }
 
-/// Reads the weights into memory now, where the system can be asked for it, so that the first answer doesn't wait for a disk.
+/// Reads the weights into memory now, where the system supports it, so that the first answer doesn't wait for a disk.
 ///
 /// # Safety
 /// `model` is NULL or a model.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rq_model_prefetch(model: *const rq_model) {
-    let _ = fence(|| {
-        // SAFETY: the caller's promise.
-        unsafe { reference(model, "model") }?.model.prefetch();
-        Ok(())
-    });
+    // SAFETY: the caller's promise.
+    if let Some(model) = unsafe { model.as_ref() } {
+        let _ = fence(|| {
+            model.model.prefetch();
+            Ok(())
+        });
+    }
 }

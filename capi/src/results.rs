@@ -1,6 +1,6 @@
 //! Lists that a task answers with: owned by rq, read by the caller, and freed as a whole.
 
-use super::{fence, rq_string};
+use crate::rq_string;
 use std::ffi::CString;
 
 /// What a call gives: a list for the caller, and what its strings point to.
@@ -52,13 +52,7 @@ pub(super) fn hand_over<A, H, T>(
 ///
 /// # Safety
 /// `list` is NULL, or came from [`hand_over`] with the same types and wasn't freed.
-pub(super) unsafe fn free<H, T>(list: *mut H) {
-    if !list.is_null() {
-        // SAFETY: the head is the first field of a boxed `Owned`, and the caller promises the rest.
-        let owned = unsafe { Box::from_raw(list.cast::<Owned<H, T>>()) };
-        let _ = fence(|| {
-            drop(owned);
-            Ok(())
-        });
-    }
+pub(crate) unsafe fn free<H, T>(list: *mut H) {
+    // SAFETY: the caller's promise; the head is the first field of a boxed `Owned`.
+    unsafe { crate::free(list.cast::<Owned<H, T>>()) }
 }

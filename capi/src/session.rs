@@ -1,28 +1,23 @@
 //! Sessions in C.
 
-use super::{Failure, fence, out, reference, report, rq_message, rq_model, rq_status, rq_string};
-use rq::Model;
+use crate::{
+    Failure, fence, free, out, reference, report, rq_message, rq_model, rq_status, rq_string,
+};
 use rq::{Session, SessionOptions};
-use self_cell::self_cell;
 use std::ffi::{CStr, CString};
 use std::sync::{Arc, Mutex, TryLockError};
 
-self_cell!(
-    /// A session, and the model that it borrows.
-    struct Owned {
-        owner: Arc<Model>,
-        #[covariant]
-        dependent: Session,
-    }
-);
-
 /// A session: the threads and the memory with which a model computes. One thread at a time may use it.
+#[derive(Debug)]
 pub struct rq_session {
+    /// The model's.
+    pub(crate) hidden_size: usize,
     inner: Mutex<Inner>,
 }
 
+#[derive(Debug)]
 struct Inner {
-    owned: Owned,
+    session: Session,
     /// Why the last call failed; empty if it didn't.
     message: CString,
 }
@@ -31,19 +26,19 @@ struct Inner {
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct rq_session_options {
-    /// Threads; 0 means one for each processor. 1 means that no thread is started: everything runs on the caller's.
+    /// Threads; 0 for one per processor. With 1, no thread is started: everything runs on the caller's.
     pub threads: usize,
 }
 
-/// The options that are meant by NULL.
+/// The defaults, for which NULL stands.
 #[unsafe(no_mangle)]
 pub extern "C" fn rq_session_options_default() -> rq_session_options {
     rq_session_options { threads: 0 }
 }
 
-/// A session of a model. It starts its threads now, if there are to be any, and takes memory as texts ask for it.
+/// Makes a session of a model. It starts its threads now, if any, and allocates memory as texts need it.
 ///
-/// @param options  NULL for those of `rq_session_options_default`.
+/// @param options  NULL for `rq_session_options_default`.
 /// @param message  NULL, or where to say why it failed.
 /// @param session  Where the session goes; free it with `rq_session_free`.
 ///
@@ -56,53 +51,46 @@ pub unsafe extern "C" fn rq_session_new(
     message: *mut rq_message,
     session: *mut *mut rq_session,
 ) -> rq_status {
+    // SAFETY: the caller's promises.
+    let (model, options, message, place) = unsafe {
+        (
+            reference(model, "model"),
+            options.as_ref(),
+            message.as_mut(),
+            out(session, "session"),
+        )
+    };
     let result = fence(|| {
-        // SAFETY: the caller's promises.
-        let (model, options, place) = unsafe {
-            (
-                reference(model, "model")?,
-                options.as_ref(),
-                out(session, "session")?,
-            )
-        };
+        let (model, place) = (model?, place?);
         let threads = options.map_or(0, |options| options.threads);
         if threads > MAX_THREADS {
             let message = format!("threads is {threads}; at most {MAX_THREADS} are started");
             return Err(Failure::new(rq_status::RQ_OPTION, message));
         }
-        let options = SessionOptions {
-            threads: (threads > 0).then_some(threads),
-            isa: None,
-        };
-        let owned = Owned::try_new(model.model.clone(), |model| Session::new(model, &options))?;
+        let mut options = SessionOptions::default();
+        options.threads = (threads > 0).then_some(threads);
         let inner = Mutex::new(Inner {
-            owned,
+            session: Session::new(Arc::clone(&model.model), &options)?,
             message: CString::default(),
         });
-        place.write(Box::into_raw(Box::new(rq_session { inner })));
+        let hidden_size = model.model.config().hidden_size;
+        place.write(Box::into_raw(Box::new(rq_session { hidden_size, inner })));
         Ok(())
     });
-    // SAFETY: the caller's promise.
-    unsafe { report(result, message) }
+    report(result, message)
 }
 
 /// The most threads of a session: far beyond what helps.
 const MAX_THREADS: usize = 1024;
 
-/// Frees a session, and its model if that was freed before and has no other session. NULL is nothing to free.
+/// Frees a session, and its model if that was freed before and has no other session. NULL is ignored.
 ///
 /// # Safety
 /// `session` is NULL or a session that wasn't freed, and no thread uses it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rq_session_free(session: *mut rq_session) {
-    if !session.is_null() {
-        // SAFETY: it came from `Box::into_raw`, and the caller promises that this is the first time.
-        let session = unsafe { Box::from_raw(session) };
-        let _ = fence(|| {
-            drop(session);
-            Ok(())
-        });
-    }
+    // SAFETY: the caller's promise; a session came from `Box::into_raw`.
+    unsafe { free(session) }
 }
 
 /// Why the latest call with a session failed: empty if it didn't. It lives until the next call with the same one.
@@ -124,21 +112,19 @@ pub unsafe extern "C" fn rq_session_message(session: *const rq_session) -> rq_st
 
 const BUSY: &CStr = c"another thread uses the session; give each thread a session of its own";
 
-/// Takes the memory for a text of `tokens` tokens now, so that none is taken for what a session keeps while such a text is
-/// computed; if it has masks, at most eight.
+/// Allocates the session's memory for a text of `tokens` tokens, with at most eight masks, so that computing such a text later
+/// allocates no more of it.
 ///
 /// # Safety
 /// `session` is NULL or a session.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rq_session_reserve(session: *mut rq_session, tokens: usize) -> rq_status {
     // SAFETY: the caller's promise.
-    unsafe {
-        with_session(session, |model, session| {
-            let tokens = tokens.min(model.config().max_tokens());
-            session.reserve(&[tokens], tokens.min(8));
-            Ok(())
-        })
-    }
+    with_session(unsafe { session.as_ref() }, |session| {
+        let tokens = tokens.min(session.model().config().max_tokens());
+        session.reserve(&[tokens], tokens.min(8));
+        Ok(())
+    })
 }
 
 /// Bytes of memory that the session holds, beside the model; 0 for NULL, or while another thread uses it.
@@ -149,25 +135,19 @@ pub unsafe extern "C" fn rq_session_reserve(session: *mut rq_session, tokens: us
 pub unsafe extern "C" fn rq_session_memory(session: *mut rq_session) -> usize {
     let mut bytes = 0;
     // SAFETY: the caller's promise.
-    unsafe {
-        with_session(session, |_, session| {
-            bytes = session.arena_bytes();
-            Ok(())
-        });
-    }
+    with_session(unsafe { session.as_ref() }, |session| {
+        bytes = session.held_bytes();
+        Ok(())
+    });
     bytes
 }
 
 /// Does the work of a call with a session: fenced, and by one thread at a time.
-///
-/// # Safety
-/// `session` is NULL or a session.
-pub(super) unsafe fn with_session(
-    session: *const rq_session,
-    work: impl FnOnce(&Model, &mut Session<'_>) -> Result<(), Failure>,
+pub(crate) fn with_session(
+    session: Option<&rq_session>,
+    work: impl FnOnce(&mut Session) -> Result<(), Failure>,
 ) -> rq_status {
-    // SAFETY: the caller's promise.
-    let Some(session) = (unsafe { session.as_ref() }) else {
+    let Some(session) = session else {
         return rq_status::RQ_NULL;
     };
     let mut inner = match session.inner.try_lock() {
@@ -176,16 +156,13 @@ pub(super) unsafe fn with_session(
         Err(TryLockError::Poisoned(inner)) => inner.into_inner(),
         Err(TryLockError::WouldBlock) => return rq_status::RQ_BUSY,
     };
-    let owned = &mut inner.owned;
-    let result = fence(|| owned.with_dependent_mut(|model, session| work(model, session)));
-    match result {
-        Ok(()) => {
-            inner.message = CString::default();
-            rq_status::RQ_OK
-        }
+    let (status, message) = match fence(|| work(&mut inner.session)) {
+        Ok(()) => (rq_status::RQ_OK, CString::default()),
         Err(failure) => {
-            inner.message = CString::new(failure.message.replace('\0', " ")).unwrap_or_default();
-            failure.status
+            let message = CString::new(failure.message.replace('\0', " "));
+            (failure.status, message.unwrap_or_default())
         }
-    }
+    };
+    inner.message = message;
+    status
 }

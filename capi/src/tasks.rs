@@ -1,18 +1,16 @@
 //! Tasks in C: each call answers to one text.
 
-use super::results::{Strings, free, hand_over};
-use super::session::with_session;
-use super::{Failure, out, rq_session, rq_status, rq_string};
-use rq::Batch;
-use rq::Rows;
-use rq::{Aggregation, Entity, TagOptions, Tagger};
-use rq::{Answer, AnswerOptions, Answerer, Question};
-use rq::{Classifier, ClassifyOptions, LabelScore};
-use rq::{EmbedOptions, Embedder, Pooling};
-use rq::{Fill, FillMask, FillOptions};
-use rq::{Task, Texts};
-use rq_format::ScoreFunction;
+use crate::enumeration::{enumeration, invalid};
+use crate::results::{Strings, free, hand_over};
+use crate::session::with_session;
+use crate::{Failure, out, room, rq_session, rq_status, rq_string, string};
+use rq::{
+    Aggregation, Answer, AnswerOptions, Answerer, Batch, Classifier, ClassifyOptions, EmbedOptions,
+    Embedder, Entity, Fill, FillMask, FillOptions, LabelScore, Pooling, Question, Rows,
+    ScoreFunction, TagOptions, Tagger, Task, Texts,
+};
 use std::ffi::c_char;
+use std::mem::MaybeUninit;
 
 /// How to fill masks.
 #[repr(C)]
@@ -20,11 +18,11 @@ use std::ffi::c_char;
 pub struct rq_fill_options {
     /// How many tokens for each mask, at most.
     pub top_k: usize,
-    /// Whether a text that is too long is cut at its end: 0 for no.
+    /// Whether to cut a text that is too long at its end: 0 refuses it.
     pub truncate: u8,
 }
 
-/// The options that are meant by NULL: five tokens for each mask, and no cut.
+/// The defaults, for which NULL stands: five tokens for each mask, and texts that are too long are refused.
 #[unsafe(no_mangle)]
 pub extern "C" fn rq_fill_options_default() -> rq_fill_options {
     let options = FillOptions::default();
@@ -56,7 +54,7 @@ pub struct rq_fill_token {
 pub struct rq_fill_list {
     /// The tokens.
     pub items: *const rq_fill_token,
-    /// How many.
+    /// Their number.
     pub len: usize,
     /// Masks of the text.
     pub masks: usize,
@@ -64,7 +62,7 @@ pub struct rq_fill_list {
 
 /// The best tokens for each mask of a text. The model's head must be `RQ_HEAD_MASKED_LM`.
 ///
-/// @param options  NULL for those of `rq_fill_options_default`.
+/// @param options  NULL for `rq_fill_options_default`.
 /// @param list     Where the list goes; free it with `rq_fill_list_free`.
 ///
 /// # Safety
@@ -77,35 +75,42 @@ pub unsafe extern "C" fn rq_fill(
     options: *const rq_fill_options,
     list: *mut *mut rq_fill_list,
 ) -> rq_status {
-    // SAFETY: the caller's promises, here and in the closure.
-    unsafe {
-        with_session(session, |model, session| {
-            let text = super::text(text, text_len, "text")?;
-            let place = out(list, "list")?;
-            let mut chosen = FillOptions::default();
-            if let Some(options) = options.as_ref() {
-                (chosen.top_k, chosen.truncate) = (options.top_k, options.truncate != 0);
-            }
-            let masks = FillMask::new(model)?.run_one(session, text, &chosen)?;
-            let numbered = masks.iter().enumerate();
-            let fills =
-                numbered.flat_map(|(mask, fills)| fills.iter().map(move |fill| (mask, fill)));
-            let item = |(mask, fill): (_, &Fill), strings: &mut Strings| rq_fill_token {
-                mask,
-                score: fill.score,
-                token: fill.token,
-                token_str: strings.keep(&fill.token_str),
-                sequence: strings.keep(&fill.sequence),
-            };
-            let masks = masks.len();
-            let head = |items, len| rq_fill_list { items, len, masks };
-            place.write(hand_over(fills, item, head));
-            Ok(())
-        })
-    }
+    // SAFETY: the caller's promises.
+    let (session, text, options, list) = unsafe {
+        (
+            session.as_ref(),
+            string(text, text_len, "text"),
+            options.as_ref(),
+            out(list, "list"),
+        )
+    };
+    with_session(session, |session| {
+        let (text, list) = (text?, list?);
+        let mut chosen = FillOptions::default();
+        if let Some(options) = options {
+            (chosen.top_k, chosen.truncate) = (options.top_k, options.truncate != 0);
+        }
+        let masks = FillMask::new(session)?.run_one(text, &chosen)?;
+        let numbered = masks.iter().enumerate();
+        let fills = numbered.flat_map(|(mask, fills)| fills.iter().map(move |fill| (mask, fill)));
+        let item = |(mask, fill): (_, &Fill), strings: &mut Strings| rq_fill_token {
+            mask,
+            score: fill.score,
+            token: fill.token,
+            token_str: strings.keep(&fill.token_str),
+            sequence: strings.keep(&fill.sequence),
+        };
+        let masks = masks.len();
+        list.write(hand_over(fills, item, |items, len| rq_fill_list {
+            items,
+            len,
+            masks,
+        }));
+        Ok(())
+    })
 }
 
-/// Frees a list. NULL is nothing to free.
+/// Frees a list. NULL is ignored.
 ///
 /// # Safety
 /// `list` is NULL or a list that wasn't freed.
@@ -115,33 +120,40 @@ pub unsafe extern "C" fn rq_fill_list_free(list: *mut rq_fill_list) {
     unsafe { free::<_, rq_fill_token>(list) }
 }
 
-/// Which hidden states make an embedding.
+/// How hidden states become an embedding.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum rq_pooling {
-    /// As the model's publisher says; the mean where nothing is said.
+    /// As the model's publisher says, else the mean.
     RQ_POOLING_MODEL = 0,
     /// The first token's.
     RQ_POOLING_CLS = 1,
     /// The mean over all tokens.
     RQ_POOLING_MEAN = 2,
-    /// In each dimension the largest.
+    /// The largest in each dimension.
     RQ_POOLING_MAX = 3,
 }
 
-/// How to embed. Enumerations are numbers here, so that any number is checked.
+enumeration!(rq_pooling, "pooling", Option<Pooling> {
+    RQ_POOLING_MODEL = [None],
+    RQ_POOLING_CLS = [Some(Pooling::Cls)],
+    RQ_POOLING_MEAN = [Some(Pooling::Mean)],
+    RQ_POOLING_MAX = [Some(Pooling::Max)],
+});
+
+/// How to embed. Enumerations are passed as numbers, so that every value can be checked.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct rq_embed_options {
     /// An `rq_pooling`.
     pub pooling: i32,
-    /// Whether the embedding is scaled to the length 1: 1 yes, 0 no, -1 as the model's publisher says.
+    /// Whether to scale the embedding to length 1: 1 yes, 0 no, -1 as the model's publisher says.
     pub normalize: i32,
-    /// Whether a text that is too long is cut at its end: 0 for no.
+    /// Whether to cut a text that is too long at its end: 0 refuses it.
     pub truncate: u8,
 }
 
-/// The options that are meant by NULL: all as the model's publisher says, and no cut.
+/// The defaults, for which NULL stands: everything as the model's publisher says, and texts that are too long are refused.
 #[unsafe(no_mangle)]
 pub extern "C" fn rq_embed_options_default() -> rq_embed_options {
     rq_embed_options {
@@ -153,7 +165,7 @@ pub extern "C" fn rq_embed_options_default() -> rq_embed_options {
 
 /// The embedding of a text: `rq_model_hidden_size` floats. Any model has one.
 ///
-/// @param options   NULL for those of `rq_embed_options_default`.
+/// @param options   NULL for `rq_embed_options_default`.
 /// @param out       Room for `capacity` floats; NULL with a capacity of 0 asks for the length.
 /// @param len       NULL, or where the number of floats goes, also when `out` is too small (`RQ_BUFFER`).
 ///
@@ -169,50 +181,59 @@ pub unsafe extern "C" fn rq_embed(
     capacity: usize,
     len: *mut usize,
 ) -> rq_status {
-    // SAFETY: the caller's promises, here and in the closure.
-    unsafe {
-        with_session(session, |model, session| {
-            let text = super::text(text, text_len, "text")?;
-            let mut chosen = EmbedOptions::default();
-            if let Some(options) = options.as_ref() {
-                chosen.pooling = match options.pooling {
-                    0 => None,
-                    1 => Some(Pooling::Cls),
-                    2 => Some(Pooling::Mean),
-                    3 => Some(Pooling::Max),
-                    other => return Err(Failure::option("pooling", other)),
-                };
-                chosen.normalize = match options.normalize {
-                    -1 => None,
-                    0 => Some(false),
-                    1 => Some(true),
-                    other => return Err(Failure::option("normalize", other)),
-                };
-                chosen.truncate = options.truncate != 0;
-            }
-            let width = model.config().hidden_size;
-            if capacity < width {
-                return too_small(width, capacity, len);
-            }
-            let embedding = Embedder::new(model).run_one(session, text, &chosen)?;
-            write_floats(&embedding.embedding, out, len)
-        })
-    }
+    // SAFETY: the caller's promises.
+    let (session, text, options, out, len) = unsafe {
+        (
+            session.as_ref(),
+            string(text, text_len, "text"),
+            options.as_ref(),
+            room(out, capacity, "out"),
+            len.as_mut(),
+        )
+    };
+    with_session(session, |session| {
+        let text = text?;
+        let mut chosen = EmbedOptions::default();
+        if let Some(options) = options {
+            chosen.pooling = rq_pooling::parse(options.pooling)?;
+            chosen.normalize = match options.normalize {
+                -1 => None,
+                0 => Some(false),
+                1 => Some(true),
+                other => return Err(invalid("normalize", other)),
+            };
+            chosen.truncate = options.truncate != 0;
+        }
+        let width = session.model().config().hidden_size;
+        let embed = |out: &mut [MaybeUninit<f32>]| {
+            let embedding = Embedder::new(session).run_one(text, &chosen)?;
+            out.write_copy_of_slice(&embedding.embedding);
+            Ok(())
+        };
+        fill_room(out, capacity, width, (len, width), embed)
+    })
 }
 
-/// What makes scores of a classifier's logits.
+/// How a classifier's logits become scores.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum rq_function {
     /// As the model's configuration says.
     RQ_FUNCTION_MODEL = 0,
-    /// Probabilities of labels that exclude each other.
+    /// Softmax: probabilities of labels that exclude each other.
     RQ_FUNCTION_SOFTMAX = 1,
-    /// For each label the probability that it is there.
+    /// Sigmoid: for each label, the probability that it applies.
     RQ_FUNCTION_SIGMOID = 2,
     /// The logits.
     RQ_FUNCTION_NONE = 3,
 }
+
+enumeration!(rq_function, "function", Option<ScoreFunction>, both ways {
+    RQ_FUNCTION_MODEL = [None],
+    RQ_FUNCTION_SOFTMAX = [Some(ScoreFunction::Softmax)],
+    RQ_FUNCTION_SIGMOID = [Some(ScoreFunction::Sigmoid)],
+    RQ_FUNCTION_NONE = [Some(ScoreFunction::None)],
+});
 
 /// How to classify.
 #[repr(C)]
@@ -222,16 +243,16 @@ pub struct rq_classify_options {
     pub top_k: usize,
     /// An `rq_function`.
     pub function: i32,
-    /// Whether texts that are too long are cut at their end: 0 for no.
+    /// Whether to cut texts that are too long at their end: 0 refuses them.
     pub truncate: u8,
 }
 
-/// The options that are meant by NULL: all labels, the model's function, and no cut.
+/// The defaults, for which NULL stands: all labels, the model's function, and texts that are too long are refused.
 #[unsafe(no_mangle)]
 pub extern "C" fn rq_classify_options_default() -> rq_classify_options {
     rq_classify_options {
         top_k: 0,
-        function: rq_function::RQ_FUNCTION_MODEL as i32,
+        function: rq_function::from(ClassifyOptions::default().function) as i32,
         truncate: 0,
     }
 }
@@ -254,14 +275,14 @@ pub struct rq_label {
 pub struct rq_label_list {
     /// The labels.
     pub items: *const rq_label,
-    /// How many.
+    /// Their number.
     pub len: usize,
 }
 
 /// The labels of a text, or of a pair of texts. The model's head must be `RQ_HEAD_SEQUENCE_CLASSIFICATION`.
 ///
 /// @param pair     The second text of a pair, or NULL for a single text.
-/// @param options  NULL for those of `rq_classify_options_default`.
+/// @param options  NULL for `rq_classify_options_default`.
 /// @param list     Where the list goes; free it with `rq_label_list_free`.
 ///
 /// # Safety
@@ -276,45 +297,47 @@ pub unsafe extern "C" fn rq_classify(
     options: *const rq_classify_options,
     list: *mut *mut rq_label_list,
 ) -> rq_status {
-    // SAFETY: the caller's promises, here and in the closure.
-    unsafe {
-        with_session(session, |model, session| {
-            let texts = Texts {
-                text: super::text(text, text_len, "text")?,
-                pair: match pair.is_null() && pair_len == 0 {
-                    true => None,
-                    false => Some(super::text(pair, pair_len, "pair")?),
-                },
-            };
-            let place = out(list, "list")?;
-            let mut chosen = ClassifyOptions::default();
-            if let Some(options) = options.as_ref() {
-                chosen.top_k = (options.top_k > 0).then_some(options.top_k);
-                chosen.function = match options.function {
-                    0 => None,
-                    1 => Some(ScoreFunction::Softmax),
-                    2 => Some(ScoreFunction::Sigmoid),
-                    3 => Some(ScoreFunction::None),
-                    other => return Err(Failure::option("function", other)),
-                };
-                chosen.truncate = options.truncate != 0;
-            }
-            let labels = Classifier::new(model)?.run_one(session, texts, &chosen)?;
-            let item = |label: LabelScore, strings: &mut Strings| rq_label {
-                label: strings.keep(&label.label),
-                index: label.index,
-                score: label.score,
-            };
-            place.write(hand_over(labels, item, |items, len| rq_label_list {
-                items,
-                len,
-            }));
-            Ok(())
-        })
-    }
+    // SAFETY: the caller's promises.
+    let (session, first, second, options, list) = unsafe {
+        let second = match pair.is_null() && pair_len == 0 {
+            true => Ok(None),
+            false => string(pair, pair_len, "pair").map(Some),
+        };
+        (
+            session.as_ref(),
+            string(text, text_len, "text"),
+            second,
+            options.as_ref(),
+            out(list, "list"),
+        )
+    };
+    with_session(session, |session| {
+        let texts = Texts {
+            text: first?,
+            pair: second?,
+        };
+        let list = list?;
+        let mut chosen = ClassifyOptions::default();
+        if let Some(options) = options {
+            chosen.top_k = (options.top_k > 0).then_some(options.top_k);
+            chosen.function = rq_function::parse(options.function)?;
+            chosen.truncate = options.truncate != 0;
+        }
+        let labels = Classifier::new(session)?.run_one(texts, &chosen)?;
+        let item = |label: LabelScore, strings: &mut Strings| rq_label {
+            label: strings.keep(&label.label),
+            index: label.index,
+            score: label.score,
+        };
+        list.write(hand_over(labels, item, |items, len| rq_label_list {
+            items,
+            len,
+        }));
+        Ok(())
+    })
 }
 
-/// Frees a list. NULL is nothing to free.
+/// Frees a list. NULL is ignored.
 ///
 /// # Safety
 /// `list` is NULL or a list that wasn't freed.
@@ -324,21 +347,29 @@ pub unsafe extern "C" fn rq_label_list_free(list: *mut rq_label_list) {
     unsafe { free::<_, rq_label>(list) }
 }
 
-/// How the tags of tokens become entities.
+/// How tagged tokens become entities.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum rq_aggregation {
-    /// Each token is one.
+    /// Each token is an entity.
     RQ_AGGREGATION_NONE = 0,
-    /// Neighbours of one label are one.
+    /// Neighbours with the same label are one entity.
     RQ_AGGREGATION_SIMPLE = 1,
-    /// The same, and a word has the label of its first token.
+    /// The same, with each word taking the label of its first token.
     RQ_AGGREGATION_FIRST = 2,
-    /// The same with the mean of a word's tokens.
+    /// The same, with each word taking the label that is best on the mean of its tokens.
     RQ_AGGREGATION_AVERAGE = 3,
-    /// The same with the most certain of a word's tokens.
+    /// The same, with each word taking the label of its most certain token.
     RQ_AGGREGATION_MAX = 4,
 }
+
+enumeration!(rq_aggregation, "aggregation", Aggregation, both ways {
+    RQ_AGGREGATION_NONE = [Aggregation::None],
+    RQ_AGGREGATION_SIMPLE = [Aggregation::Simple],
+    RQ_AGGREGATION_FIRST = [Aggregation::First],
+    RQ_AGGREGATION_AVERAGE = [Aggregation::Average],
+    RQ_AGGREGATION_MAX = [Aggregation::Max],
+});
 
 /// How to tag.
 #[repr(C)]
@@ -348,11 +379,11 @@ pub struct rq_tag_options {
     pub aggregation: i32,
 }
 
-/// The options that are meant by NULL: `RQ_AGGREGATION_SIMPLE`.
+/// The defaults, for which NULL stands: `RQ_AGGREGATION_SIMPLE`.
 #[unsafe(no_mangle)]
 pub extern "C" fn rq_tag_options_default() -> rq_tag_options {
     rq_tag_options {
-        aggregation: rq_aggregation::RQ_AGGREGATION_SIMPLE as i32,
+        aggregation: rq_aggregation::from(TagOptions::default().aggregation) as i32,
     }
 }
 
@@ -382,14 +413,14 @@ pub struct rq_entity {
 pub struct rq_entity_list {
     /// The entities.
     pub items: *const rq_entity,
-    /// How many.
+    /// Their number.
     pub len: usize,
 }
 
-/// The tagged parts of a text, which may be of any length: a long one is looked at in windows. The model's head must be
+/// The tagged parts of a text of any length: a long one is read in overlapping windows. The model's head must be
 /// `RQ_HEAD_TOKEN_CLASSIFICATION`.
 ///
-/// @param options  NULL for those of `rq_tag_options_default`.
+/// @param options  NULL for `rq_tag_options_default`.
 /// @param list     Where the list goes; free it with `rq_entity_list_free`.
 ///
 /// # Safety
@@ -402,42 +433,40 @@ pub unsafe extern "C" fn rq_tag(
     options: *const rq_tag_options,
     list: *mut *mut rq_entity_list,
 ) -> rq_status {
-    // SAFETY: the caller's promises, here and in the closure.
-    unsafe {
-        with_session(session, |model, session| {
-            let text = super::text(text, text_len, "text")?;
-            let place = out(list, "list")?;
-            let mut chosen = TagOptions::default();
-            if let Some(options) = options.as_ref() {
-                chosen.aggregation = match options.aggregation {
-                    0 => Aggregation::None,
-                    1 => Aggregation::Simple,
-                    2 => Aggregation::First,
-                    3 => Aggregation::Average,
-                    4 => Aggregation::Max,
-                    other => return Err(Failure::option("aggregation", other)),
-                };
-            }
-            let entities = Tagger::new(model)?.run_one(session, text, &chosen)?;
-            let item = |entity: Entity, strings: &mut Strings| rq_entity {
-                label: strings.keep(&entity.label),
-                score: entity.score,
-                word: strings.keep(&entity.word),
-                start: entity.range.start,
-                end: entity.range.end,
-                start_character: entity.start,
-                end_character: entity.end,
-            };
-            place.write(hand_over(entities, item, |items, len| rq_entity_list {
-                items,
-                len,
-            }));
-            Ok(())
-        })
-    }
+    // SAFETY: the caller's promises.
+    let (session, text, options, list) = unsafe {
+        (
+            session.as_ref(),
+            string(text, text_len, "text"),
+            options.as_ref(),
+            out(list, "list"),
+        )
+    };
+    with_session(session, |session| {
+        let (text, list) = (text?, list?);
+        let mut chosen = TagOptions::default();
+        if let Some(options) = options {
+            chosen.aggregation = rq_aggregation::parse(options.aggregation)?;
+        }
+        let entities = Tagger::new(session)?.run_one(text, &chosen)?;
+        let item = |entity: Entity, strings: &mut Strings| rq_entity {
+            label: strings.keep(&entity.label),
+            score: entity.score,
+            word: strings.keep(&entity.word),
+            start: entity.bytes.start,
+            end: entity.bytes.end,
+            start_character: entity.characters.start,
+            end_character: entity.characters.end,
+        };
+        list.write(hand_over(entities, item, |items, len| rq_entity_list {
+            items,
+            len,
+        }));
+        Ok(())
+    })
 }
 
-/// Frees a list. NULL is nothing to free.
+/// Frees a list. NULL is ignored.
 ///
 /// # Safety
 /// `list` is NULL or a list that wasn't freed.
@@ -455,11 +484,11 @@ pub struct rq_answer_options {
     pub top_k: usize,
     /// The longest answer in tokens.
     pub max_answer_len: usize,
-    /// Whether there may be no answer, so that one of them may be empty: 0 for no.
+    /// Whether the context may hold no answer, which is then an empty one: 0 for no.
     pub handle_impossible_answer: u8,
 }
 
-/// The options that are meant by NULL: one answer of at most 15 tokens.
+/// The defaults, for which NULL stands: one answer of at most 15 tokens.
 #[unsafe(no_mangle)]
 pub extern "C" fn rq_answer_options_default() -> rq_answer_options {
     let options = AnswerOptions::default();
@@ -494,14 +523,14 @@ pub struct rq_answer_span {
 pub struct rq_answer_list {
     /// The answers.
     pub items: *const rq_answer_span,
-    /// How many.
+    /// Their number.
     pub len: usize,
 }
 
-/// The parts of a context that answer a question. The context may be of any length: a long one is looked at in windows. The
-/// model's head must be `RQ_HEAD_QUESTION_ANSWERING`.
+/// The parts of a context that answer a question. The context may be of any length: a long one is read in overlapping windows.
+/// The model's head must be `RQ_HEAD_QUESTION_ANSWERING`.
 ///
-/// @param options  NULL for those of `rq_answer_options_default`.
+/// @param options  NULL for `rq_answer_options_default`.
 /// @param list     Where the list goes; free it with `rq_answer_list_free`.
 ///
 /// # Safety
@@ -516,39 +545,46 @@ pub unsafe extern "C" fn rq_answer(
     options: *const rq_answer_options,
     list: *mut *mut rq_answer_list,
 ) -> rq_status {
-    // SAFETY: the caller's promises, here and in the closure.
-    unsafe {
-        with_session(session, |model, session| {
-            let input = Question {
-                question: super::text(question, question_len, "question")?,
-                context: super::text(context, context_len, "context")?,
-            };
-            let place = out(list, "list")?;
-            let mut chosen = AnswerOptions::default();
-            if let Some(options) = options.as_ref() {
-                chosen.top_k = options.top_k;
-                chosen.max_answer_len = options.max_answer_len;
-                chosen.handle_impossible_answer = options.handle_impossible_answer != 0;
-            }
-            let answers = Answerer::new(model)?.run_one(session, input, &chosen)?;
-            let item = |answer: Answer, strings: &mut Strings| rq_answer_span {
-                answer: strings.keep(&answer.answer),
-                score: answer.score,
-                start: answer.bytes.start,
-                end: answer.bytes.end,
-                start_character: answer.start,
-                end_character: answer.end,
-            };
-            place.write(hand_over(answers, item, |items, len| rq_answer_list {
-                items,
-                len,
-            }));
-            Ok(())
-        })
-    }
+    // SAFETY: the caller's promises.
+    let (session, question, context, options, list) = unsafe {
+        (
+            session.as_ref(),
+            string(question, question_len, "question"),
+            string(context, context_len, "context"),
+            options.as_ref(),
+            out(list, "list"),
+        )
+    };
+    with_session(session, |session| {
+        let input = Question {
+            question: question?,
+            context: context?,
+        };
+        let list = list?;
+        let mut chosen = AnswerOptions::default();
+        if let Some(options) = options {
+            chosen.top_k = options.top_k;
+            chosen.max_answer_len = options.max_answer_len;
+            chosen.handle_impossible_answer = options.handle_impossible_answer != 0;
+        }
+        let answers = Answerer::new(session)?.run_one(input, &chosen)?;
+        let item = |answer: Answer, strings: &mut Strings| rq_answer_span {
+            answer: strings.keep(&answer.answer),
+            score: answer.score,
+            start: answer.bytes.start,
+            end: answer.bytes.end,
+            start_character: answer.characters.start,
+            end_character: answer.characters.end,
+        };
+        list.write(hand_over(answers, item, |items, len| rq_answer_list {
+            items,
+            len,
+        }));
+        Ok(())
+    })
 }
 
-/// Frees a list. NULL is nothing to free.
+/// Frees a list. NULL is ignored.
 ///
 /// # Safety
 /// `list` is NULL or a list that wasn't freed.
@@ -577,59 +613,57 @@ pub unsafe extern "C" fn rq_hidden_states(
     capacity: usize,
     tokens: *mut usize,
 ) -> rq_status {
-    // SAFETY: the caller's promises, here and in the closure.
-    unsafe {
-        with_session(session, |model, session| {
-            let text = super::text(text, text_len, "text")?;
-            let encoding = model
-                .tokenizer()
-                .encode(text, false)
-                .map_err(rq::Error::from)?;
-            let width = model.config().hidden_size;
-            let count = encoding.ids.len();
-            if let Some(tokens) = tokens.as_mut() {
-                *tokens = count;
-            }
-            if count * width > capacity {
-                return too_small(count * width, capacity, std::ptr::null_mut());
-            }
-            let batch = Batch::from_iter([&encoding.ids]);
-            let hidden = session.hidden_states(&batch, Rows::All)?;
-            write_floats(&hidden, out, std::ptr::null_mut())?;
-            if !ids.is_null() {
-                ids.copy_from_nonoverlapping(encoding.ids.as_ptr(), count);
+    // SAFETY: the caller's promises: `ids` has room for the tokens that `out` has room for.
+    let (session, text, ids, out, tokens) = unsafe {
+        let session = session.as_ref();
+        let most = session.map_or(0, |session| capacity / session.hidden_size);
+        let ids = match ids.is_null() {
+            true => Ok(None),
+            false => room(ids, most, "ids").map(Some),
+        };
+        (
+            session,
+            string(text, text_len, "text"),
+            ids,
+            room(out, capacity, "out"),
+            tokens.as_mut(),
+        )
+    };
+    with_session(session, |session| {
+        let encoding = session.model().tokenizer().encode(text?, false);
+        let encoding = encoding.map_err(rq::Error::from)?;
+        let count = encoding.ids.len();
+        let needed = count * session.model().config().hidden_size;
+        let ids = ids?;
+        let compute = |out: &mut [MaybeUninit<f32>]| {
+            let hidden = session.hidden_states(&Batch::from_iter([&encoding.ids]), Rows::All)?;
+            out.write_copy_of_slice(&hidden);
+            if let Some(ids) = ids {
+                ids[..count].write_copy_of_slice(&encoding.ids);
             }
             Ok(())
-        })
-    }
+        };
+        fill_room(out, capacity, needed, (tokens, count), compute)
+    })
 }
 
-/// Writes a result that the caller has room for.
-///
-/// # Safety
-/// `out` is NULL or points to room for the values; `len` is NULL or can be written.
-unsafe fn write_floats(values: &[f32], out: *mut f32, len: *mut usize) -> Result<(), Failure> {
-    if out.is_null() {
-        return Err(Failure::null("out"));
+/// Fills `needed` floats of the caller's room, and says how much there is: on success, and where the room is too small.
+fn fill_room(
+    out: Result<&mut [MaybeUninit<f32>], Failure>,
+    capacity: usize,
+    needed: usize,
+    (place, length): (Option<&mut usize>, usize),
+    fill: impl FnOnce(&mut [MaybeUninit<f32>]) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let filled = match capacity < needed {
+        true => {
+            let message = format!("out has room for {capacity} floats; the result has {needed}");
+            Err(Failure::new(rq_status::RQ_BUFFER, message))
+        }
+        false => Ok(fill(&mut out?[..needed])?),
+    };
+    if let Some(place) = place {
+        *place = length;
     }
-    // SAFETY: it isn't NULL, and has room for them.
-    unsafe { out.copy_from_nonoverlapping(values.as_ptr(), values.len()) };
-    // SAFETY: the caller's promise.
-    if let Some(len) = unsafe { len.as_mut() } {
-        *len = values.len();
-    }
-    Ok(())
-}
-
-/// A result for which the caller has no room: says how much it takes.
-///
-/// # Safety
-/// `len` is NULL or can be written.
-unsafe fn too_small(needed: usize, capacity: usize, len: *mut usize) -> Result<(), Failure> {
-    // SAFETY: the caller's promise.
-    if let Some(len) = unsafe { len.as_mut() } {
-        *len = needed;
-    }
-    let message = format!("out has room for {capacity} floats; the result has {needed}");
-    Err(Failure::new(rq_status::RQ_BUFFER, message))
+    filled
 }

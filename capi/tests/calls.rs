@@ -1,6 +1,7 @@
 //! The C interface, called as a C program calls it: what it refuses, with which status and message, and that it answers as the
 //! library does. What only a C program can show (its header, leaks, races) is in `capi/`.
 
+use crate::common::options;
 use crate::common::{convert_to, tests_path};
 use rq::{
     AnswerOptions, Answerer, Batch, Classifier, ClassifyOptions, EmbedOptions, Embedder, FillMask,
@@ -267,24 +268,23 @@ fn fill(
     }
 }
 
-fn with_library<R>(path: &Path, f: impl FnOnce(&Model, &mut Session<'_>) -> R) -> R {
+fn with_library<R>(path: &Path, f: impl FnOnce(&mut Session) -> R) -> R {
     let model = Model::open(path).unwrap();
-    let options = SessionOptions {
+    let options = options!(SessionOptions {
         threads: Some(1),
         isa: None,
-    };
-    let mut session = Session::new(&model, &options).unwrap();
-    f(&model, &mut session)
+    });
+    f(&mut Session::new(model, &options).unwrap())
 }
 
 #[test]
 fn fills_and_embeddings_are_those_of_the_library() {
     let c = Opened::new(&demo());
-    with_library(&demo(), |model, session| {
+    with_library(&demo(), |session| {
         for text in [TEXT, "A <mask> in the hand is worth two in the <mask>."] {
-            let expected = FillMask::new(model)
+            let expected = FillMask::new(&mut *session)
                 .unwrap()
-                .run_one(session, text, &FillOptions::default())
+                .run_one(text, &FillOptions::default())
                 .unwrap();
             let expected: Fills = (0..)
                 .zip(&expected)
@@ -297,12 +297,12 @@ fn fills_and_embeddings_are_those_of_the_library() {
                 .collect();
             assert_eq!(c.fill(text, None), Ok(expected));
 
-            let embedding = Embedder::new(model)
-                .run_one(session, text, &EmbedOptions::default())
+            let embedding = Embedder::new(&mut *session)
+                .run_one(text, &EmbedOptions::default())
                 .unwrap();
             assert_eq!(c.embed(text, None), Ok(embedding.embedding));
 
-            let ids = model.tokenizer().encode(text, false).unwrap().ids;
+            let ids = session.model().tokenizer().encode(text, false).unwrap().ids;
             let expected = session
                 .hidden_states(&Batch::from_iter([&ids]), Rows::All)
                 .unwrap();
@@ -343,15 +343,12 @@ fn fills_and_embeddings_are_those_of_the_library() {
 fn labels_are_those_of_the_library() {
     let path = task_model("topics");
     let c = Opened::new(&path);
-    with_library(&path, |model, session| {
-        let classifier = Classifier::new(model).unwrap();
+    with_library(&path, |session| {
+        let mut classifier = Classifier::new(session).unwrap();
         for (pair, top_k) in [(None, None), (Some("And rain."), None), (None, Some(2))] {
-            let options = ClassifyOptions {
-                top_k,
-                ..ClassifyOptions::default()
-            };
+            let options = options!(ClassifyOptions { top_k });
             let texts = Texts { text: TOPIC, pair };
-            let expected = classifier.run_one(session, texts, &options).unwrap();
+            let expected = classifier.run_one(texts, &options).unwrap();
             let expected: Vec<_> = expected
                 .into_iter()
                 .map(|l| (l.label, l.index, l.score))
@@ -387,21 +384,19 @@ fn entities_and_answers_are_those_of_the_library() {
     let path = task_model("tags");
     let c = Opened::new(&path);
     let long = format!("{NAMES} ").repeat(40);
-    with_library(&path, |model, session| {
-        let tagger = Tagger::new(model).unwrap();
+    with_library(&path, |session| {
+        let mut tagger = Tagger::new(session).unwrap();
         for text in [NAMES, long.as_str()] {
-            let expected = tagger
-                .run_one(session, text, &TagOptions::default())
-                .unwrap();
+            let expected = tagger.run_one(text, &TagOptions::default()).unwrap();
             assert!(!expected.is_empty());
             let found = c.tag(text, None).unwrap();
             assert_eq!(found.len(), expected.len());
             for ((found, label, word), expected) in found.iter().zip(&expected) {
                 assert_eq!((label, word), (&expected.label, &expected.word));
                 assert_eq!(found.score, expected.score);
-                assert_eq!(found.start..found.end, expected.range);
-                let characters = (found.start_character, found.end_character);
-                assert_eq!(characters, (expected.start, expected.end));
+                assert_eq!(found.start..found.end, expected.bytes);
+                let characters = found.start_character..found.end_character;
+                assert_eq!(characters, expected.characters);
             }
         }
     });
@@ -412,17 +407,14 @@ fn entities_and_answers_are_those_of_the_library() {
 
     let path = task_model("answers");
     let c = Opened::new(&path);
-    with_library(&path, |model, session| {
+    with_library(&path, |session| {
         let input = Question {
             question: QUESTION,
             context: CONTEXT,
         };
-        let options = AnswerOptions {
-            top_k: 3,
-            ..AnswerOptions::default()
-        };
-        let answerer = Answerer::new(model).unwrap();
-        let expected = answerer.run_one(session, input, &options).unwrap();
+        let options = options!(AnswerOptions { top_k: 3 });
+        let mut answerer = Answerer::new(session).unwrap();
+        let expected = answerer.run_one(input, &options).unwrap();
         let options = rq_answer_options {
             top_k: 3,
             ..rq_answer_options_default()
@@ -432,8 +424,8 @@ fn entities_and_answers_are_those_of_the_library() {
         for ((found, answer), expected) in found.iter().zip(&expected) {
             assert_eq!((answer, found.score), (&expected.answer, expected.score));
             assert_eq!(found.start..found.end, expected.bytes);
-            let characters = (found.start_character, found.end_character);
-            assert_eq!(characters, (expected.start, expected.end));
+            let characters = found.start_character..found.end_character;
+            assert_eq!(characters, expected.characters);
         }
     });
 }
@@ -643,7 +635,7 @@ fn options_are_checked() {
         let answer = c.embed(TEXT, Some(&options));
         assert_eq!(answer, Err(rq_status::RQ_OPTION));
     }
-    assert_eq!(c.message(), "normalize is -2, which none of its values is");
+    assert_eq!(c.message(), "normalize is -2, an invalid value");
     let topics = Opened::new(&task_model("topics"));
     for function in [-1, 4] {
         let options = rq_classify_options {

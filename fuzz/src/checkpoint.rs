@@ -77,6 +77,7 @@ pub fn tokenizer_configs() -> [Config; 2] {
 }
 
 /// A directory on which a target puts one file after the other.
+#[derive(Debug)]
 pub struct Directory(tempfile::TempDir);
 
 impl Directory {

@@ -1,7 +1,10 @@
 //! Everything that is asked of a model, or of a tokenizer. Answers may be errors; what must hold of the others is asserted.
 
-use rq::{Batch, FillMask, FillOptions, Model, Rows, Session, SessionOptions, Task, Tokenizer};
-use rq_format::{Head, ModelFile};
+use rq::{
+    Batch, FillMask, FillOptions, Head, Model, ModelFile, Rows, Session, SessionOptions, Task,
+    Tokenizer,
+};
+use std::sync::Arc;
 
 /// Texts that meet each step of a tokenizer.
 pub const TEXTS: [&str; 8] = [
@@ -97,7 +100,8 @@ fn check(tokens: &rq::Tokens, chars: [usize; 2]) {
 }
 
 /// Everything that is computed of a text, on one thread.
-pub fn text(model: &Model, session: &mut Session<'_>, text: &str, pair: Option<&str>) {
+pub fn text(session: &mut Session, text: &str, pair: Option<&str>) {
+    let model = Arc::clone(session.model());
     let config = model.config();
     let encoding = match pair {
         Some(pair) => model.tokenizer().encode_pair(text, pair, true),
@@ -116,17 +120,12 @@ pub fn text(model: &Model, session: &mut Session<'_>, text: &str, pair: Option<&
         }
     }
     if config.head == Head::MaskedLm
-        && let Ok(fill) = FillMask::new(model)
+        && let Ok(mut fill) = FillMask::new(session)
     {
-        for options in [
-            FillOptions::default(),
-            FillOptions {
-                top_k: 2,
-                truncate: true,
-                ..FillOptions::default()
-            },
-        ] {
-            if let Ok(masks) = fill.run_one(session, text, &options) {
+        let mut cut = FillOptions::default();
+        (cut.top_k, cut.truncate) = (2, true);
+        for options in [FillOptions::default(), cut] {
+            if let Ok(masks) = fill.run_one(text, &options) {
                 assert!(masks.iter().all(|fills| fills.len() <= options.top_k));
             }
         }
@@ -134,10 +133,8 @@ pub fn text(model: &Model, session: &mut Session<'_>, text: &str, pair: Option<&
 }
 
 /// A session with one thread: a fuzzer starts no others.
-pub fn session(model: &Model) -> Session<'_> {
-    let options = SessionOptions {
-        threads: Some(1),
-        isa: None,
-    };
+pub fn session(model: impl Into<Arc<Model>>) -> Session {
+    let mut options = SessionOptions::default();
+    options.threads = Some(1);
     Session::new(model, &options).expect("one thread, and the processor's own instruction set")
 }

@@ -44,7 +44,7 @@ fn main() {
     write("torch", "storage", &[&[1 + 4 * 2][..], &[0; 456]].concat());
 
     for (name, json) in tokenizers() {
-        let json = type_first(json);
+        let json = json.to_string();
         for config in checkpoint::tokenizer_configs() {
             if let Err(error) = Tokenizer::new(json.as_bytes(), &config) {
                 panic!("{name}: {error}");
@@ -83,18 +83,6 @@ fn main() {
         }
         write("capi", &format!("refused-{flags}"), &calls.concat());
     }
-}
-
-/// The JSON with its model's type before the rest of the model, by which that is read.
-fn type_first(mut json: Value) -> String {
-    let Value::Object(mut model) = json["model"].take() else {
-        panic!("a tokenizer has a model");
-    };
-    let kind = model.remove("type").expect("a model has a type");
-    let rest = Value::Object(model).to_string();
-    let model = format!("{{\"type\":{kind},{}", &rest[1..]);
-    json.to_string()
-        .replacen("\"model\":null", &format!("\"model\":{model}"), 1)
 }
 
 /// Tokenizers of each kind, with few tokens.

@@ -8,7 +8,7 @@ use rq_format::ModelFile;
 use rq_fuzz::file::{Parts, put, seal};
 use rq_fuzz::input::Input;
 use rq_fuzz::{checkpoint, exercise};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 static BASES: LazyLock<Vec<Parts>> = LazyLock::new(|| {
     let goldens = checkpoint::GOLDENS.map(|name| checkpoint::converted(&checkpoint::golden(name)));
@@ -43,11 +43,12 @@ fuzz_target!(|bytes: &[u8]| {
     let Ok(model) = Model::from_bytes(file) else {
         return;
     };
+    let mut session = exercise::session(model);
+    let model = Arc::clone(session.model());
     let vocab_size = model.config().vocab_size;
-    let mut session = exercise::session(&model);
     for text in ["a<mask>c", "[MASK]", &text] {
         exercise::tokenizer(model.tokenizer(), vocab_size, text, Some("b"));
-        exercise::text(&model, &mut session, text, None);
+        exercise::text(&mut session, text, None);
     }
-    exercise::text(&model, &mut session, &text, Some("b c"));
+    exercise::text(&mut session, &text, Some("b c"));
 });

@@ -12,7 +12,6 @@ fuzz_target!(|bytes: &[u8]| {
         exercise::file(&file);
     }
     if let Ok(model) = Model::from_bytes(bytes.to_vec()) {
-        let mut session = exercise::session(&model);
-        exercise::text(&model, &mut session, "a<mask>c", None);
+        exercise::text(&mut exercise::session(model), "a<mask>c", None);
     }
 });

@@ -15,7 +15,6 @@ fuzz_target!(|bytes: &[u8]| {
     if let Ok(file) = DIRECTORY.convert() {
         let model = Model::from_bytes(file).expect("what the converter wrote");
         model.file().verify().expect("what the converter wrote");
-        let mut session = exercise::session(&model);
-        exercise::text(&model, &mut session, "ab<mask>c", None);
+        exercise::text(&mut exercise::session(model), "ab<mask>c", None);
     }
 });

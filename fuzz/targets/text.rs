@@ -5,17 +5,16 @@
 use libfuzzer_sys::fuzz_target;
 use rq::Model;
 use rq_fuzz::{checkpoint, exercise};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
-static MODELS: LazyLock<Vec<Model>> = LazyLock::new(|| {
+static MODELS: LazyLock<Vec<Arc<Model>>> = LazyLock::new(|| {
     let names = ["bert-mlm", "xlm-roberta-mlm", "camembert-mlm"];
     let goldens = names.map(|name| checkpoint::converted(&checkpoint::golden(name)));
-    let mut models: Vec<Model> = goldens
+    let models = goldens
         .into_iter()
-        .map(|file| Model::from_bytes(file).expect("what the converter wrote"))
-        .collect();
-    models.push(Model::demo().expect("the embedded model"));
-    models
+        .map(|file| Model::from_bytes(file).expect("what the converter wrote"));
+    let demo = Model::demo().expect("the embedded model");
+    models.chain([demo]).map(Arc::new).collect()
 });
 
 fuzz_target!(|bytes: &[u8]| {
@@ -28,8 +27,8 @@ fuzz_target!(|bytes: &[u8]| {
         exercise::tokenizer(model.tokenizer(), model.config().vocab_size, text, pair);
         // One of the small models computes; the largest, once in a while.
         if i == bytes.len() % 3 || (i == 3 && bytes.len() % 64 == 5) {
-            let mut session = exercise::session(model);
-            exercise::text(model, &mut session, text, pair);
+            let mut session = exercise::session(Arc::clone(model));
+            exercise::text(&mut session, text, pair);
         }
     }
 });

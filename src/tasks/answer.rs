@@ -8,16 +8,17 @@
 use crate::batch::{Batch, groups};
 use crate::encoder::Rows;
 use crate::error::{Error, need_head};
-use crate::model::Model;
 use crate::session::Session;
 use crate::tasks::Task;
 use crate::tasks::scores::softmax_f64;
 use rq_format::Head;
 use rq_tokenizer::Tokens;
 use rq_tokenizer::characters::Characters;
+use std::borrow::BorrowMut;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// The largest window, in tokens, unless another is asked for.
 const MAX_SEQ_LEN: usize = 384;
@@ -27,6 +28,7 @@ const DOC_STRIDE: usize = 128;
 /// How to answer a question. The names and the defaults are those of transformers; its `max_question_len`, which it takes and
 /// doesn't use, is left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct AnswerOptions {
     /// How many answers, at most.
     pub top_k: usize,
@@ -73,17 +75,16 @@ impl<'t> From<(&'t str, &'t str)> for Question<'t> {
 
 /// An answer to a question.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Answer {
     /// The probability that the answer starts at its first token times that that it ends at its last; the sum of them, where
     /// several spans have the same text but for the case of its letters. Windows that overlap so count twice: a score can be
     /// above 1.
     pub score: f32,
-    /// Where it begins in the context, in characters (code points).
-    pub start: usize,
-    /// Where it ends, in characters.
-    pub end: usize,
-    /// The same in bytes.
+    /// Its bytes in the context: `&context[answer.bytes]` is its text.
     pub bytes: Range<usize>,
+    /// Its characters (code points) in the context, which is what transformers counts.
+    pub characters: Range<usize>,
     /// The text; none if it is that the context has no answer.
     pub answer: String,
 }
@@ -94,51 +95,54 @@ pub struct Answer {
 /// use rq::{AnswerOptions, Answerer, Model, Session, SessionOptions, Task};
 ///
 /// let model = Model::open("roberta-base-squad2.rq")?;
-/// let mut session = Session::new(&model, &SessionOptions::default())?;
+/// let session = Session::new(model, &SessionOptions::default())?;
 /// let context = "The keys are under the red flowerpot.";
 /// let question = ("Where are the keys?", context);
-/// let answers = Answerer::new(&model)?.run_one(&mut session, question, &AnswerOptions::default())?;
-/// println!("{:.3} {}", answers[0].score, &context[answers[0].bytes.clone()]);
+/// let answers = Answerer::new(session)?.run_one(question, &AnswerOptions::default())?;
+/// println!("{:.3} {}", answers[0].score, answers[0].answer);
 /// # Ok::<(), rq::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug)]
-pub struct Answerer<'m> {
-    model: &'m Model,
+#[derive(Debug)]
+pub struct Answerer<S = Session> {
+    session: S,
 }
 
-impl<'m> Answerer<'m> {
-    /// The task of this model.
+impl<S: BorrowMut<Session>> Answerer<S> {
+    /// The task of the session's model.
     ///
     /// # Errors
     /// When the model wasn't made for question answering.
-    pub fn new(model: &'m Model) -> Result<Self, Error> {
-        let head = model.config().head;
-        need_head("question answering", Head::QuestionAnswering, head)?;
-        Ok(Self { model })
+    pub fn new(session: S) -> Result<Self, Error> {
+        need_head(
+            "question answering",
+            Head::QuestionAnswering,
+            session.borrow(),
+        )?;
+        Ok(Self { session })
     }
 }
 
 /// The answer: spans of the context by descending score, at most [`AnswerOptions::top_k`]; one at least, unless the options ask
 /// for none.
-impl Task for Answerer<'_> {
+impl<S: BorrowMut<Session>> Task for Answerer<S> {
     type Input<'t> = Question<'t>;
     type Options = AnswerOptions;
-    type Prepared = PreparedQuestion;
+    type Prepared = PreparedAnswer;
     type Answer = Vec<Answer>;
 
-    fn model(&self) -> &Model {
-        self.model
+    fn session(&self) -> &Session {
+        self.session.borrow()
     }
 
     fn prepare(
         &self,
         input: Question<'_>,
         options: &AnswerOptions,
-    ) -> Result<PreparedQuestion, Error> {
+    ) -> Result<PreparedAnswer, Error> {
         if input.question.is_empty() {
             return Err(Error::EmptyQuestion);
         }
-        let tokenizer = self.model.tokenizer();
+        let tokenizer = self.model().tokenizer();
         let limit = tokenizer.max_tokens();
         let max_seq_len = options.max_seq_len.unwrap_or(limit.min(MAX_SEQ_LEN));
         if max_seq_len > limit {
@@ -153,20 +157,20 @@ impl Task for Answerer<'_> {
         if !windows.iter().all(of_context) {
             return Err(Error::NoContext);
         }
-        Ok(PreparedQuestion {
+        Ok(PreparedAnswer {
             context: input.context.to_owned(),
             windows,
         })
     }
 
     fn compute(
-        &self,
-        session: &mut Session<'_>,
-        questions: &[PreparedQuestion],
+        &mut self,
+        questions: &[PreparedAnswer],
         options: &AnswerOptions,
     ) -> Result<Vec<Vec<Answer>>, Error> {
-        session.check_model(self.model)?;
-        let cls = self.model.config().bos_token_id;
+        let session = self.session.borrow_mut();
+        let model = Arc::clone(session.model());
+        let cls = model.config().bos_token_id;
         let mut found: Vec<Found<'_>> = questions.iter().map(Found::new).collect();
         let windows: Vec<(usize, &Tokens)> = (0..)
             .zip(questions)
@@ -190,7 +194,7 @@ impl Task for Answerer<'_> {
 
 /// A question and its context, as tokens in windows that fit the model.
 #[derive(Clone, Debug)]
-pub struct PreparedQuestion {
+pub struct PreparedAnswer {
     context: String,
     windows: Vec<Tokens>,
 }
@@ -264,7 +268,7 @@ struct Found<'a> {
 }
 
 impl<'a> Found<'a> {
-    fn new(question: &'a PreparedQuestion) -> Self {
+    fn new(question: &'a PreparedAnswer) -> Self {
         let context = question.context.as_str();
         Self {
             context,
@@ -305,12 +309,11 @@ impl<'a> Found<'a> {
         let mut answers = std::mem::take(&mut self.answers);
         answers.sort_by(|a, b| b.0.total_cmp(&a.0));
         answers.truncate(options.top_k);
-        let answer = |(score, start, end)| {
+        let answer = |(score, start, end): (f64, usize, usize)| {
             let bytes = self.characters.bytes(start, end);
             Answer {
                 score: score as f32,
-                start,
-                end,
+                characters: start..end,
                 answer: self.context[bytes.clone()].to_owned(),
                 bytes,
             }

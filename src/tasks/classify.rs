@@ -4,15 +4,17 @@
 use crate::batch::{Batch, groups};
 use crate::encoder::Rows;
 use crate::error::{Error, need_head};
-use crate::model::Model;
 use crate::session::Session;
 use crate::tasks::scores::{sigmoid, softmax};
 use crate::tasks::{Task, Texts};
-use rq_format::{Head, ScoreFunction};
+use rq_format::{Config, Head, ScoreFunction};
 use rq_tokenizer::Encoding;
+use std::borrow::BorrowMut;
+use std::sync::Arc;
 
 /// How to classify.
 #[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
 pub struct ClassifyOptions {
     /// How many labels, the best ones; all by default.
     pub top_k: Option<usize>,
@@ -25,6 +27,7 @@ pub struct ClassifyOptions {
 
 /// A label, and how well it suits a text.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct LabelScore {
     /// Its name.
     pub label: String,
@@ -56,11 +59,10 @@ pub(crate) fn best_labels(
 /// ```no_run
 /// use rq::{Classifier, ClassifyOptions, Model, Session, SessionOptions, Task};
 ///
-/// let model = Model::open("topics.rq")?;
-/// let mut session = Session::new(&model, &SessionOptions::default())?;
-/// let classifier = Classifier::new(&model)?;
+/// let session = Session::new(Model::open("topics.rq")?, &SessionOptions::default())?;
+/// let mut classifier = Classifier::new(session)?;
 /// let texts = ["The team won the match.", "Add butter to the soup."];
-/// for labels in classifier.run(&mut session, texts, &ClassifyOptions::default())? {
+/// for labels in classifier.run(texts, &ClassifyOptions::default())? {
 ///     // By descending score.
 ///     println!("{:.3} {}", labels[0].score, labels[0].label);
 /// }
@@ -71,57 +73,56 @@ pub(crate) fn best_labels(
 ///
 /// ```no_run
 /// # use rq::{Classifier, ClassifyOptions, Model, Session, SessionOptions, Task};
-/// # let model = Model::open("relevance.rq")?;
-/// # let mut session = Session::new(&model, &SessionOptions::default())?;
+/// # let session = Session::new(Model::open("relevance.rq")?, &SessionOptions::default())?;
 /// let query = "price of apples";
 /// let passages = ["It rained.", "The cost of apples depends on the season."];
 /// let pairs = passages.map(|passage| (query, passage));
 /// let options = ClassifyOptions::default();
-/// let scores = Classifier::new(&model)?.run(&mut session, pairs, &options)?;
+/// let scores = Classifier::new(session)?.run(pairs, &options)?;
 /// let mut ranked: Vec<_> = passages.iter().zip(scores).collect();
 /// ranked.sort_by(|a, b| b.1[0].score.total_cmp(&a.1[0].score));
 /// # Ok::<(), rq::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug)]
-pub struct Classifier<'m> {
-    model: &'m Model,
+#[derive(Debug)]
+pub struct Classifier<S = Session> {
+    session: S,
 }
 
-impl<'m> Classifier<'m> {
-    /// The task of this model.
+impl<S: BorrowMut<Session>> Classifier<S> {
+    /// The task of the session's model.
     ///
     /// # Errors
     /// When the model isn't a classifier of texts.
-    pub fn new(model: &'m Model) -> Result<Self, Error> {
+    pub fn new(session: S) -> Result<Self, Error> {
         need_head(
             "classification",
             Head::SequenceClassification,
-            model.config().head,
+            session.borrow(),
         )?;
-        Ok(Self { model })
+        Ok(Self { session })
     }
 
     /// The labels, in the order of the model's outputs.
-    pub fn labels(&self) -> &'m [String] {
-        &self.model.config().labels
+    pub fn labels(&self) -> &[String] {
+        &self.model().config().labels
     }
+}
 
-    /// What the logits of a text say.
-    fn answer(&self, logits: &[f32], options: &ClassifyOptions) -> Vec<LabelScore> {
-        let scores = match options.function.or(self.model.config().score_function) {
-            Some(ScoreFunction::Sigmoid) => logits.iter().copied().map(sigmoid).collect(),
-            Some(ScoreFunction::None) => logits.to_vec(),
-            _ => softmax(logits),
-        };
-        best_labels(self.labels(), &scores, options.top_k)
-    }
+/// The labels of a text, by its logits.
+fn answer(config: &Config, logits: &[f32], options: &ClassifyOptions) -> Vec<LabelScore> {
+    let scores = match options.function.or(config.score_function) {
+        Some(ScoreFunction::Sigmoid) => logits.iter().copied().map(sigmoid).collect(),
+        Some(ScoreFunction::None) => logits.to_vec(),
+        Some(ScoreFunction::Softmax) | None => softmax(logits),
+    };
+    best_labels(&config.labels, &scores, options.top_k)
 }
 
 /// A text or a pair of texts, as tokens that fit the model.
 #[derive(Clone, Debug)]
-pub struct EncodedTexts(pub(crate) Encoding);
+pub struct PreparedClassify(pub(crate) Encoding);
 
-impl EncodedTexts {
+impl PreparedClassify {
     pub(crate) fn new(encoding: Encoding) -> Result<Self, Error> {
         match encoding.ids.is_empty() {
             true => Err(Error::NothingToClassify),
@@ -131,34 +132,38 @@ impl EncodedTexts {
 }
 
 /// The answer: labels by descending score; of equal ones, the lowest index first.
-impl Task for Classifier<'_> {
+impl<S: BorrowMut<Session>> Task for Classifier<S> {
     type Input<'t> = Texts<'t>;
     type Options = ClassifyOptions;
-    type Prepared = EncodedTexts;
+    type Prepared = PreparedClassify;
     type Answer = Vec<LabelScore>;
 
-    fn model(&self) -> &Model {
-        self.model
+    fn session(&self) -> &Session {
+        self.session.borrow()
     }
 
-    fn prepare(&self, texts: Texts<'_>, options: &ClassifyOptions) -> Result<EncodedTexts, Error> {
-        let tokenizer = self.model.tokenizer();
-        EncodedTexts::new(match texts.pair {
+    fn prepare(
+        &self,
+        texts: Texts<'_>,
+        options: &ClassifyOptions,
+    ) -> Result<PreparedClassify, Error> {
+        let tokenizer = self.model().tokenizer();
+        PreparedClassify::new(match texts.pair {
             None => tokenizer.encode(texts.text, options.truncate)?,
             Some(pair) => tokenizer.encode_pair(texts.text, pair, options.truncate)?,
         })
     }
 
     fn compute(
-        &self,
-        session: &mut Session<'_>,
-        texts: &[EncodedTexts],
+        &mut self,
+        texts: &[PreparedClassify],
         options: &ClassifyOptions,
     ) -> Result<Vec<Vec<LabelScore>>, Error> {
-        session.check_model(self.model)?;
+        let session = self.session.borrow_mut();
+        let model = Arc::clone(session.model());
         let mut answers = Vec::with_capacity(texts.len());
         logits_of(session, texts.iter(), |logits| {
-            answers.push(self.answer(logits, options));
+            answers.push(answer(model.config(), logits, options));
         })?;
         Ok(answers)
     }
@@ -166,12 +171,12 @@ impl Task for Classifier<'_> {
 
 /// The logits of each text, one after the other to `f`.
 pub(crate) fn logits_of<'t>(
-    session: &mut Session<'_>,
-    texts: impl Iterator<Item = &'t EncodedTexts>,
+    session: &mut Session,
+    texts: impl Iterator<Item = &'t PreparedClassify>,
     mut f: impl FnMut(&[f32]),
 ) -> Result<(), Error> {
     let outputs = session.model().config().outputs();
-    let texts: Vec<&Encoding> = texts.map(|EncodedTexts(encoding)| encoding).collect();
+    let texts: Vec<&Encoding> = texts.map(|PreparedClassify(encoding)| encoding).collect();
     for group in groups(texts.iter().map(|text| text.ids.len())) {
         let mut batch = Batch::new();
         for text in &texts[group] {

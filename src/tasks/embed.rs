@@ -3,14 +3,15 @@
 use crate::batch::{Batch, groups};
 use crate::encoder::Rows;
 use crate::error::Error;
-use crate::model::Model;
 use crate::session::Session;
 use crate::tasks::Task;
 use rq_format::PoolingMode;
 use rq_tokenizer::Encoding;
+use std::borrow::BorrowMut;
 
 /// What becomes of the hidden states of a text's tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Pooling {
     /// The first token's is the text's embedding.
     Cls,
@@ -27,14 +28,14 @@ impl From<PoolingMode> for Pooling {
         match mode {
             PoolingMode::Cls => Self::Cls,
             PoolingMode::Max => Self::Max,
-            // And no other that this version's files can have.
-            _ => Self::Mean,
+            PoolingMode::Mean => Self::Mean,
         }
     }
 }
 
 /// How to embed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct EmbedOptions {
     /// By default what the model's file says, which is what sentence-transformers does with the model. Where it says
     /// nothing, the mean.
@@ -48,6 +49,7 @@ pub struct EmbedOptions {
 
 /// The embedding of a text.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Embedding {
     /// `dimension` floats; with [`Pooling::None`] as many for each token, row after row.
     pub embedding: Vec<f32>,
@@ -94,30 +96,29 @@ fn dot(a: &[f32], b: &[f32]) -> f64 {
 /// # #[cfg(feature = "demo-model")] {
 /// use rq::{EmbedOptions, Embedder, Model, Session, SessionOptions, Task, cosine};
 ///
-/// let model = Model::demo()?;
-/// let mut session = Session::new(&model, &SessionOptions::default())?;
+/// let session = Session::new(Model::demo()?, &SessionOptions::default())?;
 /// let texts = ["The dog barked.", "A dog was barking.", "It was a fine evening in June."];
-/// let answers = Embedder::new(&model).run(&mut session, texts, &EmbedOptions::default())?;
+/// let answers = Embedder::new(session).run(texts, &EmbedOptions::default())?;
 /// let [dog, also_dog, evening] = [0, 1, 2].map(|i| &*answers[i].embedding);
 /// assert_eq!(dog.len(), 256);
 /// assert!(cosine(dog, also_dog) > cosine(dog, evening));
 /// # }
 /// # Ok::<(), rq::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug)]
-pub struct Embedder<'m> {
-    model: &'m Model,
+#[derive(Debug)]
+pub struct Embedder<S = Session> {
+    session: S,
 }
 
-impl<'m> Embedder<'m> {
-    /// The task of this model.
-    pub fn new(model: &'m Model) -> Self {
-        Self { model }
+impl<S: BorrowMut<Session>> Embedder<S> {
+    /// The task of the session's model.
+    pub fn new(session: S) -> Self {
+        Self { session }
     }
 
     /// The pooling that options mean for this model, and whether vectors are normalized.
     pub fn resolve(&self, options: &EmbedOptions) -> (Pooling, bool) {
-        let published = self.model.config().pooling;
+        let published = self.model().config().pooling;
         let pooling = options
             .pooling
             .or(published.map(|published| published.mode.into()))
@@ -129,34 +130,33 @@ impl<'m> Embedder<'m> {
     }
 }
 
-impl Task for Embedder<'_> {
+impl<S: BorrowMut<Session>> Task for Embedder<S> {
     type Input<'t> = &'t str;
     type Options = EmbedOptions;
-    type Prepared = EmbedText;
+    type Prepared = PreparedEmbed;
     type Answer = Embedding;
 
-    fn model(&self) -> &Model {
-        self.model
+    fn session(&self) -> &Session {
+        self.session.borrow()
     }
 
-    fn prepare(&self, text: &str, options: &EmbedOptions) -> Result<EmbedText, Error> {
-        let tokenizer = self.model.tokenizer();
+    fn prepare(&self, text: &str, options: &EmbedOptions) -> Result<PreparedEmbed, Error> {
+        let tokenizer = self.model().tokenizer();
         let Encoding { ids, .. } = tokenizer.encode(text, options.truncate)?;
         match ids.is_empty() {
             true => Err(Error::NoTokens),
-            false => Ok(EmbedText { ids }),
+            false => Ok(PreparedEmbed { ids }),
         }
     }
 
     fn compute(
-        &self,
-        session: &mut Session<'_>,
-        texts: &[EmbedText],
+        &mut self,
+        texts: &[PreparedEmbed],
         options: &EmbedOptions,
     ) -> Result<Vec<Embedding>, Error> {
-        session.check_model(self.model)?;
-        let dimension = self.model.config().hidden_size;
+        let dimension = self.model().config().hidden_size;
         let (pooling, normalize) = self.resolve(options);
+        let session = self.session.borrow_mut();
         let mut answers = Vec::with_capacity(texts.len());
         for group in groups(texts.iter().map(|text| text.ids.len())) {
             let texts = &texts[group];
@@ -192,7 +192,7 @@ impl Task for Embedder<'_> {
 
 /// A text as tokens that fit the model.
 #[derive(Clone, Debug)]
-pub struct EmbedText {
+pub struct PreparedEmbed {
     ids: Vec<u32>,
 }
 

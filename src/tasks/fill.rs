@@ -2,15 +2,17 @@
 
 use crate::batch::{Batch, groups_with_logits};
 use crate::error::{Error, need_head, shortened};
-use crate::model::Model;
 use crate::session::Session;
 use crate::tasks::Task;
 use rq_format::Head;
 use rq_tokenizer::{Encoding, Tokenizer};
+use std::borrow::BorrowMut;
 use std::fmt;
+use std::sync::Arc;
 
 /// What to answer for each mask.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct FillOptions {
     /// How many tokens, at most.
     pub top_k: usize,
@@ -36,6 +38,7 @@ impl Default for FillOptions {
 
 /// One answer for one mask.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Fill {
     /// The token's probability.
     pub score: f32,
@@ -53,6 +56,7 @@ pub struct Targets(Vec<u32>);
 
 /// A target that isn't a token of the vocabulary.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TargetWarning {
     /// The target.
     pub target: String,
@@ -124,58 +128,57 @@ impl Targets {
 /// # #[cfg(feature = "demo-model")] {
 /// use rq::{FillMask, FillOptions, Model, Session, SessionOptions, Task};
 ///
-/// let model = Model::demo()?;
-/// let mut session = Session::new(&model, &SessionOptions::default())?;
-/// let fill_mask = FillMask::new(&model)?;
+/// let session = Session::new(Model::demo()?, &SessionOptions::default())?;
+/// let mut fill_mask = FillMask::new(session)?;
 /// let texts = ["She opened the <mask>.", "He shut the <mask> behind him."];
-/// for masks in fill_mask.run(&mut session, texts, &FillOptions::default())? {
+/// for masks in fill_mask.run(texts, &FillOptions::default())? {
 ///     // A list for each mask of the text, by descending score.
 ///     println!("{:.3} {}", masks[0][0].score, masks[0][0].sequence);
 /// }
 /// # }
 /// # Ok::<(), rq::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug)]
-pub struct FillMask<'m> {
-    model: &'m Model,
+#[derive(Debug)]
+pub struct FillMask<S = Session> {
+    session: S,
 }
 
-impl<'m> FillMask<'m> {
-    /// The task of this model.
+impl<S: BorrowMut<Session>> FillMask<S> {
+    /// The task of the session's model.
     ///
     /// # Errors
     /// When the model isn't a masked language model.
-    pub fn new(model: &'m Model) -> Result<Self, Error> {
-        need_head("fill-mask", Head::MaskedLm, model.config().head)?;
-        Ok(Self { model })
+    pub fn new(session: S) -> Result<Self, Error> {
+        need_head("fill-mask", Head::MaskedLm, session.borrow())?;
+        Ok(Self { session })
     }
 }
 
 /// The answer: for each mask of the text a list by descending score. Several masks are scored in one pass, with all of them
 /// in place; [`JointFill`](crate::JointFill) fills them together.
-impl Task for FillMask<'_> {
+impl<S: BorrowMut<Session>> Task for FillMask<S> {
     type Input<'t> = &'t str;
     type Options = FillOptions;
-    type Prepared = MaskedText;
+    type Prepared = PreparedFill;
     type Answer = Vec<Vec<Fill>>;
 
-    fn model(&self) -> &Model {
-        self.model
+    fn session(&self) -> &Session {
+        self.session.borrow()
     }
 
-    fn prepare(&self, text: &str, options: &FillOptions) -> Result<MaskedText, Error> {
-        MaskedText::new(self.model.tokenizer(), text, options.truncate)
+    fn prepare(&self, text: &str, options: &FillOptions) -> Result<PreparedFill, Error> {
+        PreparedFill::new(self.model().tokenizer(), text, options.truncate)
     }
 
     fn compute(
-        &self,
-        session: &mut Session<'_>,
-        texts: &[MaskedText],
+        &mut self,
+        texts: &[PreparedFill],
         options: &FillOptions,
     ) -> Result<Vec<Vec<Vec<Fill>>>, Error> {
-        session.check_model(self.model)?;
-        let tokenizer = self.model.tokenizer();
-        let vocab_size = self.model.config().vocab_size;
+        let session = self.session.borrow_mut();
+        let model = Arc::clone(session.model());
+        let tokenizer = model.tokenizer();
+        let vocab_size = model.config().vocab_size;
         match &options.targets {
             None if options.top_k > vocab_size => {
                 return Err(Error::TopK {
@@ -256,13 +259,13 @@ impl<'a> Choice<'a> {
 
 /// A text with one or more masks, as tokens that fit the model.
 #[derive(Clone, Debug)]
-pub struct MaskedText {
+pub struct PreparedFill {
     pub(crate) ids: Vec<u32>,
     /// Where the masks are, ascending; at least one.
     pub(crate) masks: Vec<usize>,
 }
 
-impl MaskedText {
+impl PreparedFill {
     pub(crate) fn new(tokenizer: &Tokenizer, text: &str, truncate: bool) -> Result<Self, Error> {
         if text.is_empty() {
             return Err(Error::EmptyText);

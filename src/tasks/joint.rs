@@ -7,17 +7,19 @@
 
 use crate::batch::{Batch, groups_with_logits};
 use crate::error::{Error, need_head};
-use crate::model::Model;
 use crate::session::Session;
 use crate::tasks::Task;
-use crate::tasks::fill::{Choice, MaskedText, TargetWarning, Targets, sequence};
+use crate::tasks::fill::{Choice, PreparedFill, TargetWarning, Targets, sequence};
 use crate::tasks::score::{log_probability, log_sum_exp};
 use rq_format::Head;
 use rq_tokenizer::Tokenizer;
+use std::borrow::BorrowMut;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Tokens in the places of several masks.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Filling {
     /// The product of the tokens' probabilities.
     pub score: f64,
@@ -31,6 +33,7 @@ pub struct Filling {
 
 /// A token of a [`Filling`].
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct FillingToken {
     /// The token's id.
     pub token: u32,
@@ -72,6 +75,7 @@ fn total(tokens: &[(u32, f64)]) -> f64 {
 
 /// How to fill the masks of a text together.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct JointOptions {
     /// How many fillings, at most.
     pub top_k: usize,
@@ -105,27 +109,26 @@ impl Default for JointOptions {
 /// # #[cfg(feature = "demo-model")] {
 /// use rq::{JointFill, JointOptions, Model, Session, SessionOptions, Task};
 ///
-/// let model = Model::demo()?;
-/// let mut session = Session::new(&model, &SessionOptions::default())?;
+/// let session = Session::new(Model::demo()?, &SessionOptions::default())?;
 /// let text = "He <mask> not know what to <mask>.";
-/// let fillings = JointFill::new(&model)?.run_one(&mut session, text, &JointOptions::default())?;
+/// let fillings = JointFill::new(session)?.run_one(text, &JointOptions::default())?;
 /// assert_eq!(fillings[0].sequence, "He did not know what to do.");
 /// # }
 /// # Ok::<(), rq::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug)]
-pub struct JointFill<'m> {
-    model: &'m Model,
+#[derive(Debug)]
+pub struct JointFill<S = Session> {
+    session: S,
 }
 
-impl<'m> JointFill<'m> {
-    /// The task of this model.
+impl<S: BorrowMut<Session>> JointFill<S> {
+    /// The task of the session's model.
     ///
     /// # Errors
     /// When the model isn't a masked language model.
-    pub fn new(model: &'m Model) -> Result<Self, Error> {
-        need_head("fill-mask", Head::MaskedLm, model.config().head)?;
-        Ok(Self { model })
+    pub fn new(session: S) -> Result<Self, Error> {
+        need_head("fill-mask", Head::MaskedLm, session.borrow())?;
+        Ok(Self { session })
     }
 }
 
@@ -160,34 +163,34 @@ impl Hypothesis {
 }
 
 /// The answer: fillings by descending score.
-impl Task for JointFill<'_> {
+impl<S: BorrowMut<Session>> Task for JointFill<S> {
     type Input<'t> = &'t str;
     type Options = JointOptions;
-    type Prepared = MaskedText;
+    type Prepared = PreparedFill;
     type Answer = Vec<Filling>;
 
-    fn model(&self) -> &Model {
-        self.model
+    fn session(&self) -> &Session {
+        self.session.borrow()
     }
 
-    fn prepare(&self, text: &str, options: &JointOptions) -> Result<MaskedText, Error> {
-        MaskedText::new(self.model.tokenizer(), text, options.truncate)
+    fn prepare(&self, text: &str, options: &JointOptions) -> Result<PreparedFill, Error> {
+        PreparedFill::new(self.model().tokenizer(), text, options.truncate)
     }
 
     fn compute(
-        &self,
-        session: &mut Session<'_>,
-        texts: &[MaskedText],
+        &mut self,
+        texts: &[PreparedFill],
         options: &JointOptions,
     ) -> Result<Vec<Vec<Filling>>, Error> {
-        session.check_model(self.model)?;
-        let tokenizer = self.model.tokenizer();
+        let session = self.session.borrow_mut();
+        let model = Arc::clone(session.model());
+        let tokenizer = model.tokenizer();
         if let Some(targets) = &options.targets {
-            targets.check(self.model.config().vocab_size)?;
+            targets.check(model.config().vocab_size)?;
         }
         let choice = Choice::new(tokenizer, options.targets.as_ref(), options.exclude_special);
         let width = options.beam.max(options.top_k);
-        let begin = |(number, text): (usize, &MaskedText)| Hypothesis {
+        let begin = |(number, text): (usize, &PreparedFill)| Hypothesis {
             text: number,
             ids: text.ids.clone(),
             tokens: Vec::new(),
@@ -281,6 +284,7 @@ impl WholeTargets {
 
 /// How to compare targets of several tokens.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct TargetOptions {
     /// How many of the targets to answer for each mask, at most.
     pub top_k: usize,
@@ -302,6 +306,7 @@ impl Default for TargetOptions {
 
 /// A target in a mask's place.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct TargetFilling {
     /// The target, as it was given.
     pub target: String,
@@ -319,61 +324,60 @@ pub struct TargetFilling {
 /// # #[cfg(feature = "demo-model")] {
 /// use rq::{Model, Session, SessionOptions, TargetFill, TargetOptions, Task, WholeTargets};
 ///
-/// let model = Model::demo()?;
-/// let mut session = Session::new(&model, &SessionOptions::default())?;
+/// let session = Session::new(Model::demo()?, &SessionOptions::default())?;
 /// let targets = [" railway station", " crème brûlée"];
-/// let (targets, _) = WholeTargets::resolve(model.tokenizer(), &targets)?;
-/// let options = TargetOptions { targets, ..TargetOptions::default() };
+/// let (targets, _) = WholeTargets::resolve(session.model().tokenizer(), &targets)?;
+/// let mut options = TargetOptions::default();
+/// options.targets = targets;
 /// let text = "They went to the <mask> in the morning.";
-/// let masks = TargetFill::new(&model)?.run_one(&mut session, text, &options)?;
+/// let masks = TargetFill::new(session)?.run_one(text, &options)?;
 /// assert_eq!(masks[0][0].target, " railway station");
 /// # }
 /// # Ok::<(), rq::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug)]
-pub struct TargetFill<'m> {
-    model: &'m Model,
+#[derive(Debug)]
+pub struct TargetFill<S = Session> {
+    session: S,
 }
 
-impl<'m> TargetFill<'m> {
-    /// The task of this model.
+impl<S: BorrowMut<Session>> TargetFill<S> {
+    /// The task of the session's model.
     ///
     /// # Errors
     /// When the model isn't a masked language model.
-    pub fn new(model: &'m Model) -> Result<Self, Error> {
-        need_head("fill-mask", Head::MaskedLm, model.config().head)?;
-        Ok(Self { model })
+    pub fn new(session: S) -> Result<Self, Error> {
+        need_head("fill-mask", Head::MaskedLm, session.borrow())?;
+        Ok(Self { session })
     }
+}
 
-    /// The tokens of a text with `count` masks in the place of one.
-    fn widened(
-        &self,
-        text: &MaskedText,
-        mask: usize,
-        count: usize,
-        truncate: bool,
-    ) -> Result<Vec<u32>, Error> {
-        let tokenizer = self.model.tokenizer();
-        let mut ids = text.ids.clone();
-        let token = ids[mask];
-        ids.splice(mask..=mask, std::iter::repeat_n(token, count));
-        let (tokens, limit) = (ids.len(), tokenizer.max_tokens());
-        if tokens <= limit {
-            return Ok(ids);
-        }
-        if !truncate {
-            return Err(Error::TooLong { tokens, limit });
-        }
-        if mask + count >= limit {
-            return Err(Error::MaskTruncated {
-                mask: tokenizer.mask_token().unwrap_or_default().to_owned(),
-                tokens,
-                limit,
-            });
-        }
-        tokenizer.cut(&mut ids);
-        Ok(ids)
+/// The tokens of a text with `count` masks in the place of one.
+fn widened(
+    tokenizer: &Tokenizer,
+    text: &PreparedFill,
+    mask: usize,
+    count: usize,
+    truncate: bool,
+) -> Result<Vec<u32>, Error> {
+    let mut ids = text.ids.clone();
+    let token = ids[mask];
+    ids.splice(mask..=mask, std::iter::repeat_n(token, count));
+    let (tokens, limit) = (ids.len(), tokenizer.max_tokens());
+    if tokens <= limit {
+        return Ok(ids);
     }
+    if !truncate {
+        return Err(Error::TooLong { tokens, limit });
+    }
+    if mask + count >= limit {
+        return Err(Error::MaskTruncated {
+            mask: tokenizer.mask_token().unwrap_or_default().to_owned(),
+            tokens,
+            limit,
+        });
+    }
+    tokenizer.cut(&mut ids);
+    Ok(ids)
 }
 
 /// A pass: a mask of a text in the place of which are the first tokens of a target and then masks.
@@ -387,35 +391,37 @@ struct Pass<'a> {
 
 /// The answer: for each mask of the text a list of targets by descending score; of equal ones, in the order in which they were
 /// given.
-impl Task for TargetFill<'_> {
+impl<S: BorrowMut<Session>> Task for TargetFill<S> {
     type Input<'t> = &'t str;
     type Options = TargetOptions;
-    type Prepared = MaskedText;
+    type Prepared = PreparedFill;
     type Answer = Vec<Vec<TargetFilling>>;
 
-    fn model(&self) -> &Model {
-        self.model
+    fn session(&self) -> &Session {
+        self.session.borrow()
     }
 
-    fn prepare(&self, text: &str, options: &TargetOptions) -> Result<MaskedText, Error> {
-        let text = MaskedText::new(self.model.tokenizer(), text, options.truncate)?;
+    fn prepare(&self, text: &str, options: &TargetOptions) -> Result<PreparedFill, Error> {
+        let tokenizer = self.model().tokenizer();
+        let text = PreparedFill::new(tokenizer, text, options.truncate)?;
         let lengths = options.targets.0.iter().map(|(_, ids)| ids.len());
         let longest = lengths.max().ok_or(Error::NoTargets)?;
         for &mask in &text.masks {
-            self.widened(&text, mask, longest, options.truncate)?;
+            widened(tokenizer, &text, mask, longest, options.truncate)?;
         }
         Ok(text)
     }
 
     fn compute(
-        &self,
-        session: &mut Session<'_>,
-        texts: &[MaskedText],
+        &mut self,
+        texts: &[PreparedFill],
         options: &TargetOptions,
     ) -> Result<Vec<Vec<Vec<TargetFilling>>>, Error> {
-        session.check_model(self.model)?;
+        let session = self.session.borrow_mut();
+        let model = Arc::clone(session.model());
+        let tokenizer = model.tokenizer();
         let targets = &options.targets.0;
-        let vocab_size = self.model.config().vocab_size;
+        let vocab_size = model.config().vocab_size;
         let mut ids = targets.iter().flat_map(|(_, ids)| ids);
         if let Some(&token) = ids.find(|&&id| id as usize >= vocab_size) {
             return Err(Error::TokenRange { token, vocab_size });
@@ -439,7 +445,8 @@ impl Task for TargetFill<'_> {
                         let next = passes.len();
                         let pass = *numbers.entry(pass).or_insert(next);
                         if pass == next {
-                            let mut row = self.widened(text, mask, ids.len(), options.truncate)?;
+                            let mut row =
+                                widened(tokenizer, text, mask, ids.len(), options.truncate)?;
                             row[mask..mask + k].copy_from_slice(&ids[..k]);
                             passes.push((row, mask + k, Vec::new()));
                         }
@@ -467,7 +474,6 @@ impl Task for TargetFill<'_> {
             })?;
         }
 
-        let tokenizer = self.model.tokenizer();
         let mut wanted = wanted.into_iter().map(|(pass, place)| logs[pass][place]);
         let mut answers = Vec::with_capacity(texts.len());
         for text in texts {
@@ -481,7 +487,7 @@ impl Task for TargetFill<'_> {
                 scored.sort_by(|a, b| total(&b.1).total_cmp(&total(&a.1)));
                 scored.truncate(options.top_k);
                 let filled = scored.into_iter().map(|(target, tokens)| {
-                    let mut ids = self.widened(text, mask, tokens.len(), options.truncate)?;
+                    let mut ids = widened(tokenizer, text, mask, tokens.len(), options.truncate)?;
                     for (id, (token, _)) in ids[mask..].iter_mut().zip(&tokens) {
                         *id = *token;
                     }

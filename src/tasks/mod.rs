@@ -18,11 +18,11 @@ use crate::session::Session;
 
 /// Something that a model is for.
 ///
-/// A task is a light view of its model: to make one is cheap, and it can be shared by threads. It works in two steps. A text
-/// is [prepared](Task::prepare), as tokens that fit the model, which is where it can be refused. What was prepared is
-/// [computed](Task::compute) together, so that one text never fails the others. [`Task::run`] does both for a batch. An
-/// answer's bits depend on its own text alone.
-pub trait Task: Send + Sync {
+/// A task is made of a [`Session`], or of a `&mut Session` where several tasks share one; to make one is cheap. It works in
+/// two steps. A text is [prepared](Task::prepare) as tokens that fit the model, which is where it can be refused. Prepared
+/// texts are [computed](Task::compute) together, so that one text never fails the others. [`Task::run`] does both for a
+/// batch. The bits of an answer depend on its own text alone.
+pub trait Task {
     /// What an answer is about: a text, a pair of texts, a question.
     type Input<'t>;
     /// How to answer.
@@ -32,8 +32,13 @@ pub trait Task: Send + Sync {
     /// What is answered to one input.
     type Answer;
 
+    /// The session that computes.
+    fn session(&self) -> &Session;
+
     /// The model.
-    fn model(&self) -> &Model;
+    fn model(&self) -> &Model {
+        self.session().model()
+    }
 
     /// Makes tokens of an input.
     ///
@@ -48,11 +53,9 @@ pub trait Task: Send + Sync {
     /// Answers to what was prepared with the same options, in its order.
     ///
     /// # Errors
-    /// When the session is another model's, the options ask for what the model doesn't have, or something was prepared for
-    /// another model.
+    /// When the options ask for what the model doesn't have, or something was prepared for another model.
     fn compute(
-        &self,
-        session: &mut Session<'_>,
+        &mut self,
         prepared: &[Self::Prepared],
         options: &Self::Options,
     ) -> Result<Vec<Self::Answer>, Error>;
@@ -62,8 +65,7 @@ pub trait Task: Send + Sync {
     /// # Errors
     /// Those of the two steps. [`Error::InBatch`] says which of several inputs can't be answered.
     fn run<'t, I: Into<Self::Input<'t>>>(
-        &self,
-        session: &mut Session<'_>,
+        &mut self,
         inputs: impl IntoIterator<Item = I>,
         options: &Self::Options,
     ) -> Result<Vec<Self::Answer>, Error> {
@@ -81,7 +83,7 @@ pub trait Task: Send + Sync {
             })
         };
         let prepared: Vec<_> = (1..).zip(inputs).map(prepare).collect::<Result<_, _>>()?;
-        self.compute(session, &prepared, options)
+        self.compute(&prepared, options)
     }
 
     /// Prepares one input and answers to it.
@@ -89,12 +91,11 @@ pub trait Task: Send + Sync {
     /// # Errors
     /// Those of the two steps.
     fn run_one<'t>(
-        &self,
-        session: &mut Session<'_>,
+        &mut self,
         input: impl Into<Self::Input<'t>>,
         options: &Self::Options,
     ) -> Result<Self::Answer, Error> {
-        let mut answers = self.run(session, [input], options)?;
+        let mut answers = self.run([input], options)?;
         Ok(answers.pop().expect("an answer to each input"))
     }
 }

@@ -1,6 +1,7 @@
 //! What the tests of the tasks' semantics have in common: a checkpoint of `tests/`, with its weights in f32.
 
 use crate::model::Model;
+use crate::session::{Session, SessionOptions};
 use rq_convert::{
     ConvertOptions, HubCache, NoProgress, Pretrained, Quant, Reference, Source, convert,
 };
@@ -17,8 +18,8 @@ pub(crate) fn cases<T: serde::de::DeserializeOwned>(file: &str) -> Vec<T> {
     goldens.cases
 }
 
-/// The model of a folder of `tests/`, for its tokenizer and its labels, and the reference.
-pub(crate) fn open(folder: &str) -> (Model, Reference) {
+/// A session with the model of a folder of `tests/`, for its tokenizer and its labels, and the reference.
+pub(crate) fn open(folder: &str) -> (Session, Reference) {
     let folder = tests().join(folder);
     let source = Source::find(folder.to_str().unwrap(), &HubCache::at("/nonexistent")).unwrap();
     let directory = tempfile::tempdir().unwrap();
@@ -32,7 +33,11 @@ pub(crate) fn open(folder: &str) -> (Model, Reference) {
     let model = Model::from_bytes(std::fs::read(file).unwrap()).unwrap();
     let pretrained = Pretrained::open(&source, "f32").unwrap();
     let reference = Reference::load(&pretrained.checkpoint, &pretrained.config).unwrap();
-    (model, reference)
+    let options = SessionOptions {
+        threads: Some(1),
+        isa: None,
+    };
+    (Session::new(model, &options).unwrap(), reference)
 }
 
 fn tests() -> std::path::PathBuf {

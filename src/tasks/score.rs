@@ -7,11 +7,12 @@
 
 use crate::batch::{Batch, groups_with_logits};
 use crate::error::{Error, need_head};
-use crate::model::Model;
 use crate::session::Session;
 use crate::tasks::Task;
 use rq_format::Head;
 use rq_tokenizer::Tokens;
+use std::borrow::BorrowMut;
+use std::sync::Arc;
 
 /// What is masked to score a token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,6 +26,7 @@ pub enum ScoreMethod {
 
 /// How to score a text.
 #[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
 pub struct ScoreOptions {
     /// What is masked to score a token.
     pub method: ScoreMethod,
@@ -34,6 +36,7 @@ pub struct ScoreOptions {
 
 /// How probable the model finds a token.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct TokenScore {
     /// The token's id.
     pub token: u32,
@@ -45,6 +48,7 @@ pub struct TokenScore {
 
 /// How probable the model finds a text.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Score {
     /// The pseudo-log-likelihood in nats: the sum over the tokens.
     pub total: f64,
@@ -66,43 +70,42 @@ impl Score {
 /// # #[cfg(feature = "demo-model")] {
 /// use rq::{Model, ScoreOptions, Scorer, Session, SessionOptions, Task};
 ///
-/// let model = Model::demo()?;
-/// let mut session = Session::new(&model, &SessionOptions::default())?;
+/// let session = Session::new(Model::demo()?, &SessionOptions::default())?;
 /// let texts = ["He walked to the house.", "He walked house the to."];
-/// let scores = Scorer::new(&model)?.run(&mut session, texts, &ScoreOptions::default())?;
+/// let scores = Scorer::new(session)?.run(texts, &ScoreOptions::default())?;
 /// assert!(scores[0].total > scores[1].total);
 /// # }
 /// # Ok::<(), rq::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug)]
-pub struct Scorer<'m> {
-    model: &'m Model,
+#[derive(Debug)]
+pub struct Scorer<S = Session> {
+    session: S,
 }
 
-impl<'m> Scorer<'m> {
-    /// The task of this model.
+impl<S: BorrowMut<Session>> Scorer<S> {
+    /// The task of the session's model.
     ///
     /// # Errors
     /// When the model isn't a masked language model.
-    pub fn new(model: &'m Model) -> Result<Self, Error> {
-        need_head("scoring", Head::MaskedLm, model.config().head)?;
-        Ok(Self { model })
+    pub fn new(session: S) -> Result<Self, Error> {
+        need_head("scoring", Head::MaskedLm, session.borrow())?;
+        Ok(Self { session })
     }
 }
 
 /// A text of n tokens takes n passes over it. An empty text has the score 0.
-impl Task for Scorer<'_> {
+impl<S: BorrowMut<Session>> Task for Scorer<S> {
     type Input<'t> = &'t str;
     type Options = ScoreOptions;
-    type Prepared = TextToScore;
+    type Prepared = PreparedScore;
     type Answer = Score;
 
-    fn model(&self) -> &Model {
-        self.model
+    fn session(&self) -> &Session {
+        self.session.borrow()
     }
 
-    fn prepare(&self, text: &str, options: &ScoreOptions) -> Result<TextToScore, Error> {
-        let tokenizer = self.model.tokenizer();
+    fn prepare(&self, text: &str, options: &ScoreOptions) -> Result<PreparedScore, Error> {
+        let tokenizer = self.model().tokenizer();
         let mut tokens = tokenizer.tokens(text, None)?;
         let limit = tokenizer.max_tokens();
         if tokens.ids.len() > limit {
@@ -112,18 +115,18 @@ impl Task for Scorer<'_> {
             }
             tokens = tokenizer.windows(None, text, limit, 0)?.swap_remove(0);
         }
-        Ok(TextToScore { tokens })
+        Ok(PreparedScore { tokens })
     }
 
     fn compute(
-        &self,
-        session: &mut Session<'_>,
-        texts: &[TextToScore],
+        &mut self,
+        texts: &[PreparedScore],
         options: &ScoreOptions,
     ) -> Result<Vec<Score>, Error> {
-        session.check_model(self.model)?;
-        let tokenizer = self.model.tokenizer();
-        let config = self.model.config();
+        let session = self.session.borrow_mut();
+        let model = Arc::clone(session.model());
+        let tokenizer = model.tokenizer();
+        let config = model.config();
         let mask = config
             .mask_token_id
             .expect("a masked language model has it");
@@ -153,7 +156,7 @@ impl Task for Scorer<'_> {
             })?;
         }
         let mut scores = scores.into_iter();
-        let score = |text: &TextToScore| {
+        let score = |text: &PreparedScore| {
             let tokens = text.positions().zip(&mut scores);
             let tokens = tokens.map(|(at, log_probability)| {
                 let token = text.tokens.ids[at];
@@ -173,11 +176,11 @@ impl Task for Scorer<'_> {
 
 /// A text to score, as tokens that fit the model.
 #[derive(Clone, Debug)]
-pub struct TextToScore {
+pub struct PreparedScore {
     tokens: Tokens,
 }
 
-impl TextToScore {
+impl PreparedScore {
     /// Where its own tokens are.
     fn positions(&self) -> impl Iterator<Item = usize> {
         let special = self.tokens.special.iter().enumerate();

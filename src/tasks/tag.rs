@@ -11,7 +11,9 @@ use crate::tasks::scores::{argmax, softmax};
 use rq_format::Head;
 use rq_tokenizer::characters::Characters;
 use rq_tokenizer::{Tokenizer, Tokens};
+use std::borrow::BorrowMut;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// How tokens make up entities.
 ///
@@ -36,6 +38,7 @@ pub enum Aggregation {
 
 /// What to answer.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct TagOptions {
     /// How tokens make up entities.
     pub aggregation: Aggregation,
@@ -62,6 +65,7 @@ impl Default for TagOptions {
 
 /// An entity, or a token without aggregation.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Entity {
     /// What it is: of a token the model's label, of an entity the part of it behind the first `-`.
     pub label: String,
@@ -70,14 +74,12 @@ pub struct Entity {
     /// The token's place in the whole text's tokens, the special one before them included; without aggregation only.
     pub index: Option<usize>,
     /// What the vocabulary makes of its tokens: in lower case if the model is, and with a space before it for many. A token's
-    /// is as the vocabulary writes it ("Ġgarden"). What stands in the text is at `range`.
+    /// is as the vocabulary writes it ("Ġgarden"). What stands in the text is `&text[entity.bytes]`.
     pub word: String,
-    /// The character (code point) of the text at which it starts.
-    pub start: usize,
-    /// The character at which it ends: the first that isn't a part of it.
-    pub end: usize,
-    /// Its bytes in the text: `&text[entity.range]` is what stands there.
-    pub range: Range<usize>,
+    /// Its bytes in the text.
+    pub bytes: Range<usize>,
+    /// Its characters (code points) in the text, which is what transformers counts.
+    pub characters: Range<usize>,
 }
 
 /// Tagging with a model that has the head for it.
@@ -85,38 +87,37 @@ pub struct Entity {
 /// ```no_run
 /// use rq::{Model, Session, SessionOptions, TagOptions, Tagger, Task};
 ///
-/// let model = Model::open("names.rq")?;
-/// let mut session = Session::new(&model, &SessionOptions::default())?;
+/// let session = Session::new(Model::open("names.rq")?, &SessionOptions::default())?;
 /// let text = "Anna Smith lives in New York.";
-/// for entity in Tagger::new(&model)?.run_one(&mut session, text, &TagOptions::default())? {
-///     println!("{} {} {:.3}", entity.label, &text[entity.range], entity.score);
+/// for entity in Tagger::new(session)?.run_one(text, &TagOptions::default())? {
+///     println!("{} {} {:.3}", entity.label, &text[entity.bytes], entity.score);
 /// }
 /// # Ok::<(), rq::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug)]
-pub struct Tagger<'m> {
-    model: &'m Model,
+#[derive(Debug)]
+pub struct Tagger<S = Session> {
+    session: S,
 }
 
-impl<'m> Tagger<'m> {
-    /// The task of this model.
+impl<S: BorrowMut<Session>> Tagger<S> {
+    /// The task of the session's model.
     ///
     /// # Errors
     /// When the model isn't a classifier of tokens.
-    pub fn new(model: &'m Model) -> Result<Self, Error> {
-        need_head("tagging", Head::TokenClassification, model.config().head)?;
-        Ok(Self { model })
+    pub fn new(session: S) -> Result<Self, Error> {
+        need_head("tagging", Head::TokenClassification, session.borrow())?;
+        Ok(Self { session })
     }
 
     /// The labels of tokens, in the order of the model's outputs.
-    pub fn labels(&self) -> &'m [String] {
-        &self.model.config().labels
+    pub fn labels(&self) -> &[String] {
+        &self.model().config().labels
     }
 }
 
 /// A text, as tokens in windows that fit the model.
 #[derive(Clone, Debug)]
-pub struct TaggedText {
+pub struct PreparedTag {
     text: String,
     windows: Vec<Window>,
     /// The tokens that make up entities together: the whole text's, or each window's.
@@ -137,7 +138,7 @@ struct Window {
 struct Piece {
     id: u32,
     index: usize,
-    chars: Range<usize>,
+    characters: Range<usize>,
     bytes: Range<usize>,
     /// Whether it goes on with the word of the token before it.
     subword: bool,
@@ -145,7 +146,7 @@ struct Piece {
     unknown: bool,
 }
 
-impl TaggedText {
+impl PreparedTag {
     fn new(model: &Model, text: &str, stride: Option<usize>) -> Result<Self, Error> {
         let tokenizer = model.tokenizer();
         let limit = tokenizer.max_tokens();
@@ -223,14 +224,14 @@ impl<'a> Places<'a> {
     /// A token of a window that begins behind so many tokens.
     fn piece(&self, tokens: &Tokens, row: usize, before: usize) -> Piece {
         let (id, (start, end)) = (tokens.ids[row], tokens.offsets[row]);
-        let chars = self.characters.within(start, end);
+        let characters = self.characters.within(start, end);
         let unknown = Some(id) == self.unk_token_id;
         Piece {
             id,
             index: before + row,
             bytes: self.characters.bytes(start, end),
-            subword: !unknown && self.is_subword(id, &chars),
-            chars,
+            subword: !unknown && self.is_subword(id, &characters),
+            characters,
             unknown,
         }
     }
@@ -256,31 +257,31 @@ struct Tagged {
 }
 
 /// The answer: entities in the order of the text. None is answered twice.
-impl Task for Tagger<'_> {
+impl<S: BorrowMut<Session>> Task for Tagger<S> {
     type Input<'t> = &'t str;
     type Options = TagOptions;
-    type Prepared = TaggedText;
+    type Prepared = PreparedTag;
     type Answer = Vec<Entity>;
 
-    fn model(&self) -> &Model {
-        self.model
+    fn session(&self) -> &Session {
+        self.session.borrow()
     }
 
-    fn prepare(&self, text: &str, options: &TagOptions) -> Result<TaggedText, Error> {
+    fn prepare(&self, text: &str, options: &TagOptions) -> Result<PreparedTag, Error> {
         if options.aggregation == Aggregation::None && options.stride.is_some() {
             return Err(Error::StrideOfTokens);
         }
-        TaggedText::new(self.model, text, options.stride)
+        PreparedTag::new(self.model(), text, options.stride)
     }
 
     fn compute(
-        &self,
-        session: &mut Session<'_>,
-        texts: &[TaggedText],
+        &mut self,
+        texts: &[PreparedTag],
         options: &TagOptions,
     ) -> Result<Vec<Vec<Entity>>, Error> {
-        session.check_model(self.model)?;
-        let outputs = self.model.config().outputs();
+        let session = self.session.borrow_mut();
+        let model = Arc::clone(session.model());
+        let outputs = model.config().outputs();
         let windows: Vec<&Window> = texts.iter().flat_map(|text| &text.windows).collect();
         let mut scores: Vec<f32> = Vec::new();
         for group in groups(windows.iter().map(|window| window.ids.len())) {
@@ -297,15 +298,15 @@ impl Task for Tagger<'_> {
     }
 }
 
-impl Tagger<'_> {
+impl<S: BorrowMut<Session>> Tagger<S> {
     /// The answers, by the probabilities of the labels of each token whose label is wanted.
     fn answers(
         &self,
-        texts: &[TaggedText],
+        texts: &[PreparedTag],
         scores: &[f32],
         options: &TagOptions,
     ) -> Result<Vec<Vec<Entity>>, Error> {
-        let mut scores = scores.chunks_exact(self.model.config().outputs());
+        let mut scores = scores.chunks_exact(self.model().config().outputs());
         let mut answers = Vec::with_capacity(texts.len());
         for text in texts {
             let mut entities = Vec::new();
@@ -324,13 +325,13 @@ impl Tagger<'_> {
     /// Appends the entities that tokens make up.
     fn entities(
         &self,
-        text: &TaggedText,
+        text: &PreparedTag,
         run: &[Piece],
         scores: &[&[f32]],
         options: &TagOptions,
         entities: &mut Vec<Entity>,
     ) -> Result<(), Error> {
-        let (tokenizer, labels) = (self.model.tokenizer(), self.labels());
+        let (tokenizer, labels) = (self.model().tokenizer(), self.labels());
         let whole = |range: &Range<usize>| {
             let (first, last) = (&run[range.start], &run[range.end - 1]);
             let end = last.bytes.end.max(first.bytes.start);
@@ -341,15 +342,14 @@ impl Tagger<'_> {
 
         if options.aggregation == Aggregation::None {
             for token in tagged.iter().filter(|token| !ignored(&labels[token.label])) {
-                let (piece, _, range) = whole(&token.pieces);
+                let (piece, _, bytes) = whole(&token.pieces);
                 entities.push(Entity {
                     label: labels[token.label].clone(),
                     score: token.score,
                     index: Some(piece.index),
                     word: text.word(tokenizer, piece),
-                    start: piece.chars.start,
-                    end: piece.chars.end,
-                    range,
+                    bytes,
+                    characters: piece.characters.clone(),
                 });
             }
             return Ok(());
@@ -375,16 +375,15 @@ impl Tagger<'_> {
                 }
             });
             let word = tokenizer.join(words.collect::<Result<_, _>>()?)?;
-            let (first, last, range) =
+            let (first, last, bytes) =
                 whole(&(group[0].pieces.start..group[group.len() - 1].pieces.end));
             entities.push(Entity {
                 label: label.to_owned(),
                 score: mean(group.iter().map(|tagged| tagged.score)),
                 index: None,
                 word,
-                start: first.chars.start,
-                end: last.chars.end,
-                range,
+                bytes,
+                characters: first.characters.start..last.characters.end,
             });
         }
         Ok(())
@@ -438,12 +437,12 @@ fn mean(values: impl ExactSizeIterator<Item = f32>) -> f32 {
 
 /// Of entities that overlap, the longest, as transformers chooses them: the first of each chain decides what overlaps.
 fn longest(mut entities: Vec<Entity>) -> Vec<Entity> {
-    entities.sort_by_key(|entity| entity.start);
+    entities.sort_by_key(|entity| entity.characters.start);
     let mut chosen: Vec<Entity> = Vec::new();
     for entity in entities {
         match chosen.last_mut() {
-            Some(last) if entity.start < last.end => {
-                let length = |entity: &Entity| entity.end.saturating_sub(entity.start);
+            Some(last) if entity.characters.start < last.characters.end => {
+                let length = |entity: &Entity| entity.characters.len();
                 let (this, that) = (length(&entity), length(last));
                 if this > that || (this == that && entity.score > last.score) {
                     *last = entity;

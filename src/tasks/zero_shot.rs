@@ -3,19 +3,21 @@
 //! entails a sentence about each label.
 
 use crate::error::{Error, need_head, shortened};
-use crate::model::Model;
 use crate::session::Session;
 use crate::tasks::Task;
-use crate::tasks::classify::{EncodedTexts, LabelScore, best_labels, logits_of};
+use crate::tasks::classify::{LabelScore, PreparedClassify, best_labels, logits_of};
 use crate::tasks::scores::softmax;
 use rq_format::Head;
 use rq_tokenizer::TokenizerError;
+use std::borrow::BorrowMut;
+use std::sync::Arc;
 
 /// Where the label stands in a template.
 const PLACE: &str = "{}";
 
 /// How to classify by labels of one's own.
 #[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
 pub struct ZeroShotOptions {
     /// Whether any number of labels may be right, so that each has a probability of its own; else one is, and the
     /// probabilities of all sum up to 1.
@@ -30,16 +32,16 @@ pub struct ZeroShotOptions {
 /// use rq::{Model, Session, SessionOptions, Task, ZeroShot, ZeroShotOptions};
 ///
 /// let model = Model::open("roberta-large-mnli.rq")?;
-/// let mut session = Session::new(&model, &SessionOptions::default())?;
-/// let topics = ZeroShot::new(&model, &["sports", "cooking"], "This text is about {}.")?;
+/// let session = Session::new(model, &SessionOptions::default())?;
+/// let mut topics = ZeroShot::new(session, &["sports", "cooking"], "This text is about {}.")?;
 /// let text = "The team won the match.";
-/// let labels = topics.run_one(&mut session, text, &ZeroShotOptions::default())?;
+/// let labels = topics.run_one(text, &ZeroShotOptions::default())?;
 /// assert_eq!(labels[0].label, "sports");
 /// # Ok::<(), rq::Error>(())
 /// ```
-#[derive(Clone, Debug)]
-pub struct ZeroShot<'m> {
-    model: &'m Model,
+#[derive(Debug)]
+pub struct ZeroShot<S = Session> {
+    session: S,
     labels: Vec<String>,
     /// A sentence about each label.
     hypotheses: Vec<String>,
@@ -47,11 +49,13 @@ pub struct ZeroShot<'m> {
     contradiction: usize,
 }
 
-impl<'m> ZeroShot<'m> {
+impl ZeroShot {
     /// The template of transformers.
     pub const TEMPLATE: &'static str = "This example is {}.";
+}
 
-    /// The task of this model with labels of one's own, each of which is put in place of the `{}` of the template.
+impl<S: BorrowMut<Session>> ZeroShot<S> {
+    /// The task of the session's model with labels of one's own, each of which is put in place of the `{}` of the template.
     ///
     /// The model's label that begins with "entail", in upper or lower case, is the one that counts; where there is none,
     /// the last. With `multi_label` its opposite is the first label, or the last where entailment is the first.
@@ -59,17 +63,14 @@ impl<'m> ZeroShot<'m> {
     /// # Errors
     /// When the model isn't a classifier of at least two labels, there is no label or an empty one, or the template has no
     /// place for it.
-    pub fn new<S: AsRef<str>>(
-        model: &'m Model,
-        labels: &[S],
-        template: &str,
-    ) -> Result<Self, Error> {
+    pub fn new<L: AsRef<str>>(session: S, labels: &[L], template: &str) -> Result<Self, Error> {
         need_head(
             "zero-shot classification",
             Head::SequenceClassification,
-            model.config().head,
+            session.borrow(),
         )?;
-        let last = match model.config().labels.len() {
+        let of_model = &session.borrow().model().config().labels;
+        let last = match of_model.len() {
             0 | 1 => return Err(Error::NoEntailment),
             count => count - 1,
         };
@@ -81,9 +82,9 @@ impl<'m> ZeroShot<'m> {
             let template = template.to_owned();
             return Err(Error::Template { template });
         }
-        let entailment = entailment(model).unwrap_or(last);
+        let entailment = entailment(of_model).unwrap_or(last);
         Ok(Self {
-            model,
+            session,
             hypotheses: labels.iter().map(|l| template.replace(PLACE, l)).collect(),
             labels,
             entailment,
@@ -92,13 +93,13 @@ impl<'m> ZeroShot<'m> {
     }
 
     /// The model's label that stands for entailment.
-    pub fn entailment(&self) -> &'m str {
-        &self.model.config().labels[self.entailment]
+    pub fn entailment(&self) -> &str {
+        &self.model().config().labels[self.entailment]
     }
 
     /// Whether that label's name says that it does.
     pub fn entailment_is_named(&self) -> bool {
-        entailment(self.model).is_some()
+        entailment(&self.model().config().labels).is_some()
     }
 
     /// What the logits of a text with the sentence about each label say.
@@ -122,34 +123,34 @@ impl<'m> ZeroShot<'m> {
 }
 
 /// The first label that is named after entailment.
-fn entailment(model: &Model) -> Option<usize> {
-    let mut labels = model.config().labels.iter();
+fn entailment(labels: &[String]) -> Option<usize> {
+    let mut labels = labels.iter();
     labels.position(|label| label.to_lowercase().starts_with("entail"))
 }
 
 /// A text with a sentence about each label, as tokens that fit the model.
 #[derive(Clone, Debug)]
-pub struct Hypotheses(pub(crate) Vec<EncodedTexts>);
+pub struct PreparedZeroShot(pub(crate) Vec<PreparedClassify>);
 
 /// The answer: the labels by descending score; of equal ones, the first given first.
-impl Task for ZeroShot<'_> {
+impl<S: BorrowMut<Session>> Task for ZeroShot<S> {
     type Input<'t> = &'t str;
     type Options = ZeroShotOptions;
-    type Prepared = Hypotheses;
+    type Prepared = PreparedZeroShot;
     type Answer = Vec<LabelScore>;
 
-    fn model(&self) -> &Model {
-        self.model
+    fn session(&self) -> &Session {
+        self.session.borrow()
     }
 
-    fn prepare(&self, text: &str, options: &ZeroShotOptions) -> Result<Hypotheses, Error> {
+    fn prepare(&self, text: &str, options: &ZeroShotOptions) -> Result<PreparedZeroShot, Error> {
         if text.is_empty() {
             return Err(Error::NothingToClassify);
         }
-        let tokenizer = self.model.tokenizer();
+        let tokenizer = self.model().tokenizer();
         let texts = self.hypotheses.iter().map(|hypothesis| {
             let encoded = tokenizer.encode_pair_cutting_first(text, hypothesis, options.truncate);
-            EncodedTexts::new(encoded.map_err(|error| match error {
+            PreparedClassify::new(encoded.map_err(|error| match error {
                 TokenizerError::SecondTooLong { limit } => Error::HypothesisTooLong {
                     hypothesis: shortened(hypothesis),
                     limit,
@@ -157,21 +158,21 @@ impl Task for ZeroShot<'_> {
                 error => error.into(),
             })?)
         });
-        Ok(Hypotheses(texts.collect::<Result<_, _>>()?))
+        Ok(PreparedZeroShot(texts.collect::<Result<_, _>>()?))
     }
 
     fn compute(
-        &self,
-        session: &mut Session<'_>,
-        texts: &[Hypotheses],
+        &mut self,
+        texts: &[PreparedZeroShot],
         options: &ZeroShotOptions,
     ) -> Result<Vec<Vec<LabelScore>>, Error> {
-        session.check_model(self.model)?;
+        let session = self.session.borrow_mut();
+        let model = Arc::clone(session.model());
         let count = self.labels.len();
         if texts.iter().any(|text| text.0.len() != count) {
             return Err(Error::OtherLabels);
         }
-        let outputs = self.model.config().outputs();
+        let outputs = model.config().outputs();
         let mut all = Vec::with_capacity(texts.len() * count * outputs);
         logits_of(session, texts.iter().flat_map(|text| &text.0), |logits| {
             all.extend_from_slice(logits);

@@ -2,12 +2,30 @@
 
 #![allow(dead_code, reason = "each program uses a part")]
 
-use rq::{Model, Session, SessionOptions};
+use rq::{Error, Isa, Model, Session, SessionOptions};
 use rq_convert::{ConvertOptions, HubCache, NoProgress, Quant, Source, convert};
 use safetensors::SafeTensors;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Options like `base`, by default the default ones, but for these fields. Outside their crate they can't be written as a
+/// literal.
+macro_rules! options {
+    ($kind:ident { $($field:ident $(: $value:expr)?),* $(,)? }) => {
+        options!($kind { $($field $(: $value)?,)* ..$kind::default() })
+    };
+    ($kind:ident { $($field:ident $(: $value:expr)?,)* ..$base:expr }) => {{
+        let mut options: $kind = $base;
+        $(options.$field = options!(@ $field $(, $value)?);)*
+        options
+    }};
+    (@ $field:ident, $value:expr) => { $value };
+    (@ $field:ident) => { $field };
+}
+#[allow(unused_imports, reason = "each program uses a part")]
+pub(crate) use options;
 
 pub(crate) const MODELS: [&str; 2] = ["sapiens-vh", "demo-model"];
 
@@ -40,10 +58,10 @@ pub(crate) fn convert_to(source: &Path, quant: Quant, output: &Path) {
 }
 
 /// A test model, converted.
-pub(crate) fn model(model: &str, quant: Quant) -> Model {
+pub(crate) fn model(model: &str, quant: Quant) -> Arc<Model> {
     let directory = tempfile::tempdir().unwrap();
     let bytes = std::fs::read(converted(model, quant, directory.path())).unwrap();
-    Model::from_bytes(bytes).unwrap()
+    Arc::new(Model::from_bytes(bytes).unwrap())
 }
 
 /// The cases of a file of goldens: `{"cases": [...]}`.
@@ -72,16 +90,25 @@ pub(crate) fn by_model<T>(
 }
 
 /// The checkpoint in a folder below `tests/`, in q8.
-pub(crate) fn q8(folder: &str) -> Model {
+pub(crate) fn q8(folder: &str) -> Arc<Model> {
     let directory = tempfile::tempdir().unwrap();
     let output = directory.path().join("model.rq");
     convert_to(&tests_path(folder), Quant::Q8, &output);
-    Model::from_bytes(std::fs::read(output).unwrap()).unwrap()
+    Arc::new(Model::from_bytes(std::fs::read(output).unwrap()).unwrap())
 }
 
 /// A session with the best instruction set, and all processors.
-pub(crate) fn session(model: &Model) -> Session<'_> {
-    Session::new(model, &SessionOptions::default()).unwrap()
+pub(crate) fn session(model: &Arc<Model>) -> Session {
+    Session::new(Arc::clone(model), &SessionOptions::default()).unwrap()
+}
+
+/// A session with this instruction set, where the machine has it, and so many threads.
+pub(crate) fn session_on(model: &Arc<Model>, isa: Isa, threads: usize) -> Result<Session, Error> {
+    let options = options!(SessionOptions {
+        isa: Some(isa),
+        threads: Some(threads),
+    });
+    Session::new(Arc::clone(model), &options)
 }
 
 /// What transformers answers to a text: see `goldens/README.md`.

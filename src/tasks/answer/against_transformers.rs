@@ -33,13 +33,14 @@ fn the_same_answers_in_the_same_order() {
             _ => continue,
         };
         let text = |name: &str| golden[name].as_str().unwrap();
-        let (model, reference) = models
+        let (session, reference) = models
             .entry(text("model").to_owned())
             .or_insert_with(|| oracle::open(text("model")));
         let options = options(&golden["options"]);
         let question = (text("question"), text("context")).into();
-        let prepared = Answerer::new(model).unwrap().prepare(question, &options);
-        let prepared = prepared.unwrap();
+        let cls = session.model().config().bos_token_id;
+        let task = Answerer::new(session).unwrap();
+        let prepared = task.prepare(question, &options).unwrap();
         let mut found = Found::new(&prepared);
         for window in &prepared.windows {
             let logits = logits_of
@@ -48,7 +49,7 @@ fn the_same_answers_in_the_same_order() {
                     let hidden = reference.forward_pair(&window.ids, &window.token_types);
                     reference.logits(&hidden)
                 });
-            let probabilities = Probabilities::new(window, logits, model.config().bos_token_id);
+            let probabilities = Probabilities::new(window, logits, cls);
             found.take(window, &probabilities, &options);
         }
         let answers = found.answers(&options);
@@ -57,8 +58,8 @@ fn the_same_answers_in_the_same_order() {
         let expected: Vec<Value> = expected.into_iter().filter(|e| score(e) > 0.0).collect();
         assert!(answers.len() >= expected.len(), "{golden}: {answers:?}");
         for (answer, expected) in answers.iter().zip(&expected) {
-            let same = expected["start"] == answer.start
-                && expected["end"] == answer.end
+            let same = expected["start"] == answer.characters.start
+                && expected["end"] == answer.characters.end
                 && expected["answer"] == *answer.answer
                 && (f64::from(answer.score) - score(expected)).abs() <= TOLERANCE;
             assert!(same, "{golden}: {answers:?}");

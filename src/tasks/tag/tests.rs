@@ -29,14 +29,14 @@ struct GoldenEntity {
 }
 
 fn entities(
-    (model, reference): &(Model, Reference),
+    (session, reference): &mut (Session, Reference),
     text: &str,
     options: &TagOptions,
 ) -> Vec<Entity> {
-    let tagger = Tagger::new(model).unwrap();
+    let tagger = Tagger::new(session).unwrap();
     let prepared = tagger.prepare(text, options).unwrap();
-    let width = model.config().hidden_size;
-    let outputs = model.config().outputs();
+    let width = tagger.model().config().hidden_size;
+    let outputs = tagger.model().config().outputs();
     let mut scores = Vec::new();
     for window in &prepared.windows {
         let (ids, types) = (&window.ids, &window.token_types);
@@ -101,8 +101,9 @@ fn the_semantics_are_those_of_transformers() {
         let options = options(&case);
         for (text, expected) in texts.iter().zip(results) {
             let text = text.as_str().unwrap();
-            let tokens = both.0.tokenizer().ids(text, true).unwrap().len();
-            let long = tokens > both.0.config().max_tokens();
+            let model = both.0.model();
+            let tokens = model.tokenizer().ids(text, true).unwrap().len();
+            let long = tokens > model.config().max_tokens();
             // Without a stride transformers cuts the text; and tokens alone it takes twice, where windows share them.
             if long && (options.stride.is_none() || options.aggregation == Aggregation::None) {
                 passed_over += 1;
@@ -116,7 +117,7 @@ fn the_semantics_are_those_of_transformers() {
                     found.label == expected.entity
                         && found.index == expected.index
                         && found.word == expected.word
-                        && (found.start, found.end) == (expected.start, expected.end)
+                        && found.characters == (expected.start..expected.end)
                         && (found.score - expected.score).abs() < 1e-4,
                     "{expected:?}, not {found:?}: {case:?}"
                 );

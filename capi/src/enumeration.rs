@@ -1,0 +1,36 @@
+//! Enumerations: in C they are numbers, and a caller may pass any.
+
+use crate::{Failure, rq_status};
+
+/// Pairs the values of an enumeration of C with Rust's. `parse` takes any number; with `both ways`, `From` is exhaustive.
+macro_rules! enumeration {
+    ($c:ident, $name:literal, $rust:ty, both ways { $($value:ident = [$($meaning:tt)+]),+ $(,)? }) => {
+        enumeration!($c, $name, $rust { $($value = [$($meaning)+]),+ });
+
+        impl From<$rust> for $c {
+            fn from(value: $rust) -> Self {
+                match value {
+                    $($($meaning)+ => Self::$value,)+
+                }
+            }
+        }
+    };
+    ($c:ident, $name:literal, $rust:ty { $($value:ident = [$($meaning:tt)+]),+ $(,)? }) => {
+        impl $c {
+            /// What a number stands for.
+            pub(crate) fn parse(number: i32) -> Result<$rust, $crate::Failure> {
+                $(if number == Self::$value as i32 {
+                    return Ok($($meaning)+);
+                })+
+                Err($crate::enumeration::invalid($name, number))
+            }
+        }
+    };
+}
+pub(crate) use enumeration;
+
+/// A number that isn't a value of the enumeration `name`.
+pub(crate) fn invalid(name: &str, number: i32) -> Failure {
+    let message = format!("{name} is {number}, an invalid value");
+    Failure::new(rq_status::RQ_OPTION, message)
+}
