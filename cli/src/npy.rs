@@ -1,17 +1,17 @@
-//! NumPy's file of an array of f32, version 1.0: <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>.
+//! Writes NumPy's `.npy` file of a matrix of f32, version 1.0: <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>.
 
 use anyhow::{Context, Result, ensure};
-use rq::format::Temporary;
+use rq_format::Temporary;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-/// Bytes before the numbers: a multiple of 64, with room for the largest count of rows.
+/// Bytes before the values: a multiple of 64, with room for the largest number of rows.
 const HEADER: usize = 128;
-/// What it begins with: the format's name and version, and the length of the rest of the header.
+/// The format's name and version, and the length of the rest of the header.
 const MAGIC: &[u8; 10] = b"\x93NUMPY\x01\x00\x76\x00";
 
-/// Writes a matrix row by row, to a file that takes its place when it is whole.
-pub(super) struct NpyWriter {
+/// Writes a matrix row by row, to a temporary file that is moved into place when it is whole.
+pub(crate) struct NpyWriter {
     file: Temporary,
     path: PathBuf,
     rows: u64,
@@ -19,11 +19,8 @@ pub(super) struct NpyWriter {
 }
 
 impl NpyWriter {
-    /// Begins a file with rows of this length, beside the place where it will be.
-    ///
-    /// # Errors
-    /// When it can't be created there.
-    pub(super) fn create(path: &Path, columns: usize) -> Result<Self> {
+    /// Creates the temporary file, in the directory of `path`.
+    pub(crate) fn create(path: &Path, columns: usize) -> Result<Self> {
         ensure!(!path.is_dir(), "{} is a directory", path.display());
         let directory = path.parent().filter(|d| !d.as_os_str().is_empty());
         let directory = directory.unwrap_or(Path::new("."));
@@ -40,32 +37,20 @@ impl NpyWriter {
     }
 
     /// Appends a row.
-    ///
-    /// # Errors
-    /// When writing fails.
-    ///
-    /// # Panics
-    /// When the row has another length than the others.
-    pub(super) fn row(&mut self, row: &[f32]) -> Result<()> {
+    pub(crate) fn row(&mut self, row: &[f32]) -> Result<()> {
         assert_eq!(row.len(), self.columns, "columns");
         let bytes: Vec<u8> = row.iter().flat_map(|x| x.to_le_bytes()).collect();
         self.rows += 1;
         self.write(&bytes)
     }
 
-    /// Appends a row of NaN, in the place of one that there isn't.
-    ///
-    /// # Errors
-    /// When writing fails.
-    pub(super) fn missing_row(&mut self) -> Result<()> {
+    /// Appends a row of NaN for a row that is missing.
+    pub(crate) fn missing_row(&mut self) -> Result<()> {
         self.row(&vec![f32::NAN; self.columns])
     }
 
-    /// Writes how many rows there are, and moves the file to its place.
-    ///
-    /// # Errors
-    /// When that fails.
-    pub(super) fn finish(self) -> Result<u64> {
+    /// Completes the header, moves the file into place, and returns the number of rows.
+    pub(crate) fn finish(self) -> Result<u64> {
         let start = self.file.file().seek(SeekFrom::Start(0));
         start.with_context(|| self.failed())?;
         self.write(&self.header())?;

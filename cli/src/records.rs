@@ -1,27 +1,37 @@
-//! What a command prints for each of its texts: a block for a person, or a line of JSON.
+//! Prints answers: a block or a row for a person, or a line of JSON.
 
-use super::task::{Answer, Command, Sink};
-use super::{message, say};
+use crate::advice::message;
+use crate::args::Format;
+use crate::console::{say, say_of_line};
+use crate::locate::Located;
+use crate::task::{self, Answer, Command, Sink};
+use crate::texts::Source;
 use anyhow::{Error, Result};
+
 use serde::Serialize;
 use std::io::{BufWriter, StdoutLock, Write};
+use std::process::ExitCode;
 
-/// How answers are printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Format {
-    /// Blocks for a person, with blank lines between, or rows of a table.
-    Human,
-    /// A line of JSON a text, in a form that others have made known.
-    Json,
-    /// A line with a JSON object a text, which begins with the fields of the input.
-    Jsonl,
+/// Answers all texts on standard output, as [`task::run`] does.
+pub(crate) fn run<C: Command>(
+    command: C,
+    source: Source<C::Input>,
+    format: Format,
+    located: &Located,
+) -> Result<ExitCode> {
+    let mut records = Records {
+        out: BufWriter::new(std::io::stdout().lock()),
+        format,
+        begun: false,
+    };
+    task::run(&mut records, command, source, located)
 }
 
 /// Writes answers and refusals to standard output, in the order of the texts.
-pub(super) struct Records {
+struct Records {
     out: BufWriter<StdoutLock<'static>>,
     format: Format,
-    /// Whether there is a block or row before the next.
+    /// Whether a block or row comes before the next one.
     begun: bool,
 }
 
@@ -34,23 +44,23 @@ struct Object<I, O> {
     output: O,
 }
 
-/// What takes the place of an answer that there isn't.
+/// What a line has instead of an answer.
 #[derive(Serialize)]
 struct Refusal {
     error: String,
     line: u64,
 }
 
-/// Lists as transformers returns them: a single item without a list around it.
+/// A list as transformers returns it: a single item without the list around it.
 #[derive(Serialize)]
 #[serde(untagged)]
-pub(super) enum Unwrapped<T> {
+pub(crate) enum Unwrapped<T> {
     One(T),
     Several(Vec<T>),
 }
 
 impl<T> Unwrapped<T> {
-    pub(super) fn new(mut items: Vec<T>) -> Self {
+    pub(crate) fn new(mut items: Vec<T>) -> Self {
         match items.len() {
             1 => Self::One(items.remove(0)),
             _ => Self::Several(items),
@@ -58,23 +68,9 @@ impl<T> Unwrapped<T> {
     }
 }
 
-impl Records {
-    pub(super) fn new(format: Format) -> Self {
-        Self {
-            out: BufWriter::new(std::io::stdout().lock()),
-            format,
-            begun: false,
-        }
-    }
-
-    fn line(&mut self, value: &impl Serialize) -> Result<()> {
-        json_line(&mut self.out, value)
-    }
-}
-
 /// Writes a line of JSON.
-pub(super) fn json_line(out: &mut impl Write, value: &impl Serialize) -> Result<()> {
-    // As the error of writing that it is, so that a broken pipe is known as one.
+pub(crate) fn json_line(out: &mut impl Write, value: &impl Serialize) -> Result<()> {
+    // As an error of input and output, so that a broken pipe is recognized.
     serde_json::to_writer(&mut *out, value).map_err(std::io::Error::from)?;
     Ok(out.write_all(b"\n")?)
 }
@@ -91,15 +87,15 @@ impl<C: Command> Sink<C> for Records {
                 }
                 command.show(&mut self.out, input, answer)
             }
-            Format::Json => self.line(&command.json(input, answer)),
-            Format::Jsonl => self.line(&Object {
-                input,
-                output: command.fields(answer),
-            }),
+            Format::Json => json_line(&mut self.out, &command.json(input, answer)),
+            Format::Jsonl => {
+                let output = command.fields(answer);
+                json_line(&mut self.out, &Object { input, output })
+            }
         }
     }
 
-    /// For a person to standard error, else in the answer's place.
+    /// Goes to standard error for a person, else where the answer would be.
     fn refuse(
         &mut self,
         name: &str,
@@ -107,6 +103,10 @@ impl<C: Command> Sink<C> for Records {
         input: Option<&C::Input>,
         error: &Error,
     ) -> Result<()> {
+        let output = Refusal {
+            error: message(error),
+            line,
+        };
         match self.format {
             Format::Human => {
                 // Both may be the same terminal.
@@ -114,21 +114,12 @@ impl<C: Command> Sink<C> for Records {
                 say_of_line(name, line, error);
                 Ok(())
             }
-            Format::Json => self.line(&Refusal {
-                error: message(error),
-                line,
-            }),
-            Format::Jsonl => self.line(&Object {
-                input,
-                output: Refusal {
-                    error: message(error),
-                    line,
-                },
-            }),
+            Format::Json => json_line(&mut self.out, &output),
+            Format::Jsonl => json_line(&mut self.out, &Object { input, output }),
         }
     }
 
-    /// For a person after the answers, else to standard error.
+    /// Follows the answers for a person, else goes to standard error.
     fn summary(&mut self, summary: &str) -> Result<()> {
         match self.format {
             Format::Human if self.begun => writeln!(self.out, "\n{summary}")?,
@@ -141,9 +132,4 @@ impl<C: Command> Sink<C> for Records {
     fn flush(&mut self) -> Result<()> {
         Ok(self.out.flush()?)
     }
-}
-
-/// Says on standard error what is wrong with a line of the input `name`.
-pub(super) fn say_of_line(name: &str, line: u64, error: &Error) {
-    say(format_args!("{name}, line {line}: {}", message(error)));
 }

@@ -1,41 +1,43 @@
-//! What commands that answer texts have in common: from their input to their output, in constant memory.
+//! The way from texts to answers, which the commands share, in constant memory.
 //!
-//! Each text is prepared by itself, and those that can be are computed together. Texts that were given as arguments are a
-//! unit: if one is wrong, the command fails. A line of an input that is wrong has an error in the place of its answer, and
-//! the others go on.
+//! Texts are prepared one by one and computed in batches. Texts given as arguments stand or fall together: if one is wrong,
+//! the command fails. A line of the input that is wrong is refused, and the others are answered.
 
-use super::locate::Located;
-use super::records::{Format, Records};
-use super::say;
-use super::texts::{FromLine, Line, Lines, Source, name_the_text};
+use crate::console::say;
+use crate::human::grouped;
+use crate::locate::Located;
+use crate::texts::{FromLine, Line, Lines, Source, name_the_text};
 use anyhow::{Error, Result};
-use rq::{Session, Task};
+use rq::Task;
 use serde::Serialize;
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::io::{Read, Write};
 use std::process::ExitCode;
 
-/// Inputs that are computed at once, at most: enough for the kernels, and soon done.
-pub(super) const AT_ONCE: usize = 128;
+/// The most inputs in a batch: enough for the kernels, and soon done.
+pub(crate) const AT_ONCE: usize = 128;
 
-/// A command that answers texts by a task.
-pub(super) trait Command {
+/// A command that answers texts with a task.
+pub(crate) trait Command {
     /// What it computes.
     type Task: Task;
-    /// What it answers to, as it is read.
+    /// An input as it is read.
     type Input: FromLine;
 
     /// The task.
     fn task(&self) -> &Self::Task;
 
-    /// How to answer.
+    /// The options of the task.
     fn options(&self) -> &<Self::Task as Task>::Options;
 
-    /// What was read, as the task takes it.
+    /// Both, to compute.
+    fn task_and_options(&mut self) -> (&mut Self::Task, &<Self::Task as Task>::Options);
+
+    /// An input as the task takes it.
     fn input<'t>(&'t self, input: &'t Self::Input) -> <Self::Task as Task>::Input<'t>;
 
-    /// Writes an answer for a person, in whole lines.
+    /// Writes an answer in lines for a person.
     fn show(&self, out: &mut impl Write, input: &Self::Input, answer: &Answer<Self>) -> Result<()>;
 
     /// The answer as `--json` prints it.
@@ -44,51 +46,71 @@ pub(super) trait Command {
     /// The fields of the answer that `--jsonl` prints after those of the input.
     fn fields(&self, answer: &Answer<Self>) -> impl Serialize;
 
-    /// The heading, where answers to a person are rows of a table. Without one they are blocks.
+    /// The heading of the table whose rows the answers are. Without one they are blocks.
     fn heading(&self) -> Option<String> {
         None
     }
 
-    /// Takes note of an answer that is printed, for the summary.
+    /// Counts an answer for the summary.
     fn note(&mut self, _answer: &Answer<Self>) {}
 
-    /// What is to be said of all answers together, in a line.
+    /// A line about all answers together.
     fn summary(&self) -> Option<String> {
         None
     }
 
-    /// Whether what is shown to a person are blocks, with blank lines between.
+    /// Whether a person sees blocks with blank lines between them.
     fn in_blocks(&self) -> bool {
         self.heading().is_none()
     }
 
-    /// How many answers there are at most, where they are ranked, the best first, and not in the order of the texts.
+    /// How many of the best answers to give, the best first, instead of all in the order of the texts.
     fn ranked(&self) -> Option<usize> {
         None
     }
 
-    /// What answers are ranked by: the higher, the better.
+    /// The score that ranks an answer: the higher, the better.
     fn rank(&self, _answer: &Answer<Self>) -> f32 {
         0.0
     }
 
-    /// How many inputs are computed at once, at most: fewer than [`AT_ONCE`] where an answer is large.
+    /// The most inputs in a batch: fewer than [`AT_ONCE`] if answers are large.
     fn at_once(&self) -> usize {
         AT_ONCE
     }
 }
 
-/// What a command's task answers.
-pub(super) type Answer<C> = <<C as Command>::Task as Task>::Answer;
-/// What a command's task computes of.
+/// The task of a [`Command`] and its options, in the fields of those names.
+macro_rules! answers_with {
+    ($task:ty, $options:ty) => {
+        type Task = $task;
+
+        fn task(&self) -> &$task {
+            &self.task
+        }
+
+        fn options(&self) -> &$options {
+            &self.options
+        }
+
+        fn task_and_options(&mut self) -> (&mut $task, &$options) {
+            (&mut self.task, &self.options)
+        }
+    };
+}
+pub(crate) use answers_with;
+
+/// An answer of a command's task.
+pub(crate) type Answer<C> = <<C as Command>::Task as Task>::Answer;
+/// An input that a command's task can compute.
 type Prepared<C> = <<C as Command>::Task as Task>::Prepared;
 
-/// What is done with answers, and with what there is no answer to, in the order of the inputs.
-pub(super) trait Sink<C: Command> {
+/// Takes answers and refusals, in the order of the inputs.
+pub(crate) trait Sink<C: Command> {
     /// Takes the answer to an input.
     fn answer(&mut self, command: &C, input: &C::Input, answer: &Answer<C>) -> Result<()>;
 
-    /// Takes why there is no answer to a line of the input `name`.
+    /// Takes the reason why a line of the input called `name` has no answer.
     fn refuse(
         &mut self,
         name: &str,
@@ -97,46 +119,26 @@ pub(super) trait Sink<C: Command> {
         error: &Error,
     ) -> Result<()>;
 
-    /// Takes what is to be said of all answers together, after the last.
+    /// Takes the line about all answers together, after the last one.
     fn summary(&mut self, summary: &str) -> Result<()> {
         say(summary);
         Ok(())
     }
 
-    /// Hands on what it was given, before more is waited for.
+    /// Passes on what it has, before the command waits for more input.
     fn flush(&mut self) -> Result<()>;
 }
 
-/// Answers to all texts, as far as there are answers, on standard output. The exit code is 1 where there aren't to some.
-///
-/// # Errors
-/// When a text can't be processed that was given as an argument; when the input can't be read, or the output written; when
-/// computing fails.
-pub(super) fn run<C: Command>(
-    command: C,
-    session: Session<'_>,
-    source: Source<C::Input>,
-    format: Format,
-    located: &Located,
-) -> Result<ExitCode> {
-    run_into(&mut Records::new(format), command, session, source, located)
-}
-
-/// As [`run`], with something else done with the answers.
-///
-/// # Errors
-/// As [`run`].
-pub(super) fn run_into<C: Command>(
+/// Gives the answers to all texts to a sink. The exit code is 1 if some lines have none.
+pub(crate) fn run<C: Command>(
     sink: &mut impl Sink<C>,
     command: C,
-    session: Session<'_>,
     source: Source<C::Input>,
     located: &Located,
 ) -> Result<ExitCode> {
     let run = Run {
         best: command.ranked().map(Best::new),
         command,
-        session,
         sink,
         located: Some(located),
     };
@@ -146,23 +148,22 @@ pub(super) fn run_into<C: Command>(
     }
 }
 
-struct Run<'a, 'm, C: Command, S> {
+struct Run<'a, C: Command, S> {
     command: C,
-    session: Session<'m>,
     sink: &'a mut S,
-    /// The best answers so far, with what they are to, where they are ranked.
+    /// The best inputs and answers so far, if answers are ranked.
     best: Option<Best<(C::Input, Answer<C>)>>,
-    /// The model, until it was announced.
+    /// The model, until it is announced.
     located: Option<&'a Located>,
 }
 
-/// What became of a line, but for its answer.
+/// What became of a line before its answer is computed.
 enum Outcome<I> {
     Prepared(I),
     Refused(Option<I>, Error),
 }
 
-impl<C: Command, S: Sink<C>> Run<'_, '_, C, S> {
+impl<C: Command, S: Sink<C>> Run<'_, C, S> {
     fn given(mut self, inputs: Vec<C::Input>) -> Result<ExitCode> {
         let prepared = (1..).zip(&inputs).map(|(number, input)| {
             let prepared = self.prepare(input);
@@ -216,13 +217,13 @@ impl<C: Command, S: Sink<C>> Run<'_, '_, C, S> {
         }
         say(format_args!(
             "{} of {} texts could not be processed",
-            with_commas(refused),
-            with_commas(count)
+            grouped(refused),
+            grouped(count)
         ));
-        Ok(ExitCode::from(1))
+        Ok(ExitCode::FAILURE)
     }
 
-    /// Prints an answer, or keeps it until all are there.
+    /// Passes on an answer, or keeps it if answers are ranked.
     fn answered(&mut self, input: C::Input, answer: Answer<C>) -> Result<()> {
         self.command.note(&answer);
         match &mut self.best {
@@ -234,7 +235,7 @@ impl<C: Command, S: Sink<C>> Run<'_, '_, C, S> {
         }
     }
 
-    /// Prints what was kept, and what is to be said of all answers together.
+    /// Passes on the answers that were kept, and the summary.
     fn end(&mut self) -> Result<()> {
         for (_, (input, answer)) in self.best.take().into_iter().flat_map(Best::into_sorted) {
             self.sink.answer(&self.command, &input, &answer)?;
@@ -265,10 +266,10 @@ impl<C: Command, S: Sink<C>> Run<'_, '_, C, S> {
         }
     }
 
-    /// Computes, and announces the model with the first answers.
+    /// Computes answers. After the first ones, announces the model.
     fn compute(&mut self, prepared: &[Prepared<C>]) -> Result<Vec<Answer<C>>> {
-        let (task, options) = (self.command.task(), self.command.options());
-        let answers = task.compute(&mut self.session, prepared, options)?;
+        let (task, options) = self.command.task_and_options();
+        let answers = task.compute(prepared, options)?;
         if let Some(located) = self.located.take() {
             located.announce();
         }
@@ -276,25 +277,25 @@ impl<C: Command, S: Sink<C>> Run<'_, '_, C, S> {
     }
 }
 
-/// The best of what is ranked, no more than are wanted at any time.
-pub(super) struct Best<T> {
+/// The best of some items. It never holds more than are wanted.
+pub(crate) struct Best<T> {
     most: usize,
-    /// What came so far.
+    /// Items so far.
     count: u64,
-    /// The last of them at the top.
+    /// The worst is at the top.
     kept: BinaryHeap<Ranked<T>>,
 }
 
-/// Something with its rank.
+/// An item with its score.
 struct Ranked<T> {
     score: f32,
-    /// When it came.
+    /// Its place among all items, from 1.
     number: u64,
     item: T,
 }
 
 impl<T> Best<T> {
-    pub(super) fn new(most: usize) -> Self {
+    pub(crate) fn new(most: usize) -> Self {
         Self {
             most,
             count: 0,
@@ -302,11 +303,11 @@ impl<T> Best<T> {
         }
     }
 
-    /// Takes what has this score; it isn't made if it isn't kept.
-    pub(super) fn push(&mut self, score: f32, item: impl FnOnce() -> T) {
+    /// Adds an item with this score. `item` is called only if the item is kept.
+    pub(crate) fn push(&mut self, score: f32, item: impl FnOnce() -> T) {
         self.count += 1;
         if self.kept.len() == self.most {
-            // Of equal ones the first stay.
+            // Among equals, the first stay.
             let better = |last: &Ranked<T>| score.total_cmp(&last.score).is_gt();
             if !self.kept.peek().is_some_and(better) {
                 return;
@@ -320,15 +321,15 @@ impl<T> Best<T> {
         });
     }
 
-    /// What was kept with its scores, the best first; of equal ones, the one that came first.
-    pub(super) fn into_sorted(self) -> impl Iterator<Item = (f32, T)> {
+    /// The scores and the items that were kept, the best first, and equals in the order in which they came.
+    pub(crate) fn into_sorted(self) -> impl Iterator<Item = (f32, T)> {
         let sorted = self.kept.into_sorted_vec().into_iter();
         sorted.map(|ranked| (ranked.score, ranked.item))
     }
 }
 
 impl<T> Ord for Ranked<T> {
-    /// The first is the best.
+    /// The best comes first.
     fn cmp(&self, other: &Self) -> Ordering {
         let by_score = other.score.total_cmp(&self.score);
         by_score.then(self.number.cmp(&other.number))
@@ -349,19 +350,6 @@ impl<T> PartialEq for Ranked<T> {
 
 impl<T> Eq for Ranked<T> {}
 
-/// A number for a person, in groups of three digits.
-fn with_commas(number: u64) -> String {
-    let digits = number.to_string();
-    let mut grouped = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -381,11 +369,5 @@ mod tests {
         assert_eq!(best(3), [5, 2, 4]);
         assert_eq!(best(9), [5, 2, 4, 7, 1, 6, 3]);
         assert!(best(0).is_empty());
-    }
-
-    #[test]
-    fn numbers_for_a_person() {
-        let numbers = [0, 999, 1000, 10_000, 1_234_567].map(with_commas);
-        assert_eq!(numbers, ["0", "999", "1,000", "10,000", "1,234,567"]);
     }
 }

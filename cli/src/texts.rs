@@ -1,70 +1,51 @@
-//! Where a command's texts come from: its arguments, a file, or standard input. What is done with them is in `task`.
+//! Reads texts from a command's arguments, a file, or standard input.
 //!
-//! Lines are read as they come, and only as many as are computed next: a read waits for a line, and takes what is there.
-//! So a producer that waits for each answer gets it, one that writes ahead is served in batches, and memory doesn't
-//! depend on how many lines there are.
+//! A batch of lines is the next line, which is waited for, and the lines after it that are already there. So a program that
+//! waits for each answer gets it, one that writes ahead is served in batches, and memory doesn't depend on the number of
+//! lines.
 
-use super::records::Format;
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use crate::args::Format;
+use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, IsTerminal, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-/// The longest line in bytes. The tokenizer takes about 180 bytes of memory for each, and a text that a model takes whole
+/// The longest line in bytes. The tokenizer takes about 180 bytes of memory for each of them, and a text that fits a model
 /// has a few thousand.
 const MAX_LINE: usize = 1 << 20;
-/// Bytes that are read at once.
+/// Bytes in a read.
 const BUFFER: usize = 64 << 10;
-/// Bytes of the texts that are computed at once, at most, but for one text more: a few thousand tokens.
+/// The bytes in a batch after which no line is added: a few thousand tokens.
 const BATCH: usize = 16 << 10;
 
-/// What the lines of a file begin with that was written by some editors of Windows.
+/// What some editors on Windows begin a file with.
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
-/// The texts of a command that takes them as arguments, too.
+/// The file that texts come from.
 #[derive(Args)]
-pub(super) struct TextArgs {
-    /// Texts; without any, standard input is read, one text a line
-    #[arg(value_name = "TEXT", conflicts_with = "file")]
-    texts: Vec<String>,
-
-    #[command(flatten)]
-    input: InputArgs,
-}
-
-/// Where lines come from, what they are, and what becomes of them.
-#[derive(Args)]
-pub(super) struct InputArgs {
+pub(crate) struct InputArgs {
     /// File to read instead of standard input
     ///
-    /// A line may have 1 MiB. One that can't be processed is an error of its own, and the others go on; the exit code is
-    /// then 1.
-    #[arg(short, long, value_name = "FILE")]
+    /// A line can have up to 1 MiB. If a line can't be processed, its error is reported, the other lines are answered, and
+    /// the exit code is 1.
+    #[arg(short, long, value_name = "FILE", conflicts_with = "texts")]
     file: Option<PathBuf>,
-
-    /// Print one line of JSON a text
-    #[arg(long, conflicts_with = "jsonl")]
-    json: bool,
-
-    /// Read and print JSON lines
-    #[arg(long)]
-    jsonl: bool,
 }
 
-/// What a command computes on, as a line of its input gives it: with `--jsonl` a JSON object of these fields, others being
-/// ignored. In the output the same fields say which text an answer is to.
-pub(super) trait FromLine: DeserializeOwned + Serialize {
-    /// What an argument is, or a line that isn't JSON, or one that is a JSON string.
+/// An input of a command. With `--jsonl`, it is a JSON object with these fields, in the input and in the output; others are
+/// ignored.
+pub(crate) trait FromLine: DeserializeOwned + Serialize {
+    /// The input that an argument, a line that isn't JSON, or a JSON string stands for.
     fn from_text(text: String) -> Result<Self>;
 }
 
 /// The input of a command that takes single texts.
 #[derive(Debug, Deserialize, PartialEq, Serialize)]
-pub(super) struct Text {
-    pub(super) text: String,
+pub(crate) struct Text {
+    pub(crate) text: String,
 }
 
 impl FromLine for Text {
@@ -74,77 +55,50 @@ impl FromLine for Text {
 }
 
 /// The texts of a command.
-pub(super) enum Source<T> {
-    /// All at hand.
+pub(crate) enum Source<T> {
+    /// Arguments.
     Given(Vec<T>),
-    /// To be read.
+    /// Lines to be read.
     Lines(Lines<Box<dyn Read>>),
 }
 
-impl TextArgs {
-    /// The texts that were given, or else what [`InputArgs::open`] opens.
-    ///
-    /// # Errors
-    /// As [`InputArgs::open`], and when an argument isn't what the command takes.
-    pub(super) fn open<T: FromLine>(&self, command: &str) -> Result<Source<T>> {
-        if self.texts.is_empty() {
-            return self.input.open(command);
-        }
-        let count = self.texts.len();
-        let texts = (1..).zip(&self.texts).map(|(number, text)| {
-            let text = T::from_text(text.clone());
-            name_the_text(text, number, count)
-        });
-        Ok(Source::Given(texts.collect::<Result<_>>()?))
-    }
-
-    pub(super) fn format(&self) -> Format {
-        self.input.format()
-    }
-}
-
 impl InputArgs {
-    /// Opens the file, or standard input, for a command of this name.
-    ///
-    /// # Errors
-    /// When there is no such file, or standard input is a terminal: a person who typed the command without a text is told
-    /// so, and doesn't wait for it.
-    pub(super) fn open<T>(&self, command: &str) -> Result<Source<T>> {
-        let (input, name): (Box<dyn Read>, _) = match &self.file {
-            Some(path) => {
-                let name = path.display().to_string();
-                let file = File::open(path).with_context(|| format!("can't read {name}"))?;
-                (Box::new(file), name)
-            }
-            None => {
-                let stdin = std::io::stdin().lock();
-                if stdin.is_terminal() {
-                    bail!(
-                        "no text: give one as an argument, or texts with --file or in a pipe, one a line (see `rq {command} --help`)"
-                    );
-                }
-                (Box::new(stdin), "standard input".to_owned())
-            }
-        };
-        Ok(Source::Lines(Lines::new(input, name, self.jsonl)))
-    }
-
-    /// Whether a file was named.
-    pub(super) fn has_file(&self) -> bool {
-        self.file.is_some()
-    }
-
-    pub(super) fn format(&self) -> Format {
-        match (self.json, self.jsonl) {
-            (_, true) => Format::Jsonl,
-            (true, _) => Format::Json,
-            _ => Format::Human,
+    /// The texts given as arguments. Without any, the lines of [`open`].
+    pub(crate) fn open<T: FromLine>(&self, texts: &[String], format: Format) -> Result<Source<T>> {
+        if texts.is_empty() {
+            return open(self.file.as_deref(), format);
         }
+        let inputs = (1..).zip(texts).map(|(number, text)| {
+            let input = T::from_text(text.clone());
+            name_the_text(input, number, texts.len())
+        });
+        Ok(Source::Given(inputs.collect::<Result<_>>()?))
     }
 }
 
-/// Says in an error which of the texts that were given it is about, if there are several.
-pub(super) fn name_the_text<T>(result: Result<T>, number: usize, count: usize) -> Result<T> {
+/// Opens a file, or standard input.
+pub(crate) fn open<T>(file: Option<&Path>, format: Format) -> Result<Source<T>> {
+    let (input, name): (Box<dyn Read>, _) = match file {
+        Some(path) => {
+            let name = path.display().to_string();
+            let file = File::open(path).with_context(|| format!("can't read {name}"))?;
+            (Box::new(file), name)
+        }
+        None => {
+            let stdin = std::io::stdin().lock();
+            ensure!(
+                !stdin.is_terminal(),
+                "no text: give one as an argument, or one per line with --file or through a pipe (see --help)"
+            );
+            (Box::new(stdin), "standard input".to_owned())
+        }
+    };
+    let jsonl = format == Format::Jsonl;
+    Ok(Source::Lines(Lines::new(input, name, jsonl)))
+}
+
+/// Says in an error which text it is about, if there are several.
+pub(crate) fn name_the_text<T>(result: Result<T>, number: usize, count: usize) -> Result<T> {
     match count {
         1 => result,
         _ => result.with_context(|| format!("text {number} of {count}")),
@@ -153,23 +107,23 @@ pub(super) fn name_the_text<T>(result: Result<T>, number: usize, count: usize) -
 
 /// A line of the input.
 #[derive(Debug)]
-pub(super) struct Line<T> {
+pub(crate) struct Line<T> {
     /// Its number, from 1.
-    pub(super) number: u64,
-    /// What it holds, or why that can't be known.
-    pub(super) input: Result<T>,
+    pub(crate) number: u64,
+    /// What it holds, or why it can't be read.
+    pub(crate) input: Result<T>,
 }
 
 /// Reads lines.
-pub(super) struct Lines<R> {
+pub(crate) struct Lines<R> {
     input: BufReader<R>,
-    /// What it is called in messages.
+    /// Its name in messages.
     name: String,
     /// Whether lines may be JSON.
     jsonl: bool,
-    /// Lines that were read.
+    /// Lines read so far.
     count: u64,
-    /// Whether the end was seen. A terminal would go on after it.
+    /// Whether the end was reached. A terminal can go on after it.
     ended: bool,
 }
 
@@ -184,15 +138,12 @@ impl<R: Read> Lines<R> {
         }
     }
 
-    pub(super) fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    /// The next lines: waits for one, and takes those with it that are there, up to `most`. None at the end.
-    ///
-    /// # Errors
-    /// When reading fails. A line that can't be used is none.
-    pub(super) fn batch<T: FromLine>(&mut self, most: usize) -> Result<Vec<Line<T>>> {
+    /// The next batch, of at most `most` lines; empty at the end.
+    pub(crate) fn batch<T: FromLine>(&mut self, most: usize) -> Result<Vec<Line<T>>> {
         let (mut lines, mut bytes) = (Vec::new(), 0);
         while lines.is_empty() || (lines.len() < most && bytes < BATCH && self.line_is_there()) {
             let line = self.line();
@@ -208,14 +159,14 @@ impl<R: Read> Lines<R> {
         Ok(lines)
     }
 
-    /// Whether a whole line can be had without waiting.
+    /// Whether a whole line can be read without waiting.
     fn line_is_there(&self) -> bool {
         self.input.buffer().contains(&b'\n')
     }
 
-    /// The next line, without what ends it.
+    /// The next line, without its end.
     fn line(&mut self) -> std::io::Result<Option<Result<String>>> {
-        // Of a line that is too long, nothing is kept.
+        // Nothing is kept of a line that is too long.
         let (mut line, mut too_long) = (Vec::new(), false);
         let mut whole = false;
         while !whole && !self.ended {
@@ -265,13 +216,13 @@ fn parse<T: FromLine>(line: String, jsonl: bool) -> Result<T> {
     }
 }
 
-pub(super) fn from_json<T: DeserializeOwned>(line: &str) -> Result<T> {
+pub(crate) fn from_json<T: DeserializeOwned>(line: &str) -> Result<T> {
     serde_json::from_str(line).map_err(|error| {
-        // Its own words end with a place in a document of several lines.
+        // serde_json ends with a place in a document of several lines.
         let (message, byte) = (error.to_string(), error.column());
         let place = format!(" at line {} column {byte}", error.line());
         let message = message.strip_suffix(&place).unwrap_or(&message);
-        anyhow!("the line isn't the JSON that is expected: {message}, at byte {byte}")
+        anyhow!("the line isn't the expected JSON: {message}, at byte {byte}")
     })
 }
 
@@ -388,7 +339,7 @@ f"#;
         ];
         let expected = expected.map(|line| {
             line.map(str::to_owned)
-                .map_err(|error| format!("the line isn't the JSON that is expected: {error}"))
+                .map_err(|error| format!("the line isn't the expected JSON: {error}"))
         });
         assert_eq!(texts(input, true), expected);
     }

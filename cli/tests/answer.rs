@@ -1,4 +1,4 @@
-//! `rq answer`, as someone types it.
+//! `rq answer`.
 
 use crate::common::{User, data};
 use serde_json::{Value, json};

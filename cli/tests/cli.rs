@@ -1,4 +1,4 @@
-//! The command `rq`, as those who type it meet it.
+//! The command `rq`, as a user runs it.
 
 use crate::common::{Ran, User, data, tests_path};
 use rq::Isa;
@@ -10,7 +10,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Child, Command};
 
-/// What is said of a model that would have to be downloaded.
+/// The message about a model that would have to be downloaded.
 const NO_DOWNLOAD: &str = match cfg!(feature = "hub") {
     true => "HF_HUB_OFFLINE is set",
     false => "`hf download ",
@@ -52,8 +52,8 @@ mod embedded {
         assert_eq!(ran.code, Some(0));
         assert_eq!(
             ran.stderr,
-            "rq: using the small embedded English model, as no model was named and no roberta-large is converted; see \
-             `rq convert --help`\n"
+            "rq: using the small embedded English model, because no model was named and roberta-large hasn't been \
+             converted; see `rq convert --help`\n"
         );
         let lines: Vec<&str> = ran.stdout.lines().collect();
         assert_eq!(lines.len(), 7, "{ran:?}");
@@ -234,7 +234,6 @@ fn assert_close(a: f64, b: f64) {
 #[test]
 fn bench_measures_a_model() {
     let user = User::with_model();
-    let plot = user.at("speed.svg");
     let bench = [
         "bench",
         "--model",
@@ -244,7 +243,7 @@ fn bench_measures_a_model() {
         "--threads",
         "1",
     ];
-    let ran = user.rq(&[&bench[..], &["--batch", "--json", "--plot", &plot]].concat());
+    let ran = user.rq(&[&bench[..], &["--batch", "--json"]].concat());
     let records: Vec<Value> = ran
         .succeeds()
         .lines()
@@ -291,28 +290,6 @@ fn bench_measures_a_model() {
     assert_eq!(batch["single"]["tokens"], 144);
     assert!(number(&batch["padded"]["tokens"]) > number(&batch["ragged"]["tokens"]));
     number(&records[4]["load_ms"]);
-
-    // Every element on a line of its own, and closed.
-    let svg = fs::read_to_string(plot).unwrap();
-    let mut lines: Vec<&str> = svg.lines().collect();
-    assert!(lines.remove(0).starts_with("<svg xmlns="), "{svg}");
-    assert_eq!(lines.pop(), Some("</svg>"));
-    for line in &lines {
-        let text = line.starts_with("<text ") && line.ends_with("</text>");
-        let brackets = line.matches('<').count();
-        assert!(
-            text && brackets == 2 || line.ends_with("/>") && brackets == 1,
-            "{line}"
-        );
-    }
-    let drawn = lines
-        .iter()
-        .filter(|line| line.starts_with("<polyline"))
-        .count();
-    assert_eq!(
-        drawn, 4,
-        "measured and roofline, in the legend and in the panel"
-    );
 
     let table = user.rq(&bench);
     let lines: Vec<&str> = table.succeeds().lines().collect();
@@ -382,10 +359,6 @@ fn bench_refuses_what_it_cannot_measure() {
             &["--model", "--shape"],
         ),
         (&["--model", "nowhere"], &["no model \"nowhere\""]),
-        (
-            &["--plot", "nowhere/plot.svg"],
-            &["can't write nowhere/plot.svg"],
-        ),
     ];
     for (arguments, parts) in cases {
         user.rq(&[&["bench"], *arguments].concat()).fails(parts);
@@ -690,7 +663,7 @@ fn checkpoints_that_cannot_be_converted() {
                     "config.json",
                     "RobertaForMaskedLM",
                     "AlbertForMaskedLM",
-                )
+                );
             },
             &[
                 "config.json",
@@ -705,7 +678,7 @@ fn checkpoints_that_cannot_be_converted() {
                     "config.json",
                     "\"hidden_size\": 128",
                     "\"hidden_size\": 130",
-                )
+                );
             },
             &["config.json"],
         ),
@@ -1009,7 +982,8 @@ fn nobody_has_to_read_to_the_end() {
 fn help_fits_on_a_screen() {
     let user = User::new();
     for command in [
-        "", "answer", "bench", "convert", "fill", "info", "score", "verify",
+        "", "answer", "bench", "classify", "convert", "embed", "eval", "fill", "info", "score",
+        "similar", "tag", "verify",
     ] {
         let arguments: Vec<&str> = [command, "-h"]
             .into_iter()
@@ -1051,7 +1025,7 @@ fn eval_compares_a_file_with_its_checkpoint() {
         "{said}"
     );
     assert!(
-        said.contains("beside the checkpoint: the same best token for"),
+        said.contains("compared with the checkpoint: the same best token for"),
         "{said}"
     );
 

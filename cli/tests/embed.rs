@@ -1,4 +1,4 @@
-//! `rq embed` and `rq similar`, as someone types them.
+//! `rq embed` and `rq similar`.
 
 use crate::common::tests_path;
 use crate::common::{User, data};

@@ -1,4 +1,4 @@
-//! `rq convert` of a model on the hub, which is a server of the tests' own on loopback.
+//! `rq convert` of a model on the hub: a server of these tests, on loopback.
 
 #![cfg(feature = "hub")]
 

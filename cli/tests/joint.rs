@@ -1,4 +1,4 @@
-//! `rq fill --joint` and `--targets`, as someone types them.
+//! `rq fill --joint` and `--targets`.
 
 use crate::common::{User, data};
 use serde_json::Value;

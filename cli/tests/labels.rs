@@ -1,4 +1,4 @@
-//! `rq classify` and `rq tag`, as those who type them meet them.
+//! `rq classify` and `rq tag`.
 
 use crate::common::{User, data};
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! `rq score`, as someone types it.
+//! `rq score`.
 
 use crate::common::User;
 use serde_json::Value;

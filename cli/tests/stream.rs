@@ -1,5 +1,4 @@
-//! The texts of `rq fill`, and of every command that answers texts: where they come from, what becomes of those that are
-//! wrong, and that any number of them takes the same memory.
+//! Reading texts, which all commands share, tested with `rq fill`: sources, wrong lines, and constant memory.
 
 use crate::common::{Ran, User};
 use serde_json::Value;

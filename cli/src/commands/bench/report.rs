@@ -1,7 +1,6 @@
 //! What `rq bench` prints: tables, or lines of JSON.
 
-use super::milliseconds;
-use crate::human_size;
+use crate::human::{count, figures, size};
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressFinish};
 use rq::Profile;
@@ -9,11 +8,11 @@ use serde::Serialize;
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
-/// One result.
+/// A result.
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum Record {
-    /// What the machine could do at most, before the lengths that are measured against it.
+    /// The machine's peaks, before the lengths that are measured against them.
     Peaks {
         machine: Option<String>,
         processors: usize,
@@ -23,9 +22,9 @@ pub(super) enum Record {
         quant: String,
         isa: &'static str,
         threads: usize,
-        /// Billions of operations a second: two for each multiply-add of 8-bit integers.
+        /// Billions of operations per second: two for each multiply-add of 8-bit integers.
         int8_gops: f64,
-        /// Billions of bytes a second.
+        /// Billions of bytes per second.
         read_gbps: f64,
         encoder_weights: usize,
         encoder_bytes: usize,
@@ -36,7 +35,7 @@ pub(super) enum Record {
         isa: &'static str,
         threads: usize,
         texts: usize,
-        /// Tokens a second, as a part of those of the longest sequence.
+        /// Tokens per second, relative to the longest sequence.
         of_single: f64,
         /// How many times longer the padded texts take.
         times_padded: f64,
@@ -47,9 +46,9 @@ pub(super) enum Record {
     Load {
         quant: String,
         file_bytes: u64,
-        /// From the path to a model with its tokenizer, the file being cached.
+        /// From the path to a model with its tokenizer, with the file cached.
         load_ms: f64,
-        /// With the file's pages; unknown where the operating system doesn't tell.
+        /// Including the file's pages. Unknown if the operating system doesn't tell.
         peak_resident_bytes: Option<u64>,
     },
 }
@@ -63,7 +62,7 @@ pub(super) struct Measured {
     pub(super) tokens: usize,
     pub(super) median_ms: f64,
     pub(super) roofline_ms: f64,
-    /// Of the roofline: `roofline_ms / median_ms`.
+    /// `roofline_ms / median_ms`.
     pub(super) fraction: f64,
     pub(super) tokens_per_s: f64,
     pub(super) runs: usize,
@@ -82,7 +81,7 @@ pub(super) struct Spread {
 }
 
 impl Spread {
-    /// Of times in ascending order.
+    /// `times` are in ascending order.
     pub(super) fn of(times: &[f64]) -> Self {
         let last = times.len() - 1;
         Self {
@@ -94,14 +93,14 @@ impl Spread {
     }
 }
 
-/// The parts of a profiled pass. Together they are its time.
+/// The parts of a profiled pass. Their sum is its time.
 #[derive(Serialize)]
 pub(super) struct Breakdown {
     products: f64,
     attention: f64,
     element_wise: f64,
     quantization: f64,
-    /// Threads that wait, and the little that is in no part.
+    /// Waiting threads, and the little that belongs to no part.
     other: f64,
 }
 
@@ -132,7 +131,7 @@ impl Breakdown {
     }
 }
 
-/// Tokens in a time.
+/// Tokens and the time that they took.
 #[derive(Serialize)]
 pub(super) struct Rate {
     pub(super) tokens: usize,
@@ -150,14 +149,13 @@ impl Rate {
     }
 }
 
-/// Prints records as they come, and keeps those of lengths.
+/// Prints records as they come.
 pub(super) struct Report {
     json: bool,
-    /// Says what is going on, on a terminal.
+    /// Shows on a terminal what is being measured.
     progress: ProgressBar,
     /// Whether something was printed.
     begun: bool,
-    pub(super) lengths: Vec<Measured>,
 }
 
 impl Report {
@@ -169,11 +167,10 @@ impl Report {
                 false => ProgressBar::hidden(),
             },
             begun: false,
-            lengths: Vec::new(),
         }
     }
 
-    /// Says what comes next.
+    /// Shows what comes next.
     pub(super) fn progress(&self, what: String) {
         self.progress.set_message(what);
     }
@@ -188,9 +185,6 @@ impl Report {
             out.write_all(text.as_bytes())?;
             out.flush()
         })?;
-        if let Record::Length(measured) = record {
-            self.lengths.push(measured);
-        }
         Ok(())
     }
 
@@ -215,17 +209,17 @@ impl Report {
                     let machine = machine.as_deref().unwrap_or("unknown processor");
                     text = format!(
                         "rq {version}, {target}: {machine}, {}, {isa}\n",
-                        counted(*processors, "thread")
+                        count(*processors, "thread")
                     );
                 }
                 text + &format!(
                     "\n{model}, {quant}, {}\n\
-                     peaks: {} billion int8 operations a second; {} GB/s, read from {}\n\n\
+                     peaks: {} billion int8 operations per second; {} GB/s, read from {}\n\n\
                      {:>6} {:>9} {:>9} {:>8} {:>9}   {:>8} {:>9} {:>7} {:>8} {:>5} {:>8}\n",
-                    counted(*threads, "thread"),
+                    count(*threads, "thread"),
                     figures(*int8_gops),
                     figures(*read_gbps),
-                    human_size(*encoder_bytes as u64),
+                    size(*encoder_bytes as u64),
                     "tokens",
                     "ms",
                     "roofline",
@@ -278,11 +272,11 @@ impl Report {
                 ..
             } => {
                 let resident = peak_resident_bytes.map_or(String::new(), |bytes| {
-                    format!("; at most {} of memory resident", human_size(bytes))
+                    format!("; peak resident memory {}", size(bytes))
                 });
                 format!(
                     "\nfile: {}, opened in {} ms{resident}\n",
-                    human_size(*file_bytes),
+                    size(*file_bytes),
                     figures(*load_ms)
                 )
             }
@@ -290,37 +284,13 @@ impl Report {
     }
 }
 
-/// A number of things.
-pub(super) fn counted(n: usize, what: &str) -> String {
-    match n {
-        1 => format!("1 {what}"),
-        _ => format!("{n} {what}s"),
-    }
-}
-
-/// A number with three significant figures, or all before the point.
-fn figures(x: f64) -> String {
-    match x {
-        ..1.0 => format!("{x:.3}"),
-        ..10.0 => format!("{x:.2}"),
-        ..100.0 => format!("{x:.1}"),
-        _ => format!("{x:.0}"),
-    }
+pub(super) fn milliseconds(duration: Duration) -> f64 {
+    1e3 * duration.as_secs_f64()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_for_a_person() {
-        let shown = [0.0123, 0.5, 1.234, 12.34, 123.4, 1234.5].map(figures);
-        assert_eq!(shown, ["0.012", "0.500", "1.23", "12.3", "123", "1234"]);
-        assert_eq!(
-            counted(1, "thread") + ", " + &counted(2, "thread"),
-            "1 thread, 2 threads"
-        );
-    }
 
     #[test]
     fn quartiles() {

@@ -1,41 +1,42 @@
 //! `rq info`
 
-use super::{MAX_THREADS, cpu, human_size, locate};
+use super::cpu;
+use crate::human::size;
+use crate::records::json_line;
+use crate::{args, locate};
 use anyhow::{Result, ensure};
-use clap::{Args, value_parser};
-use rq::arena_bytes;
-use rq::format::{
-    Config, ModelFile, PoolingMode, Provenance, TensorFormat, TensorInfo, TensorKind,
-};
+use clap::Args;
+use rq::Model;
+use rq_format::{Config, ModelFile, PoolingMode, Provenance, TensorFormat, TensorInfo, TensorKind};
 use rq_kernels::threads::processors;
 use serde::Serialize;
 use std::io::Write;
 use std::num::NonZero;
+use std::process::ExitCode;
 
-/// The most texts for which an arena is stated.
+/// The largest value of `--batch`.
 const MAX_BATCH: usize = 65_536;
 
 #[derive(Args)]
 pub(super) struct InfoArgs {
-    /// Model file, or name of a converted model [default: the model that `rq fill` would use]
+    /// Model file, or name of a converted model [default: the one `rq fill` would use]
     #[arg(value_name = "FILE|NAME")]
     file: Option<String>,
 
-    /// Show what this processor offers, and the kernels that are chosen for it
+    /// Show the instruction sets of this processor, and the one that is used
     #[arg(long, conflicts_with = "file")]
     cpu: bool,
 
-    /// Tokens of the texts for which the arena is stated [default: the most that the model takes]
+    /// State the arena for texts of this many tokens [default: as many as the model takes]
     #[arg(long, value_name = "N", conflicts_with = "cpu")]
     tokens: Option<NonZero<usize>>,
 
-    /// Texts that are computed together, for which the arena is stated
+    /// State the arena for this many texts computed together
     #[arg(long, value_name = "N", conflicts_with = "cpu", default_value = "1")]
     batch: NonZero<usize>,
 
-    /// Threads for which the arena is stated [default: as many as there are processors]
-    #[arg(long, value_name = "N", conflicts_with = "cpu")]
-    #[arg(value_parser = value_parser!(u16).range(1..=MAX_THREADS))]
+    /// State the arena for this many threads [default: one per processor]
+    #[arg(long, value_name = "N", conflicts_with = "cpu", value_parser = args::threads())]
     threads: Option<u16>,
 
     /// Print one JSON object
@@ -43,7 +44,7 @@ pub(super) struct InfoArgs {
     json: bool,
 }
 
-/// What `--json` prints.
+/// The object of `--json`.
 #[derive(Serialize)]
 struct Info<'a> {
     file: &'a str,
@@ -58,7 +59,7 @@ struct Info<'a> {
     tensors: Vec<TensorRecord<'a>>,
 }
 
-/// The memory that a session takes beside the file, to fill one mask in each of some texts.
+/// The memory that a session takes besides the file, to fill one mask in each of some texts.
 #[derive(Serialize)]
 struct Arena {
     tokens: usize,
@@ -68,8 +69,8 @@ struct Arena {
 }
 
 impl Arena {
-    fn new(config: &Config, args: &InfoArgs) -> Result<Self> {
-        let most = config.max_tokens();
+    fn new(model: &Model, args: &InfoArgs) -> Result<Self> {
+        let most = model.config().max_tokens();
         let tokens = args.tokens.map_or(most, NonZero::get);
         ensure!(
             tokens <= most,
@@ -78,14 +79,14 @@ impl Arena {
         let batch = args.batch.get();
         ensure!(
             batch <= MAX_BATCH,
-            "--batch {batch}: at most {MAX_BATCH} texts can be asked for"
+            "--batch {batch}: at most {MAX_BATCH} texts are possible"
         );
         let threads = args.threads.map_or_else(processors, usize::from);
         Ok(Self {
             tokens,
             batch,
             threads,
-            bytes: arena_bytes(config, &vec![tokens; batch], batch, threads),
+            bytes: model.session_bytes(&vec![tokens; batch], batch, threads),
         })
     }
 }
@@ -109,14 +110,13 @@ struct TensorRecord<'a> {
     bytes: u64,
 }
 
-pub(super) fn run(args: &InfoArgs) -> Result<()> {
+pub(super) fn run(args: &InfoArgs) -> Result<ExitCode> {
     if args.cpu {
         return cpu::run(args.json);
     }
     let located = locate::open(args.file.as_deref())?;
     located.announce();
     let file = located.model.file();
-    let arena = Arena::new(file.config(), args)?;
     let info = Info {
         file: &located.place,
         bytes: file.file_len(),
@@ -124,25 +124,25 @@ pub(super) fn run(args: &InfoArgs) -> Result<()> {
         max_tokens: file.config().max_tokens(),
         parameters: file.tensors().iter().map(parameters).sum(),
         config: file.config(),
-        arena,
+        arena: Arena::new(&located.model, args)?,
         sizes: sizes(file),
         provenance: file.provenance(),
         tensors: file.tensors().iter().map(TensorRecord::from).collect(),
     };
     let mut out = std::io::stdout().lock();
     if args.json {
-        writeln!(out, "{}", serde_json::to_string(&info)?)?;
+        json_line(&mut out, &info)?;
     } else {
         info.write(&mut out)?;
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 fn parameters(tensor: &TensorInfo) -> u64 {
     tensor.rows as u64 * tensor.columns as u64
 }
 
-/// The sizes by kind of tensor, in the order of first use.
+/// The sizes by kind and format of tensor, in the order in which they first appear.
 fn sizes(file: &ModelFile) -> Vec<Size> {
     let mut sizes: Vec<Size> = Vec::new();
     for expected in file.config().expected_tensors() {
@@ -191,105 +191,83 @@ impl<'a> From<&'a TensorInfo> for TensorRecord<'a> {
 
 impl Info<'_> {
     fn write(&self, out: &mut impl Write) -> Result<()> {
-        let c = self.config;
-        let mut row = |name: &str, value: String| writeln!(out, "{name:<14} {value}");
-        row(
-            "file",
-            format!("{} ({})", self.file, human_size(self.bytes)),
+        let (c, arena, p) = (self.config, &self.arena, self.provenance);
+        let architecture = format!("{:?}, {}", c.architecture, c.head).to_lowercase();
+        let parameters = self.parameters as f64 / 1e6;
+        writeln!(out, "file           {} ({})", self.file, size(self.bytes))?;
+        writeln!(out, "fingerprint    {}", self.fingerprint)?;
+        writeln!(out, "architecture   {architecture}")?;
+        writeln!(out, "parameters     {parameters:.1} M")?;
+        writeln!(out, "quantization   {}", c.quantization)?;
+        writeln!(
+            out,
+            "layers         {} of hidden size {}, {} heads, feed-forward {}",
+            c.num_hidden_layers, c.hidden_size, c.num_attention_heads, c.intermediate_size
         )?;
-        row("fingerprint", self.fingerprint.clone())?;
-        row(
-            "architecture",
-            format!("{:?}, {}", c.architecture, c.head).to_lowercase(),
-        )?;
-        row(
-            "parameters",
-            format!("{:.1} M", self.parameters as f64 / 1e6),
-        )?;
-        row("quantization", c.quantization.clone())?;
-        row(
-            "layers",
-            format!(
-                "{} of hidden size {}, {} heads, feed-forward {}",
-                c.num_hidden_layers, c.hidden_size, c.num_attention_heads, c.intermediate_size
-            ),
-        )?;
-        row("vocabulary", format!("{} tokens", c.vocab_size))?;
-        row(
-            "longest text",
-            format!("{} tokens, the special ones included", self.max_tokens),
+        writeln!(out, "vocabulary     {} tokens", c.vocab_size)?;
+        let longest = self.max_tokens;
+        writeln!(
+            out,
+            "longest text   {longest} tokens, including special ones"
         )?;
         if !c.labels.is_empty() {
-            row("labels", listed(&c.labels))?;
+            writeln!(out, "labels         {}", listed(&c.labels))?;
         }
         if let Some(pooling) = c.pooling {
             let mode = match pooling.mode {
-                PoolingMode::Cls => "the first token",
-                PoolingMode::Mean => "the mean",
-                PoolingMode::Max => "the largest values",
-                _ => "another",
+                PoolingMode::Cls => "first token",
+                PoolingMode::Mean => "mean of the tokens",
+                PoolingMode::Max => "largest value in each dimension",
             };
-            let length = if pooling.normalize {
-                ", scaled to the length 1"
-            } else {
-                ""
+            let scaled = match pooling.normalize {
+                true => ", scaled to length 1",
+                false => "",
             };
-            row("embeddings", format!("{mode}{length}"))?;
+            writeln!(out, "embeddings     {mode}{scaled}")?;
         }
-        let arena = &self.arena;
-        let texts = if arena.batch == 1 {
-            "one text".to_owned()
-        } else {
-            format!("{} texts", arena.batch)
+        let texts = match arena.batch {
+            1 => "one text".to_owned(),
+            count => format!("{count} texts"),
         };
-        row(
-            "arena",
-            format!(
-                "{} for {texts} of {} tokens on {} threads, beside the file",
-                human_size(arena.bytes as u64),
-                arena.tokens,
-                arena.threads
-            ),
-        )?;
-        let p = self.provenance;
-        let revision = p
-            .revision
-            .as_deref()
-            .map(|r| format!(", revision {r}"))
-            .unwrap_or_default();
-        row("source", format!("{}{revision}", p.source))?;
-        for file in &p.weights {
-            row(
-                "",
-                format!(
-                    "{} ({}), sha256 {}",
-                    file.file,
-                    human_size(file.bytes),
-                    file.sha256
-                ),
-            )?;
-        }
-        row("converter", p.converter.clone())?;
         writeln!(
             out,
-            "\n{:<18} {:<6} {:>7} {:>12} {:>10} {:>6}",
-            "tensors", "format", "count", "parameters", "size", "bits"
+            "arena          {} for {texts} of {} tokens on {} threads, besides the file",
+            size(arena.bytes as u64),
+            arena.tokens,
+            arena.threads
         )?;
-        for size in &self.sizes {
-            let bits = size.bytes as f64 * 8.0 / size.parameters as f64;
+        let revision = p.revision.iter().map(|r| format!(", revision {r}"));
+        writeln!(
+            out,
+            "source         {}{}",
+            p.source,
+            revision.collect::<String>()
+        )?;
+        for file in &p.weights {
+            let (name, bytes) = (&file.file, size(file.bytes));
             writeln!(
                 out,
-                "{:<18} {:<6} {:>7} {:>12} {:>10} {bits:>6.2}",
-                size.kind,
-                size.format,
-                size.tensors,
-                size.parameters,
-                human_size(size.bytes)
+                "               {name} ({bytes}), sha256 {}",
+                file.sha256
+            )?;
+        }
+        writeln!(out, "converter      {}", p.converter)?;
+        writeln!(
+            out,
+            "\ntensors            format   count   parameters       size   bits"
+        )?;
+        for s in &self.sizes {
+            let (bytes, bits) = (size(s.bytes), s.bytes as f64 * 8.0 / s.parameters as f64);
+            writeln!(
+                out,
+                "{:<18} {:<6} {:>7} {:>12} {bytes:>10} {bits:>6.2}",
+                s.kind, s.format, s.tensors, s.parameters
             )?;
         }
         Ok(())
     }
 }
+
 /// The first of some labels, and how many more there are.
 fn listed(labels: &[String]) -> String {
     const SHOWN: usize = 12;

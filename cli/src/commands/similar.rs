@@ -1,97 +1,71 @@
 //! `rq similar`
 
-use super::embed::{EmbedCommand, shortened, visible};
-use super::records::{Format, json_line, say_of_line};
-use super::task::{self, Answer, Best, Sink};
-use super::texts::{InputArgs, Text};
-use super::{ComputeArgs, locate};
+use super::embed::{EmbedCommand, TEXT_POOLINGS};
+use crate::args::options;
+use crate::args::{ComputeArgs, Format, ModelArg, one_of};
+use crate::console::say_of_line;
+use crate::human::{shortened, visible};
+use crate::records::json_line;
+use crate::task::{self, Answer, Best, Sink};
+use crate::texts::{Text, open};
 use anyhow::{Error, Result, ensure};
-use clap::{Args, ValueEnum, value_parser};
+use clap::{Args, value_parser};
 use rq::{EmbedOptions, Embedder, Embedding, Pooling, Task, cosine};
 use serde::Serialize;
 use std::io::{BufWriter, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
-
-const JSON: &str = "Print one line of JSON: the matrix of the texts, or the list of the lines";
-const JSON_LONG: &str = "\
-Print one line of JSON: the matrix of the texts, or the list of the lines
-
-The matrix is what sentence-transformers' similarity returns. The list is that of its semantic_search, objects with \
-corpus_id, the number of the line from 0, and score, with the text besides.";
-const JSONL: &str =
-    "Read JSON lines, and print one for each text: text and similarities, or text, line and score";
-const JSONL_LONG: &str = "\
-Read JSON lines, and print one for each text: text and similarities, or text, line and score
-
-A line that begins with { or \" is JSON, an object with the field text or a string; any other is the text itself. \
-similarities is the text's row of the matrix; line is the number of the line from 1.";
 
 #[derive(Args)]
 #[command(
-    mut_arg("file", |file| file.help("File with lines to rank, instead of standard input").long_help(FILE_LONG)),
-    mut_arg("json", |json| json.help(JSON).long_help(JSON_LONG)),
-    mut_arg("jsonl", |jsonl| jsonl.help(JSONL).long_help(JSONL_LONG)),
     after_help = "Examples:\n  rq similar -m all-MiniLM-L6-v2 \"A cat sat on the mat.\" \"There was a cat on the rug.\"\n  rq similar -m all-MiniLM-L6-v2 \"How do I bake bread?\" --file titles.txt -k 3"
 )]
 pub(super) struct SimilarArgs {
-    /// Two texts or more to compare with each other; or one, and the lines of the input are ranked by how similar they are to it
+    /// Two or more texts to compare with each other, or one text to rank the lines of the input by
     ///
-    /// The measure is the cosine of the texts' embeddings, from -1 to 1. Of two texts it is printed, of more a matrix.
+    /// Similarity is the cosine of the embeddings, from -1 to 1. Two texts give one number, more give a matrix.
     #[arg(value_name = "TEXT", required = true)]
     texts: Vec<String>,
 
-    #[command(flatten)]
-    input: InputArgs,
-
-    /// Model file, or name of a converted model [default: roberta-large where it is converted, else a small embedded one]
+    /// File with lines to rank, instead of standard input
     ///
-    /// A model of any head. One that was trained for embeddings gives useful answers. The environment variable RQ_MODEL
-    /// does the same.
-    #[arg(short, long, value_name = "FILE|NAME")]
-    model: Option<String>,
+    /// A line can have up to 1 MiB. If a line can't be processed, its error goes to standard error, the other lines are
+    /// ranked, and the exit code is 1. Equally similar lines keep their order.
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<PathBuf>,
 
-    /// How many lines to show, the most similar ones
+    /// Print JSON: the matrix of the texts, or the list of the ranked lines
+    ///
+    /// The matrix is what sentence-transformers' similarity returns. The list is that of its semantic_search, objects with
+    /// corpus_id (the line number from 0) and score, plus text.
+    #[arg(long, conflicts_with = "jsonl")]
+    json: bool,
+
+    /// Read JSON lines, and print one for each row of the matrix, or each ranked line
+    ///
+    /// An input line is a JSON object with the field text, a JSON string, or the text itself. The output has text and similarities, a row of the matrix; or text, line (the line
+    /// number from 1) and score.
+    #[arg(long)]
+    jsonl: bool,
+
+    #[command(flatten)]
+    model: ModelArg,
+
+    /// Number of lines to show, the most similar first
     #[arg(short = 'k', long, value_name = "N", default_value_t = 10)]
     #[arg(value_parser = value_parser!(u32).range(1..))]
     top_k: u32,
 
-    /// What becomes of the vectors of a text's tokens [default: as the model's publisher says, else mean]
-    #[arg(long, value_enum, value_name = "MODE")]
-    pooling: Option<PoolingArg>,
+    /// How to pool the vectors of a text's tokens [default: as the model's publisher says, or else mean]
+    #[arg(long, value_name = "MODE", value_parser = one_of(TEXT_POOLINGS))]
+    pooling: Option<Pooling>,
 
-    /// Cut texts that are too long for the model at their end
+    /// Cut off the end of texts that are too long for the model
     #[arg(long)]
     truncate: bool,
 
     #[command(flatten)]
     compute: ComputeArgs,
-}
-
-const FILE_LONG: &str = "\
-File with lines to rank, instead of standard input
-
-A line may have 1 MiB. What is wrong with one that can't be processed goes to standard error, and the others are ranked; \
-the exit code is then 1. Lines that are equally similar stay in their order.";
-
-/// What makes one vector of a text.
-#[derive(Clone, Copy, ValueEnum)]
-enum PoolingArg {
-    /// The first token's vector
-    Cls,
-    /// The mean of all tokens, special ones included
-    Mean,
-    /// In each dimension the largest
-    Max,
-}
-
-impl From<PoolingArg> for Pooling {
-    fn from(pooling: PoolingArg) -> Self {
-        match pooling {
-            PoolingArg::Cls => Self::Cls,
-            PoolingArg::Mean => Self::Mean,
-            PoolingArg::Max => Self::Max,
-        }
-    }
 }
 
 /// A text's row of the matrix.
@@ -101,7 +75,7 @@ struct Row<'a> {
     similarities: &'a [f32],
 }
 
-/// A line of the input, as sentence-transformers' semantic_search has it.
+/// A ranked line, as sentence-transformers' semantic_search returns it.
 #[derive(Serialize)]
 struct Found<'a> {
     corpus_id: u64,
@@ -109,7 +83,7 @@ struct Found<'a> {
     text: &'a str,
 }
 
-/// A line of the input, as `--jsonl` prints it.
+/// A ranked line, as `--jsonl` prints it.
 #[derive(Serialize)]
 struct RankedLine<'a> {
     text: &'a str,
@@ -121,18 +95,18 @@ struct RankedLine<'a> {
 /// Keeps the lines that are most similar to a text.
 struct Ranking {
     query: Vec<f32>,
-    /// Texts, with the numbers of their lines.
+    /// Texts and their line numbers.
     best: Best<(String, u64)>,
     /// Lines so far.
     line: u64,
 }
 
-impl<'m> Sink<EmbedCommand<'m>> for Ranking {
+impl Sink<EmbedCommand> for Ranking {
     fn answer(
         &mut self,
-        _: &EmbedCommand<'m>,
+        _: &EmbedCommand,
         input: &Text,
-        answer: &Answer<EmbedCommand<'m>>,
+        answer: &Answer<EmbedCommand>,
     ) -> Result<()> {
         self.line += 1;
         let score = cosine(&self.query, &answer.embedding) as f32;
@@ -193,36 +167,33 @@ impl Ranking {
 }
 
 pub(super) fn run(args: &SimilarArgs) -> Result<ExitCode> {
+    let format = Format::new(args.json, args.jsonl);
     let query = match &args.texts[..] {
-        [query] => Some((query, args.input.open("similar")?)),
+        [query] => Some((query, open(args.file.as_deref(), format)?)),
         _ => None,
     };
     ensure!(
-        query.is_some() || !args.input.has_file(),
-        "the lines of a file are ranked by one text: give one, or leave out --file"
+        query.is_some() || args.file.is_none(),
+        "the lines of a file are ranked by one text: give only one, or leave out --file"
     );
-    let located = locate::open(args.model.as_deref())?;
-    let model = &located.model;
-    let options = EmbedOptions {
-        pooling: args.pooling.map(Pooling::from),
-        truncate: args.truncate,
-        ..EmbedOptions::default()
-    };
-    let task = Embedder::new(model);
-    model.prefetch();
-    let mut session = args.compute.session(model)?;
+    let located = args.model.open()?;
+    let options = options!(EmbedOptions {
+        pooling: args.pooling,
+        truncate: args.truncate
+    });
+    let mut task = Embedder::new(args.compute.session(&located.model)?);
     let Some((query, lines)) = query else {
         let texts = args.texts.iter().map(String::as_str);
-        let embeddings = task.run(&mut session, texts, &options)?;
+        let embeddings = task.run(texts, &options)?;
         located.announce();
-        matrix(&args.texts, &embeddings, args.input.format())?;
+        matrix(&args.texts, &embeddings, format)?;
         return Ok(ExitCode::SUCCESS);
     };
-    let query = task.run_one(&mut session, query.as_str(), &options)?;
+    let query = task.run_one(query.as_str(), &options)?;
     let mut ranking = Ranking::new(query.embedding, args.top_k as usize);
     let command = EmbedCommand::new(task, options);
-    let code = task::run_into(&mut ranking, command, session, lines, &located)?;
-    ranking.print(args.input.format())?;
+    let code = task::run(&mut ranking, command, lines, &located)?;
+    ranking.print(format)?;
     Ok(code)
 }
 

@@ -1,96 +1,95 @@
 //! `rq answer`
 
-use super::fill::percent;
-use super::records::{Format, Unwrapped};
-use super::task::{self, AT_ONCE, Command};
-use super::texts::{FromLine, TextArgs};
-use super::{ComputeArgs, locate};
+use crate::args::options;
+use crate::args::{ComputeArgs, Format, ModelArg};
+use crate::human::{in_line, percent};
+use crate::records::{self, Unwrapped};
+use crate::task::{AT_ONCE, Command, answers_with};
+use crate::texts::{FromLine, InputArgs};
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, value_parser};
 use rq::{Answer, AnswerOptions, Answerer, Question};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{Read, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Bytes of context that are held as tokens at once, about, where all questions have the same.
+/// About how many bytes of context are held as tokens at once, if all questions share one.
 const CONTEXTS_AT_ONCE: usize = 256 << 10;
-/// The longest context in bytes that is read from a file. As tokens it takes about 200 bytes of memory for each.
+/// The largest context file in bytes. As tokens, a context takes about 200 bytes of memory for each of its bytes.
 const MAX_CONTEXT: u64 = 4 << 20;
-/// Characters of the context that a person is shown on each side of an answer, at most.
+/// The most characters of context shown on each side of an answer.
 const AROUND: usize = 36;
-
-const TEXTS: &str =
-    "Questions about --context; without any, standard input is read, one question a line";
-const JSONL: &str =
-    "Read and print JSON lines: objects with question and context, and with their answer";
-const JSONL_LONG: &str = "\
-Read and print JSON lines: objects with question and context
-
-A line that begins with { or \" is JSON, an object with the field question, and context unless --context has it, or a string; \
-any other is the question itself. The output has the fields of the input, then those of the best answer as --json has them, \
-and with --top-k above 1 answers, a list of all. A question that can't be answered has the field error, with the reason.";
-const JSON: &str = "Print one line of JSON a question: what transformers' pipeline returns";
-const JSON_LONG: &str = "\
-Print one line of JSON a question: what transformers' question-answering pipeline returns
-
-An object with score, start, end (in characters of the context) and answer, or a list of several. That there is no answer has \
-an empty one. The score is that of all places with the same text, and of all windows: where they overlap it can be above 1. A \
-question that can't be answered has an object with error, the reason, and line.";
 
 #[derive(Args)]
 #[command(
-    mut_arg("texts", |texts| texts.value_name("QUESTION").help(TEXTS)),
-    mut_arg("json", |json| json.help(JSON).long_help(JSON_LONG)),
-    mut_arg("jsonl", |jsonl| jsonl.help(JSONL).long_help(JSONL_LONG)),
     after_help = "Examples:\n  rq answer -m NAME --context-file report.txt \"Who wrote the report?\"\n  rq answer -m NAME --jsonl --file questions.jsonl > answers.jsonl"
 )]
 pub(super) struct AnswerArgs {
-    #[command(flatten)]
-    texts: TextArgs,
+    /// Questions; without any, standard input is read, one question per line
+    #[arg(value_name = "QUESTION")]
+    texts: Vec<String>,
 
-    /// Text in which the answers are to be found
+    #[command(flatten)]
+    input: InputArgs,
+
+    /// Print JSON: per question, what transformers' pipeline returns
+    ///
+    /// An object with score, start, end (in characters of the context) and answer, or a list of them. An empty answer means
+    /// that the context has none. Scores of equal answers, in one window or several, are added up: where windows overlap, a
+    /// score can exceed 1. A question that can't be answered gives an object with error and line.
+    #[arg(long, conflicts_with = "jsonl")]
+    json: bool,
+
+    /// Read and print JSON lines: questions with contexts, and their answers
+    ///
+    /// An input line is a JSON object with the fields question and, unless --context gives it, context; a JSON string; or
+    /// the question itself. The output has the fields of the input and
+    /// those of the best answer; with --top-k above 1 also answers, the list of all. A question that can't be answered
+    /// has the field error instead.
+    #[arg(long)]
+    jsonl: bool,
+
+    /// Text that holds the answers
     #[arg(short, long, value_name = "TEXT", conflicts_with = "context_file")]
     context: Option<String>,
 
-    /// File with the text in which the answers are to be found
+    /// File with the text that holds the answers
     ///
-    /// At most 4 MiB, of any number of lines.
+    /// It can have up to 4 MiB, in any number of lines.
     #[arg(long, value_name = "FILE")]
     context_file: Option<PathBuf>,
 
-    /// Model file, or name of a converted model: one for question answering
-    ///
-    /// The environment variable RQ_MODEL does the same.
-    #[arg(short, long, value_name = "FILE|NAME")]
-    model: Option<String>,
+    #[command(flatten)]
+    model: ModelArg,
 
-    /// How many answers to show
+    /// Number of answers to show
     #[arg(short = 'k', long, value_name = "N", default_value_t = 1)]
     #[arg(value_parser = value_parser!(u32).range(1..), allow_negative_numbers = true)]
     top_k: u32,
 
-    /// Tokens of an answer, at most
+    /// Most tokens of an answer
     #[arg(long, value_name = "N", default_value_t = 15)]
     #[arg(value_parser = value_parser!(u32).range(1..), allow_negative_numbers = true)]
     max_answer_len: u32,
 
     /// Tokens of a window over a long context [default: 384]
     ///
-    /// With the question and the special tokens. The default is less for a model that takes fewer.
+    /// They include the question and the special tokens. The default is less for a model that takes fewer tokens.
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     max_seq_len: Option<u32>,
 
-    /// Tokens of the context that windows share [default: 128]
+    /// Tokens of the context that consecutive windows share [default: 128]
     ///
-    /// The default is half a window where that is less.
+    /// The default is half a window if that is less.
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     doc_stride: Option<u32>,
 
-    /// Let it be an answer that there is none
+    /// Allow "no answer" as an answer
     ///
-    /// For models that were trained for it, as on SQuAD 2.
+    /// For models that were trained on unanswerable questions, as those of SQuAD 2.
     #[arg(long)]
     no_answer: bool,
 
@@ -106,7 +105,7 @@ pub(super) struct AnswerArgs {
 #[derive(Deserialize, Serialize)]
 struct QuestionLine {
     question: String,
-    /// None where all questions have the same.
+    /// None if all questions share one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     context: Option<String>,
 }
@@ -133,14 +132,14 @@ impl<'a> From<&'a Answer> for AnswerRecord<'a> {
     fn from(answer: &'a Answer) -> Self {
         Self {
             score: f64::from(answer.score),
-            start: answer.start,
-            end: answer.end,
+            start: answer.characters.start,
+            end: answer.characters.end,
             answer: &answer.answer,
         }
     }
 }
 
-/// What `--jsonl` adds to the question.
+/// What `--jsonl` adds to a question.
 #[derive(Serialize)]
 struct Answers<'a> {
     #[serde(flatten)]
@@ -149,30 +148,22 @@ struct Answers<'a> {
     answers: Option<Vec<AnswerRecord<'a>>>,
 }
 
-struct AnswerCommand<'m> {
-    task: Answerer<'m>,
+struct AnswerCommand {
+    task: Answerer,
     options: AnswerOptions,
-    /// Of the questions that come without one.
+    /// The context of questions without their own.
     context: String,
 }
 
-impl AnswerCommand<'_> {
+impl AnswerCommand {
     fn context<'t>(&'t self, input: &'t QuestionLine) -> &'t str {
         input.context.as_ref().unwrap_or(&self.context)
     }
 }
 
-impl<'m> Command for AnswerCommand<'m> {
-    type Task = Answerer<'m>;
+impl Command for AnswerCommand {
+    answers_with!(Answerer, AnswerOptions);
     type Input = QuestionLine;
-
-    fn task(&self) -> &Answerer<'m> {
-        &self.task
-    }
-
-    fn options(&self) -> &AnswerOptions {
-        &self.options
-    }
 
     fn input<'t>(&'t self, input: &'t QuestionLine) -> Question<'t> {
         Question {
@@ -191,17 +182,16 @@ impl<'m> Command for AnswerCommand<'m> {
         let context = self.context(input);
         let shown: Vec<[String; 3]> = answers
             .iter()
-            .map(|answer| in_context(context, answer))
+            .map(|answer| in_context(context, &answer.bytes))
             .collect();
         let lengths = shown.iter().map(|[before, ..]| before.chars().count());
         let width = lengths.max().unwrap_or(0);
         for (answer, [before, text, after]) in answers.iter().zip(&shown) {
-            let percent = percent(answer.score);
             let line = match answer.answer.is_empty() {
                 true => "(no answer)".to_owned(),
                 false => format!("{before:>width$}[{text}]{after}"),
             };
-            writeln!(out, "  {percent} %  {}", line.trim_end())?;
+            writeln!(out, "  {}  {}", percent(answer.score), line.trim_end())?;
         }
         Ok(())
     }
@@ -225,43 +215,41 @@ impl<'m> Command for AnswerCommand<'m> {
 }
 
 pub(super) fn run(args: &AnswerArgs) -> Result<ExitCode> {
-    let format = args.texts.format();
+    let format = Format::new(args.json, args.jsonl);
     let context = match (&args.context, &args.context_file) {
         (Some(context), _) => Some(context.clone()),
         (None, Some(path)) => Some(read(path)?),
         (None, None) if format == Format::Jsonl => None,
         (None, None) => bail!(
-            "no context in which the answers are to be found: give it with --context or --context-file, or with each question, \
-             in JSON lines (--jsonl)"
+            "no context to find the answers in: pass --context or --context-file, or give each question its own, in JSON \
+             lines (--jsonl)"
         ),
     };
     ensure!(
         context.as_ref().is_none_or(|context| !context.is_empty()),
         "the context is empty"
     );
-    let texts = args.texts.open("answer")?;
-    let located = locate::open(args.model.as_deref())?;
-    let model = &located.model;
-    let task = locate::blame_default(args.model.as_deref(), Answerer::new(model))?;
-    let options = AnswerOptions {
+    let texts = args.input.open(&args.texts, format)?;
+    let located = args.model.open()?;
+    let session = args.compute.session(&located.model)?;
+    let task = located.task(Answerer::new(session))?;
+    let options = options!(AnswerOptions {
         top_k: args.top_k as usize,
         max_answer_len: args.max_answer_len as usize,
         max_seq_len: args.max_seq_len.map(|n| n as usize),
         doc_stride: args.doc_stride.map(|n| n as usize),
         handle_impossible_answer: args.no_answer,
         align_to_words: !args.no_align,
-    };
-    model.prefetch();
-    let session = args.compute.session(model)?;
+    });
     let command = AnswerCommand {
         task,
         options,
         context: context.unwrap_or_default(),
     };
-    task::run(command, session, texts, format, &located)
+    records::run(command, texts, format, &located)
 }
 
-/// The text of a file that isn't too long.
+/// The text of a file of limited length.
 fn read(path: &Path) -> Result<String> {
     let cannot = || format!("can't read {}", path.display());
     let mut text = String::new();
@@ -270,16 +258,16 @@ fn read(path: &Path) -> Result<String> {
     let length = file.take(most).read_to_string(&mut text);
     ensure!(
         length.with_context(cannot)? < most as usize,
-        "{} is longer than {} MiB: divide it",
+        "{} is longer than {} MiB: split it",
         path.display(),
         MAX_CONTEXT >> 20
     );
     Ok(text)
 }
 
-/// An answer between what is before it and after it in the context, in one line.
-fn in_context(context: &str, answer: &Answer) -> [String; 3] {
-    let (before, after) = (&context[..answer.bytes.start], &context[answer.bytes.end..]);
+/// An answer, which these bytes are, with the context before and after it, in one line.
+fn in_context(context: &str, answer: &Range<usize>) -> [String; 3] {
+    let (before, after) = (&context[..answer.start], &context[answer.end..]);
     let from = before.char_indices().rev().nth(AROUND - 1);
     let mut before = before[from.map_or(0, |(i, _)| i)..].to_owned();
     if from.is_some_and(|(i, _)| i > 0) {
@@ -290,7 +278,7 @@ fn in_context(context: &str, answer: &Answer) -> [String; 3] {
     if to.is_some() {
         end.push_str("...");
     }
-    [before, answer.answer.clone(), end].map(|part| part.replace(|c: char| c.is_control(), " "))
+    [&before, &context[answer.clone()], &end].map(in_line)
 }
 
 #[cfg(test)]
@@ -301,14 +289,7 @@ mod tests {
     fn answers_in_their_context() {
         let shown = |context: &str, answer: &str| {
             let start = context.find(answer).unwrap();
-            let answer = Answer {
-                score: 1.0,
-                start: 0,
-                end: 0,
-                bytes: start..start + answer.len(),
-                answer: answer.to_owned(),
-            };
-            in_context(context, &answer).join("|")
+            in_context(context, &(start..start + answer.len())).join("|")
         };
         assert_eq!(shown("a\nbé c", "bé"), "a |bé| c");
         assert_eq!(shown("b", "b"), "|b|");

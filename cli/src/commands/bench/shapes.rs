@@ -1,17 +1,17 @@
-//! Known shapes, and files of random weights in them: what a model would take here, before it is downloaded.
+//! Known shapes, and model files with random weights: how fast a model will be, before it is downloaded.
 
-use rq::format::{
+use rq_convert::Quant;
+use rq_format::{
     Architecture, Config, ConfigFields, ExpectedTensor, FormatError, Head, HiddenAct, Provenance,
     Writer,
 };
-use rq_convert::Quant;
 use rq_kernels::BLOCK;
 use rq_kernels::lanes::{LANES, panels_for};
 use rq_kernels::packed::BlockFormat;
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
-/// The measures that distinguish RoBERTa's sizes.
+/// What distinguishes RoBERTa's sizes.
 pub(super) struct Shape {
     pub(super) name: &'static str,
     layers: usize,
@@ -19,7 +19,7 @@ pub(super) struct Shape {
     heads: usize,
 }
 
-/// The shapes that `--shape` knows.
+/// The values of `--shape`.
 pub(super) const SHAPES: [Shape; 3] = [
     Shape {
         name: "roberta-large",
@@ -112,7 +112,7 @@ impl Shape {
     }
 }
 
-/// A packed tensor's bytes: any legal codes, under one scale, with which weights spread about as trained ones do.
+/// The bytes of a packed tensor: random legal codes, and a scale with which weights spread about as trained ones do.
 fn packed(tensor: &ExpectedTensor, format: BlockFormat, random: &mut Random) -> Vec<u8> {
     let blocks = panels_for(tensor.rows) * tensor.columns.div_ceil(BLOCK);
     let mut bytes = vec![0; blocks * format.code_bytes()];
@@ -138,8 +138,7 @@ fn packed(tensor: &ExpectedTensor, format: BlockFormat, random: &mut Random) -> 
     bytes
 }
 
-/// A byte-level tokenizer with as many entries as the real one, so that it takes about as long to load: pairs of
-/// letters, and what joins them.
+/// A byte-level tokenizer of pairs of letters. It has as many entries as the real one, so it takes about as long to load.
 fn tokenizer(config: &Config) -> Vec<u8> {
     let letters: Vec<String> = ('\u{100}'..).take(256).map(String::from).collect();
     let special = ["<s>", "<pad>", "</s>", "<unk>"].map(String::from);

@@ -1,15 +1,16 @@
 //! `rq fill --joint` and `rq fill --whole-targets`
 
-use super::fill::{BAR, bar, percent, visible};
-use super::records::Unwrapped;
-use super::task::{AT_ONCE, Command};
-use super::texts::Text;
+use crate::human::{column, percent, token, with_bar};
+use crate::records::Unwrapped;
+use crate::task::{AT_ONCE, Command, answers_with};
+use crate::texts::Text;
 use anyhow::Result;
 use rq::{Filling, JointFill, JointOptions, TargetFill, TargetFilling, TargetOptions};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::io::Write;
 
-/// A filling, in the fields of transformers' as far as it has them.
+/// A filling, in transformers' fields where they exist.
 #[derive(Serialize)]
 struct FillingRecord<'a> {
     score: f64,
@@ -35,15 +36,9 @@ impl<'a> FillingRecord<'a> {
     }
 }
 
-pub(super) struct JointCommand<'m> {
-    pub(super) task: JointFill<'m>,
+pub(super) struct JointCommand {
+    pub(super) task: JointFill,
     pub(super) options: JointOptions,
-}
-
-/// What `--jsonl` adds to the text.
-#[derive(Serialize)]
-struct Fillings<'a> {
-    fillings: Vec<FillingRecord<'a>>,
 }
 
 fn joint_records(fillings: &[Filling]) -> Vec<FillingRecord<'_>> {
@@ -51,17 +46,9 @@ fn joint_records(fillings: &[Filling]) -> Vec<FillingRecord<'_>> {
     fillings.iter().map(record).collect()
 }
 
-impl<'m> Command for JointCommand<'m> {
-    type Task = JointFill<'m>;
+impl Command for JointCommand {
+    answers_with!(JointFill, JointOptions);
     type Input = Text;
-
-    fn task(&self) -> &JointFill<'m> {
-        &self.task
-    }
-
-    fn options(&self) -> &JointOptions {
-        &self.options
-    }
 
     fn input<'t>(&'t self, input: &'t Text) -> &'t str {
         &input.text
@@ -69,28 +56,15 @@ impl<'m> Command for JointCommand<'m> {
 
     fn show(&self, out: &mut impl Write, input: &Text, fillings: &Vec<Filling>) -> Result<()> {
         writeln!(out, "{}", input.text)?;
-        let rows: Vec<Vec<String>> = fillings
-            .iter()
-            .map(|filling| {
-                filling
-                    .tokens
-                    .iter()
-                    .map(|t| visible(&t.token_str))
-                    .collect()
-            })
+        let cell = |filling: &Filling, i: usize| token(&filling.tokens[i].token_str);
+        let masks = fillings.first().map_or(0, |best| best.tokens.len());
+        let columns: Vec<Vec<String>> = (0..masks)
+            .map(|i| column(fillings.iter().map(|filling| cell(filling, i))))
             .collect();
-        let columns = rows.first().map_or(0, Vec::len);
-        let width = |column: usize| {
-            let lengths = rows.iter().map(|row| row[column].chars().count());
-            lengths.max().unwrap_or(0)
-        };
-        let widths: Vec<usize> = (0..columns).map(width).collect();
         let best = fillings.first().map_or(0.0, |best| best.log_probability);
-        for (filling, row) in fillings.iter().zip(&rows) {
-            for (token, width) in row.iter().zip(&widths) {
-                write!(out, "  {token:width$}")?;
-            }
-            show_score(out, filling, best)?;
+        for (row, filling) in fillings.iter().enumerate() {
+            let tokens: Vec<&str> = columns.iter().map(|column| &*column[row]).collect();
+            writeln!(out, "{}", scored(&tokens.join("  "), filling, best))?;
         }
         if let Some(best) = fillings.first() {
             writeln!(out, "{}", best.sequence)?;
@@ -103,26 +77,18 @@ impl<'m> Command for JointCommand<'m> {
     }
 
     fn fields(&self, fillings: &Vec<Filling>) -> impl Serialize {
-        Fillings {
-            fillings: joint_records(fillings),
-        }
+        BTreeMap::from([("fillings", joint_records(fillings))])
     }
 
-    /// Each text becomes as many as the beam is wide.
+    /// Each text becomes as many texts as the beam is wide.
     fn at_once(&self) -> usize {
         (AT_ONCE / self.options.beam.max(self.options.top_k).max(1)).max(1)
     }
 }
 
-pub(super) struct TargetCommand<'m> {
-    pub(super) task: TargetFill<'m>,
+pub(super) struct TargetCommand {
+    pub(super) task: TargetFill,
     pub(super) options: TargetOptions,
-}
-
-/// What `--jsonl` adds to the text.
-#[derive(Serialize)]
-struct Masks<'a> {
-    masks: Vec<Vec<FillingRecord<'a>>>,
 }
 
 fn target_records(masks: &[Vec<TargetFilling>]) -> Vec<Vec<FillingRecord<'_>>> {
@@ -135,17 +101,9 @@ fn target_records(masks: &[Vec<TargetFilling>]) -> Vec<Vec<FillingRecord<'_>>> {
     masks.collect()
 }
 
-impl<'m> Command for TargetCommand<'m> {
-    type Task = TargetFill<'m>;
+impl Command for TargetCommand {
+    answers_with!(TargetFill, TargetOptions);
     type Input = Text;
-
-    fn task(&self) -> &TargetFill<'m> {
-        &self.task
-    }
-
-    fn options(&self) -> &TargetOptions {
-        &self.options
-    }
 
     fn input<'t>(&'t self, input: &'t Text) -> &'t str {
         &input.text
@@ -162,12 +120,10 @@ impl<'m> Command for TargetCommand<'m> {
             if masks.len() > 1 {
                 writeln!(out, "  mask {}", i + 1)?;
             }
-            let shown: Vec<String> = targets.iter().map(|t| visible(&t.target)).collect();
-            let width = shown.iter().map(|s| s.chars().count()).max().unwrap_or(0);
             let best = targets.first().map_or(0.0, |t| t.filling.log_probability);
-            for (target, shown) in targets.iter().zip(&shown) {
-                write!(out, "  {shown:width$}")?;
-                show_score(out, &target.filling, best)?;
+            let shown = column(targets.iter().map(|t| token(&t.target)));
+            for (target, shown) in targets.iter().zip(shown) {
+                writeln!(out, "{}", scored(&shown, &target.filling, best))?;
             }
         }
         if let [targets] = &masks[..]
@@ -183,9 +139,7 @@ impl<'m> Command for TargetCommand<'m> {
     }
 
     fn fields(&self, masks: &Vec<Vec<TargetFilling>>) -> impl Serialize {
-        Masks {
-            masks: target_records(masks),
-        }
+        BTreeMap::from([("masks", target_records(masks))])
     }
 
     fn at_once(&self) -> usize {
@@ -193,12 +147,9 @@ impl<'m> Command for TargetCommand<'m> {
     }
 }
 
-/// The end of a row: the logarithm, the probability, and a bar that is the longest for the best.
-fn show_score(out: &mut impl Write, filling: &Filling, best: f64) -> Result<()> {
+/// A row: its tokens, the logarithm of the probability, the probability, and a bar that is the longest for the best.
+fn scored(tokens: &str, filling: &Filling, best: f64) -> String {
     let log = filling.log_probability;
-    let (percent, bar) = (
-        percent(filling.score as f32),
-        bar(libm::exp(log - best), BAR),
-    );
-    Ok(writeln!(out, "  {log:8.2}  {percent} %  {bar}")?)
+    let row = format!("  {tokens}  {log:8.2}  {}", percent(filling.score as f32));
+    with_bar(row, libm::exp(log - best))
 }

@@ -1,8 +1,11 @@
 //! `rq convert`
 
-use super::{MAX_THREADS, discard_when_interrupted, eval, human_size, locate, say};
+use super::eval;
+use crate::args::{self, Choice, one_of};
+use crate::console::{discard_when_interrupted, say};
+use crate::{human, locate};
 use anyhow::{Context, Result};
-use clap::{Args, ValueEnum, value_parser};
+use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use rq_convert::{
     Calibration, CalibrationSummary, ConvertOptions, HubCache, Progress, Quant, Source, Summary,
@@ -14,102 +17,111 @@ use std::io::{IsTerminal, Write};
 #[cfg(feature = "hub")]
 use std::path::Path;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
-/// The largest weights that a conversion compares its result with.
+/// The largest checkpoint whose conversion ends with a comparison.
 const MAX_COMPARED_BYTES: u64 = 600_000_000;
+
+const QUANTS: &[Choice<Quant>] = &[
+    (
+        "q8",
+        Quant::Q8,
+        "8.5 bits per weight; answers as good as the checkpoint's",
+    ),
+    (
+        "q4",
+        Quant::Q4,
+        "4.5 bits per weight in the layers, 8.5 in the embeddings; smaller, faster and less exact",
+    ),
+    (
+        "q4m",
+        Quant::Q4m,
+        "q8 for attention, q4 for the feed-forward layers: about 5.9 bits per weight in the layers",
+    ),
+];
 
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  rq convert roberta-large\n  rq convert ./my-roberta --quant q4 -o my-roberta-q4.rq"
 )]
 pub(super) struct ConvertArgs {
-    /// Directory with config.json, weights (safetensors or pytorch_model.bin) and a tokenizer; or a name on the Hugging
-    /// Face hub
+    /// Directory with config.json, weights and a tokenizer; or the name of a model on the Hugging Face hub
     #[cfg_attr(
         feature = "hub",
-        doc = "\n\nWhat the Hugging Face cache on disk lacks of a name is downloaded into it. NAME@REVISION is the same as NAME \
-               --revision REVISION. HF_HUB_OFFLINE=1 forbids the network; HF_TOKEN, or the token that `hf auth login` stores, is for \
-               private and gated models; HF_ENDPOINT names another hub; HF_HOME or HF_HUB_CACHE moves the cache; \
-               HF_HUB_DOWNLOAD_TIMEOUT is how many seconds a server may be silent."
+        doc = "\n\nWeights are model.safetensors or pytorch_model.bin. Files of a named model that are not in the Hugging Face \
+               cache on this machine are downloaded into it. NAME@REVISION means the same as NAME --revision REVISION. \
+               HF_HUB_OFFLINE=1 turns the network off; HF_TOKEN, or the token that `hf auth login` stores, gives access to \
+               private and gated models; HF_ENDPOINT selects another hub; HF_HOME or HF_HUB_CACHE moves the cache; \
+               HF_HUB_DOWNLOAD_TIMEOUT is the number of seconds to wait for a silent server."
     )]
     #[cfg_attr(
         not(feature = "hub"),
-        doc = "\n\nThe files of a name must be in the Hugging Face cache on disk: this rq was built without downloads."
+        doc = "\n\nWeights are model.safetensors or pytorch_model.bin. The files of a named model must be in the Hugging Face \
+               cache on this machine: this rq was built without downloads."
     )]
     #[arg(value_name = "SOURCE")]
     source: String,
 
-    /// Branch, tag or commit on the hub [default: main, as the cache has it]
+    /// Branch, tag or commit on the hub [default: main, as it is in the cache]
     ///
-    /// A branch or tag is looked up on the hub; without one, a model that the cache has is used as it is.
+    /// A branch or tag is looked up on the hub. Without this flag, a model in the cache is used as it is.
     #[cfg(feature = "hub")]
     #[arg(long, value_name = "REVISION")]
     revision: Option<String>,
 
-    /// File to write [default: SOURCE's name in rq's data directory, where `rq fill` finds it]
+    /// File to write [default: named after SOURCE, in the data directory, where rq finds it]
     ///
-    /// An existing file is replaced when the new one is whole. A conversion that fails or is interrupted leaves nothing
-    /// behind. The environment variable RQ_DATA_DIR moves the data directory.
+    /// An existing file is replaced once the new one is complete. If the conversion fails or is interrupted, no file is
+    /// left behind. The environment variable RQ_DATA_DIR moves the data directory.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 
     /// How to store the weights
-    #[arg(short, long, value_enum, default_value_t = QuantArg::Q8)]
-    quant: QuantArg,
+    #[arg(short, long, value_name = "QUANT", default_value = "q8", value_parser = one_of(QUANTS))]
+    quant: Quant,
 
-    /// Text to calibrate q4 and q4m on, one text of the model's a line [default: English prose, built in]
+    /// File to calibrate q4 and q4m on, one text per line [default: built-in English prose]
     ///
-    /// Give a few hundred lines such as the model will see, where it isn't used on English. At most 16,384 tokens are
-    /// used, spread over the whole.
+    /// If the model isn't used on English, give a few hundred lines like those it will see. At most 16,384 tokens are
+    /// used, spread over the whole file.
     #[arg(long, value_name = "FILE", conflicts_with = "no_calibrate")]
     calibrate: Option<PathBuf>,
 
-    /// Quantize each weight by itself: faster (half a minute instead of minutes for roberta-large), and less exact
+    /// Don't calibrate: faster (half a minute instead of minutes for roberta-large), but less exact
     #[arg(long)]
     no_calibrate: bool,
 
     /// Don't compare the file with the checkpoint at the end
     ///
-    /// The comparison takes the checkpoint into memory as f32, so it isn't made for weights of more than 600 MB: `rq eval`
-    /// does that.
+    /// The comparison loads the checkpoint into memory as f32, so it is skipped for weights of more than 600 MB. `rq eval`
+    /// compares files of any size.
     #[arg(long)]
     no_eval: bool,
 
-    /// Threads to quantize with [default: as many as there are processors]
+    /// Number of threads [default: one per processor]
     ///
     /// The file doesn't depend on it.
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
-    #[arg(value_parser = value_parser!(u16).range(1..=MAX_THREADS))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = args::threads())]
     threads: Option<u16>,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum QuantArg {
-    /// 8 bits: 8.5 bits a weight, answers as good as those of the checkpoint
-    Q8,
-    /// 4 bits: 4.5 bits a weight in the layers, embeddings in 8 bits; smaller and faster, less exact
-    Q4,
-    /// 8 bits for attention, 4 bits for the feed-forward layers: about 5.9 bits a weight in the layers, between the two
-    Q4m,
-}
-
-/// A bar on a terminal, first for the download and then for the conversion; nothing elsewhere.
+/// On a terminal, a bar for the download and then for the conversion.
 struct Bar(ProgressBar);
 
 #[cfg(feature = "hub")]
 impl DownloadProgress for Bar {
     fn start(&self, repository: &str, commit: &str, total_bytes: u64) {
         self.0.suspend(|| {
-            super::say(format_args!(
+            say(format_args!(
                 "downloading {} of {repository} at {commit}",
-                human_size(total_bytes)
+                human::size(total_bytes)
             ));
         });
         self.0.set_length(total_bytes);
     }
 
     fn at(&self, file: &str, bytes: u64) {
-        // Only where it changes: setting it draws the bar anew.
+        // Only if it changes, because setting it redraws the bar.
         if self.0.message() != file {
             self.0.set_message(file.to_owned());
         }
@@ -129,7 +141,7 @@ impl Progress for Bar {
     }
 }
 
-pub(super) fn run(args: &ConvertArgs) -> Result<()> {
+pub(super) fn run(args: &ConvertArgs) -> Result<ExitCode> {
     let style = "{bar:32} {decimal_bytes:>10} of {decimal_total_bytes}  {wide_msg}";
     let bar = match std::io::stderr().is_terminal() {
         true => ProgressBar::no_length().with_style(ProgressStyle::with_template(style)?),
@@ -154,11 +166,7 @@ pub(super) fn run(args: &ConvertArgs) -> Result<()> {
         }
     };
     let options = ConvertOptions {
-        quant: match args.quant {
-            QuantArg::Q8 => Quant::Q8,
-            QuantArg::Q4 => Quant::Q4,
-            QuantArg::Q4m => Quant::Q4m,
-        },
+        quant: args.quant,
         threads: args.threads.map_or(0, usize::from),
         calibration: calibration(args)?,
     };
@@ -167,7 +175,7 @@ pub(super) fn run(args: &ConvertArgs) -> Result<()> {
     let summary = summary?;
     if let CalibrationSummary::Unknown { name } = &summary.calibration {
         say(format!(
-            "not calibrated: the model's tokenizer knows less than half of the {name}; give a text that it can read with \
+            "not calibrated: the model's tokenizer knows less than half of the {name}; pass a text in its language with \
              --calibrate"
         ));
     }
@@ -179,14 +187,16 @@ pub(super) fn run(args: &ConvertArgs) -> Result<()> {
             writeln!(out, "\n{line}")?;
         }
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
-/// The text that calibrates, if the recipe has a use for one.
+/// The text to calibrate on, if the weights are calibrated.
 fn calibration(args: &ConvertArgs) -> Result<Option<Calibration>> {
-    if matches!(args.quant, QuantArg::Q8) {
+    if args.quant == Quant::Q8 {
         if args.calibrate.is_some() {
-            say("--calibrate does nothing for q8, which is as good without; it's for q4 and q4m");
+            say(
+                "--calibrate does nothing for q8, which needs no calibration; it is for q4 and q4m",
+            );
         }
         return Ok(None);
     }
@@ -197,10 +207,10 @@ fn calibration(args: &ConvertArgs) -> Result<Option<Calibration>> {
     })
 }
 
-/// The model's directory, downloaded if it must be.
+/// The model's directory, downloaded if necessary.
 #[cfg(feature = "hub")]
 fn find(args: &ConvertArgs, bar: &Bar) -> Result<Source> {
-    // A directory needs none of the hub's variables to be right.
+    // For a directory, the hub's environment variables don't matter, even if they are wrong.
     if args.revision.is_none() && Path::new(&args.source).exists() {
         return Ok(Source::find(&args.source, &HubCache::from_env())?);
     }
@@ -217,11 +227,11 @@ fn find(args: &ConvertArgs, _: &Bar) -> Result<Source> {
 fn write(out: &mut impl Write, summary: &Summary) -> Result<()> {
     writeln!(
         out,
-        "{}: {}, {:.2} bits a weight, from {} of weights in {:.1} s",
+        "{}: {}, {:.2} bits per weight, from {} of weights in {:.1} s",
         summary.output.display(),
-        human_size(summary.bytes),
+        human::size(summary.bytes),
         summary.bits_per_weight(),
-        human_size(summary.source_bytes),
+        human::size(summary.source_bytes),
         summary.elapsed.as_secs_f64()
     )?;
     if let CalibrationSummary::Text { name, tokens } = &summary.calibration {
@@ -237,7 +247,7 @@ fn write(out: &mut impl Write, summary: &Summary) -> Result<()> {
             Some(_) => format!("{:.2} %", kind.relative_error * 100.0),
             None => "-".to_owned(),
         };
-        let (format, size) = (kind.format.to_string(), human_size(kind.bytes));
+        let (format, size) = (kind.format.to_string(), human::size(kind.bytes));
         writeln!(
             out,
             "{:<24} {format:<6} {:>7} {size:>10} {error:>7}",
@@ -247,7 +257,7 @@ fn write(out: &mut impl Write, summary: &Summary) -> Result<()> {
     if !summary.ignored.is_empty() {
         writeln!(
             out,
-            "\nnot needed, and left out: {}",
+            "\nnot needed and left out: {}",
             summary.ignored.join(", ")
         )?;
     }

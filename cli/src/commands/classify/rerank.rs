@@ -1,24 +1,26 @@
 //! `rq classify --query`
 
-use super::classify::{ClassifyArgs, are_probabilities};
-use super::fill::{bar, percent};
-use super::locate;
-use super::task::{self, Command};
-use super::texts::{Source, Text};
+use super::args::ClassifyArgs;
+use super::labels::are_probabilities;
+use crate::human::{bar, percent};
+use crate::records;
+use crate::task::{Command, answers_with};
+use crate::texts::{Source, Text};
 use anyhow::{Result, ensure};
 use rq::{Classifier, ClassifyOptions, LabelScore, Texts};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::ExitCode;
 
 /// Columns of the longest bar.
 const BAR: usize = 12;
 
-struct RerankCommand<'m> {
-    task: Classifier<'m>,
+struct RerankCommand {
+    task: Classifier,
     options: ClassifyOptions,
     query: String,
-    /// How many passages are wanted, if they are ranked.
+    /// How many passages to show, if they are ranked.
     ranked: Option<usize>,
 }
 
@@ -29,28 +31,14 @@ struct Passage<'a> {
     text: &'a str,
 }
 
-/// What `--jsonl` adds to the text.
-#[derive(Serialize)]
-struct Score {
-    score: f64,
-}
-
-/// How relevant a passage is: the one label's score.
+/// How relevant a passage is: the score of the only label.
 fn relevance(labels: &[LabelScore]) -> f32 {
     labels[0].score
 }
 
-impl<'m> Command for RerankCommand<'m> {
-    type Task = Classifier<'m>;
+impl Command for RerankCommand {
+    answers_with!(Classifier, ClassifyOptions);
     type Input = Text;
-
-    fn task(&self) -> &Classifier<'m> {
-        &self.task
-    }
-
-    fn options(&self) -> &ClassifyOptions {
-        &self.options
-    }
 
     fn input<'t>(&'t self, input: &'t Text) -> Texts<'t> {
         (self.query.as_str(), input.text.as_str()).into()
@@ -61,7 +49,7 @@ impl<'m> Command for RerankCommand<'m> {
         match are_probabilities(&self.task, &self.options) {
             true => {
                 let bar = bar(f64::from(score), BAR);
-                writeln!(out, "{} %  {bar:BAR$}  {text}", percent(score))?;
+                writeln!(out, "{}  {bar:BAR$}  {text}", percent(score))?;
             }
             false => writeln!(out, "{score:9.4}  {text}")?,
         }
@@ -76,9 +64,7 @@ impl<'m> Command for RerankCommand<'m> {
     }
 
     fn fields(&self, labels: &Vec<LabelScore>) -> impl Serialize {
-        Score {
-            score: f64::from(relevance(labels)),
-        }
+        BTreeMap::from([("score", f64::from(relevance(labels)))])
     }
 
     fn in_blocks(&self) -> bool {
@@ -95,28 +81,25 @@ impl<'m> Command for RerankCommand<'m> {
 }
 
 pub(super) fn run(args: &ClassifyArgs, query: &str) -> Result<ExitCode> {
-    let texts = args.texts.open("classify")?;
-    let located = locate::open(args.model.as_deref())?;
-    let task = Classifier::new(&located.model);
-    let task = locate::blame_default(args.model.as_deref(), task)?;
+    let texts = args.open()?;
+    let located = args.model.open()?;
+    let session = args.compute.session(&located.model)?;
+    let task = located.task(Classifier::new(session))?;
     let labels = task.labels().len();
     ensure!(
         labels == 1,
         "--query needs a model with one label, which says how relevant a passage is; this one has {labels}"
     );
+    let mut options = args.options();
+    options.top_k = None;
     let command = RerankCommand {
         task,
-        options: ClassifyOptions {
-            top_k: None,
-            ..args.options()
-        },
+        options,
         query: query.to_owned(),
         ranked: match &texts {
             Source::Given(texts) => Some(args.top_k().unwrap_or(texts.len())),
             Source::Lines(_) => args.top_k(),
         },
     };
-    located.model.prefetch();
-    let session = args.compute.session(&located.model)?;
-    task::run(command, session, texts, args.texts.format(), &located)
+    records::run(command, texts, args.format(), &located)
 }

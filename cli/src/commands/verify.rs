@@ -1,6 +1,8 @@
 //! `rq verify`
 
-use super::{human_size, locate};
+use crate::advice::message;
+use crate::console::say;
+use crate::{human, locate};
 use anyhow::Result;
 use clap::Args;
 use std::io::Write;
@@ -13,27 +15,26 @@ pub(super) struct VerifyArgs {
     file: String,
 }
 
-/// Exits with 1 where the file isn't sound.
+/// The exit code is 1 if the file isn't sound.
 pub(super) fn run(args: &VerifyArgs) -> Result<ExitCode> {
     let path = locate::find(&args.file)?;
-    let place = path.display();
     let verified = locate::open_file(&path).and_then(|model| {
         let verified = model.file().verify();
         verified.map_err(|error| locate::damaged(error, &path))
     });
     let report = match verified {
         Err(error) if error.is::<locate::Unsound>() => {
-            super::report(&error);
-            return Ok(ExitCode::from(1));
+            say(message(&error));
+            return Ok(ExitCode::FAILURE);
         }
         verified => verified?,
     };
-    let mut out = std::io::stdout().lock();
     writeln!(
-        out,
-        "{place}: sound: {} tensors, {}, fingerprint {:016x}",
+        std::io::stdout(),
+        "{}: sound: {} tensors, {}, fingerprint {:016x}",
+        path.display(),
         report.tensors,
-        human_size(report.bytes),
+        human::size(report.bytes),
         report.fingerprint
     )?;
     Ok(ExitCode::SUCCESS)

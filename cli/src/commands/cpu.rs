@@ -1,20 +1,22 @@
-//! `rq info --cpu`: the instruction sets that were detected and compiled in, and the one that is chosen.
+//! `rq info --cpu`: the instruction sets that are compiled in and detected, and the one that is used.
 
-use super::blame_variable;
+use crate::args::blame_variable;
+use crate::records::json_line;
 use anyhow::Result;
 use rq::{Isa, SessionOptions};
 use rq_kernels::kernels::features;
 use rq_kernels::threads::processors;
 use serde::Serialize;
 use std::io::Write;
+use std::process::ExitCode;
 
-/// What `--json` prints.
+/// The object of `--json`.
 #[derive(Serialize)]
 struct Cpu {
     architecture: &'static str,
     system: &'static str,
     threads: usize,
-    /// The instruction set that computes.
+    /// The instruction set that is used.
     chosen: &'static str,
     instruction_sets: Vec<InstructionSet>,
 }
@@ -24,7 +26,7 @@ struct InstructionSet {
     name: &'static str,
     compiled: bool,
     detected: bool,
-    /// What the kernels need of the processor; unknown where they aren't compiled in.
+    /// What the kernels need. Unknown if they aren't compiled in.
     features: Vec<Feature>,
 }
 
@@ -56,7 +58,7 @@ impl InstructionSet {
         names.map(|f| f.name).collect::<Vec<_>>().join(", ")
     }
 
-    /// Its state, in words.
+    /// Its state in words.
     fn state(&self) -> String {
         match (self.compiled, self.detected) {
             (false, _) => "not in this build: for another processor architecture".to_owned(),
@@ -67,7 +69,7 @@ impl InstructionSet {
     }
 }
 
-pub(super) fn run(json: bool) -> Result<()> {
+pub(super) fn run(json: bool) -> Result<ExitCode> {
     let chosen = blame_variable(None, SessionOptions::default().chosen_isa())?;
     let cpu = Cpu {
         architecture: std::env::consts::ARCH,
@@ -78,8 +80,8 @@ pub(super) fn run(json: bool) -> Result<()> {
     };
     let mut out = std::io::stdout().lock();
     if json {
-        writeln!(out, "{}", serde_json::to_string(&cpu)?)?;
-        return Ok(());
+        json_line(&mut out, &cpu)?;
+        return Ok(ExitCode::SUCCESS);
     }
     writeln!(
         out,
@@ -89,5 +91,5 @@ pub(super) fn run(json: bool) -> Result<()> {
     for isa in &cpu.instruction_sets {
         writeln!(out, "{:<14} {}", isa.name, isa.state())?;
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }

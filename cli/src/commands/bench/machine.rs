@@ -1,36 +1,37 @@
-//! What the machine is, and what it could do at most: the yardsticks of `rq bench`.
+//! What the machine is, and the most it can do: what `rq bench` compares with.
 
 use rq_kernels::kernels::Kernels;
 use rq_kernels::lanes::{LANES, Lanes};
+use rq_kernels::peak;
 use std::hint::black_box;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
-/// How often each peak is measured; the best counts.
+/// How often each peak is measured. The best counts.
 const SAMPLES: usize = 25;
-/// How long one measurement takes at least.
+/// The shortest measurement.
 const SAMPLE: Duration = Duration::from_millis(5);
 
-/// The most that some threads reached together.
+/// The most that some threads can do together.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peaks {
-    /// Operations a second on 8-bit integers: two for each multiply-add.
+    /// Operations per second on 8-bit integers: two for each multiply-add.
     pub(super) int8_ops: f64,
-    /// Bytes a second from a buffer as large as the encoder's weights.
+    /// Bytes per second, read from a buffer as large as the encoder's weights.
     pub(super) read_bytes: f64,
 }
 
 impl Peaks {
-    pub(super) fn measure(kernels: &dyn Kernels, threads: usize, bytes: usize) -> Self {
-        let multiply_adds = threads as u64 * kernels.multiply_adds(1);
+    pub(super) fn measure(kernels: Kernels, threads: usize, bytes: usize) -> Self {
+        let multiply_adds = threads as u64 * peak::multiply_adds(kernels, 1);
         let multiplied = rounds_a_second(threads, |_, rounds| {
-            black_box(kernels.multiply_adds(rounds));
+            black_box(peak::multiply_adds(kernels, rounds));
         });
         let data = vec![Lanes([1.0; LANES]); bytes.div_ceil(size_of::<Lanes>())];
         let parts: Vec<&[Lanes]> = data.chunks(data.len().div_ceil(threads)).collect();
         let read = rounds_a_second(parts.len(), |thread, rounds| {
             for _ in 0..rounds {
-                black_box(kernels.read(black_box(parts[thread])));
+                black_box(peak::read(kernels, black_box(parts[thread])));
             }
         });
         Self {
@@ -40,7 +41,7 @@ impl Peaks {
     }
 }
 
-/// How many rounds of `work` each of `threads` threads does in a second, at most.
+/// The most rounds of `work` that each of `threads` threads can do in a second.
 fn rounds_a_second(threads: usize, work: impl Fn(usize, usize) + Sync) -> f64 {
     let mut rounds = 1;
     while fastest(threads, 1, |thread| work(thread, rounds)) < SAMPLE {
@@ -49,7 +50,7 @@ fn rounds_a_second(threads: usize, work: impl Fn(usize, usize) + Sync) -> f64 {
     rounds as f64 / fastest(threads, SAMPLES, |thread| work(thread, rounds)).as_secs_f64()
 }
 
-/// The shortest time that `threads` threads took, from the first one's start to the last one's end, to do `work` each.
+/// The shortest time in which `threads` threads each did `work`, from the start of the first to the end of the last.
 fn fastest(threads: usize, samples: usize, work: impl Fn(usize) + Sync) -> Duration {
     let barrier = Barrier::new(threads);
     let run = |thread| {
@@ -81,7 +82,7 @@ fn fastest(threads: usize, samples: usize, work: impl Fn(usize) + Sync) -> Durat
     spans.min().expect("a sample")
 }
 
-/// The processor, as the operating system calls it.
+/// The operating system's name of the processor.
 pub(super) fn processor() -> Option<String> {
     let board = std::fs::read_to_string("/proc/device-tree/model");
     let board = board
@@ -94,12 +95,7 @@ pub(super) fn processor() -> Option<String> {
     })
 }
 
-/// What to call the machine.
-pub(super) fn name() -> String {
-    processor().unwrap_or_else(|| "unknown processor".to_owned())
-}
-
-/// Processor, operating system and C library that this program was compiled for.
+/// The processor, operating system and C library that this program was compiled for.
 pub(super) fn target() -> String {
     let libc = match () {
         () if cfg!(target_env = "gnu") => "-gnu",
@@ -110,12 +106,12 @@ pub(super) fn target() -> String {
     format!("{}-{}{libc}", std::env::consts::ARCH, std::env::consts::OS)
 }
 
-/// Forgets how much memory was resident at most. Where that isn't possible, [`peak_resident`] gives nothing.
+/// Resets the peak resident memory, and says whether that was possible.
 pub(super) fn reset_peak_resident() -> bool {
     std::fs::write("/proc/self/clear_refs", "5").is_ok()
 }
 
-/// The most memory that was resident, mapped files included, in bytes.
+/// The peak resident memory in bytes, including mapped files.
 pub(super) fn peak_resident() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status

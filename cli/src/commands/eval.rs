@@ -1,19 +1,24 @@
-//! `rq eval`, and the short form of it that ends a conversion.
+//! `rq eval`, and its short form at the end of a conversion.
 
-use super::{ComputeArgs, locate};
+use crate::args::ComputeArgs;
+use crate::console::say;
+use crate::human::share;
+use crate::locate;
+use crate::records::json_line;
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
-use rq::format::Head;
 use rq::{Batch, Model, Rows, Session, SessionOptions};
 use rq_convert::{
     Calibration, Closeness, Expected, HubCache, Pretrained, Reference, Source, mask_texts,
 };
+use rq_format::Head;
 use serde::Serialize;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
-/// Tokens that the short form takes.
+/// The tokens of the short form.
 const SHORT_TOKENS: usize = 512;
 
 #[derive(Args)]
@@ -25,24 +30,24 @@ pub(super) struct EvalArgs {
     #[arg(value_name = "FILE|NAME")]
     file: String,
 
-    /// Checkpoint that it was converted from: a directory, or a name on the Hugging Face hub whose files are in the
-    /// cache on disk
+    /// Checkpoint that it was converted from: a directory, or the name of a model in the Hugging Face cache
     #[arg(long, value_name = "SOURCE")]
     against: String,
 
-    /// Text to evaluate on, one text of the model's a line [default: the English prose that calibrates]
+    /// File to evaluate on, one text per line [default: the built-in English prose]
     ///
-    /// Of a masked language model, about 15 % of the tokens are masked, always the same ones. Give a text that the model wasn't calibrated on.
+    /// Choose a text that the model wasn't calibrated on. For a masked language model, about 15 % of the tokens are masked,
+    /// always the same ones.
     #[arg(long, value_name = "FILE")]
     text: Option<PathBuf>,
 
-    /// Tokens to evaluate on, at most, spread over the whole text
+    /// Evaluate on at most this many tokens, spread over the whole text
     #[arg(long, value_name = "N", default_value_t = 4096)]
     #[arg(value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(16..=1_000_000))]
     tokens: usize,
 
-    /// Exit with 1 if the best token, or label, is the checkpoint's for less than this share of the masks, from 0 to 1
-    #[arg(long, value_name = "X", value_parser = share)]
+    /// Exit with 1 if the best token or label agrees with the checkpoint's less often than this, from 0 to 1
+    #[arg(long, value_name = "X", value_parser = zero_to_one)]
     min_agreement: Option<f64>,
 
     /// Print one JSON object
@@ -53,12 +58,12 @@ pub(super) struct EvalArgs {
     compute: ComputeArgs,
 }
 
-fn share(text: &str) -> Result<f64, String> {
+fn zero_to_one(text: &str) -> Result<f64, String> {
     let value = text.parse().ok().filter(|x| (0.0..=1.0).contains(x));
     value.ok_or_else(|| "a number from 0 to 1".to_owned())
 }
 
-/// What `--json` prints.
+/// The object of `--json`.
 #[derive(Serialize)]
 struct Report<'a> {
     file: &'a str,
@@ -70,7 +75,7 @@ struct Report<'a> {
 
 pub(super) fn run(args: &EvalArgs) -> Result<ExitCode> {
     let path = locate::find(&args.file)?;
-    let model = locate::open_file(&path)?;
+    let model = Arc::new(locate::open_file(&path)?);
     let source = Source::find(&args.against, &HubCache::from_env())?;
     let (name, text) = match &args.text {
         None => (
@@ -88,7 +93,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<ExitCode> {
     let mut session = args.compute.session(&model)?;
     let closeness = closeness(&mut session, &source, &text, args.tokens)?;
     let closeness = closeness.with_context(|| {
-        format!("of the text {name}, the model's tokenizer knows too little; give one with --text")
+        format!("the model's tokenizer knows too little of the text {name}: pass another one with --text")
     })?;
     let mut out = std::io::stdout().lock();
     if args.json {
@@ -98,7 +103,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<ExitCode> {
             text: &name,
             closeness: &closeness,
         };
-        writeln!(out, "{}", serde_json::to_string(&report)?)?;
+        json_line(&mut out, &report)?;
     } else {
         table(&mut out, model.config().head, &closeness)?;
     }
@@ -106,34 +111,30 @@ pub(super) fn run(args: &EvalArgs) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     };
     let Some(agreement) = closeness.top1_agreement else {
-        bail!("--min-agreement: the model has no head, so that there are no answers to agree");
+        bail!("--min-agreement: the model has no head, so it has no answers that could agree");
     };
     if agreement >= least {
         return Ok(ExitCode::SUCCESS);
     }
     let (best, of) = words(model.config().head);
-    super::say(format!(
-        "the {best} is the checkpoint's for {agreement:.4} of the {of}, less than {least}"
+    say(format_args!(
+        "the {best} agrees with the checkpoint's for {agreement:.4} of the {of}, less than {least}"
     ));
-    Ok(ExitCode::from(1))
+    Ok(ExitCode::FAILURE)
 }
 
-/// A converted file beside its source, on a little of a text: one line. `None` where the text says nothing to the model.
+/// A line that compares a converted file with its source on a short text. `None` if the tokenizer doesn't know the text.
 pub(super) fn short(file: &Path, source: &Source, text: &Calibration) -> Result<Option<String>> {
-    let model = Model::open(file)?;
-    let mut session = Session::new(&model, &SessionOptions::default())?;
+    let mut session = Session::new(Model::open(file)?, &SessionOptions::default())?;
     let closeness = closeness(&mut session, source, text.text(), SHORT_TOKENS)?;
     Ok(closeness.map(|c| {
-        let (best, of) = words(model.config().head);
+        let (best, of) = words(session.model().config().head);
         let agreement = c.top1_agreement.map(|agreement| {
-            format!(
-                "the same {best} for {:.1} % of {} {of}, ",
-                100.0 * agreement,
-                c.masks
-            )
+            let (agreement, masks) = (share(agreement), c.masks);
+            format!("the same {best} for {agreement} of {masks} {of}, ")
         });
         format!(
-            "beside the checkpoint: {}cosine of the hidden states {:.5}, on {} tokens of the {}",
+            "compared with the checkpoint: {}cosine of the hidden states {:.5}, on {} tokens of the {}",
             agreement.unwrap_or_default(),
             c.hidden_cosine_mean,
             c.tokens,
@@ -143,7 +144,7 @@ pub(super) fn short(file: &Path, source: &Source, text: &Calibration) -> Result<
 }
 
 fn closeness(
-    session: &mut Session<'_>,
+    session: &mut Session,
     source: &Source,
     text: &str,
     tokens: usize,
@@ -151,7 +152,7 @@ fn closeness(
     let pretrained = Pretrained::open(source, "f32")?;
     let texts = mask_texts(text, &pretrained, tokens)?;
     let (config, found) = (&pretrained.config, session.model().config());
-    let shape = |c: &rq::format::Config| {
+    let shape = |c: &rq_format::Config| {
         [
             c.vocab_size,
             c.hidden_size,
@@ -164,7 +165,7 @@ fn closeness(
         shape(config) == shape(found)
             && (config.architecture, config.head, &config.labels)
                 == (found.architecture, found.head, &found.labels),
-        "the file isn't a conversion of {}: its model has another shape or head",
+        "the file wasn't converted from {}: its model has another shape or head",
         source.name()
     );
     if texts.is_empty() {
@@ -185,7 +186,7 @@ fn closeness(
     Ok(Some(closeness))
 }
 
-/// What a head chooses, and among how many of what that is counted.
+/// What a head chooses, and what it chooses for.
 fn words(head: Head) -> (&'static str, &'static str) {
     match head {
         Head::SequenceClassification => ("best label", "texts"),
@@ -196,7 +197,6 @@ fn words(head: Head) -> (&'static str, &'static str) {
 }
 
 fn table(out: &mut impl Write, head: Head, c: &Closeness) -> Result<()> {
-    let percent = |x: f64| format!("{:.1} %", 100.0 * x);
     let (best, of) = words(head);
     let mut rows = vec![
         ("texts".to_owned(), c.texts.to_string()),
@@ -209,9 +209,9 @@ fn table(out: &mut impl Write, head: Head, c: &Closeness) -> Result<()> {
     ) {
         row(of.into(), Some(c.masks.to_string()));
     }
-    row(format!("same {best}"), c.top1_agreement.map(percent));
+    row(format!("same {best}"), c.top1_agreement.map(share));
     let five = best.replace("best ", "five best ") + "s";
-    row(format!("same {five}"), c.top5_agreement.map(percent));
+    row(format!("same {five}"), c.top5_agreement.map(share));
     row("KL divergence".into(), c.kl.map(|x| format!("{x:.5} nats")));
     row(
         "pseudo-perplexity".into(),

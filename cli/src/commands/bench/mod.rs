@@ -1,53 +1,56 @@
-//! `rq bench`: how fast a model is here, beside the fastest that the machine could be.
+//! `rq bench`: how fast a model runs on this machine, and how close that is to the machine's limit.
 //!
-//! The bound is a roofline: the encoder's weights have to be read once, and its multiply-adds have to be done. Both
-//! peaks are measured here too, just before the passes, in the same process.
+//! The limit is a roofline: the encoder's weights must be read once, and its multiply-adds must be done. Both peaks are
+//! measured just before the passes, in the same process.
 
 mod machine;
-mod plot;
 mod report;
 mod shapes;
 
-use super::{MAX_THREADS, blame_variable, isa_parser, locate};
+use crate::args::options;
+use crate::args::{self, blame_variable};
+use crate::human::count;
+use crate::locate;
 use anyhow::{Context, Result, bail};
 use clap::builder::PossibleValuesParser;
 use clap::{Args, value_parser};
 use machine::Peaks;
-use report::{Breakdown, Measured, Rate, Record, Report, Spread, counted};
-use rq::format::{MAX_POSITIONS, TensorKind};
+use report::{Breakdown, Measured, Rate, Record, Report, Spread, milliseconds};
 use rq::{Batch, Isa, Model, Profile, Rows, Session, SessionOptions};
 use rq_convert::Quant;
+use rq_format::{MAX_POSITIONS, TensorKind};
 use rq_kernels::kernels::kernels;
 use rq_kernels::threads::processors;
 use shapes::{Random, SHAPES, Shape};
-use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// Tokens of the passes, unless others are asked for.
+/// The default lengths of sequences, in tokens.
 const LENGTHS: [usize; 7] = [8, 16, 32, 64, 128, 256, 512];
-/// The shape, unless another or a model is asked for.
+/// The default shape.
 const DEFAULT_SHAPE: &str = "roberta-large";
-/// The least number of passes that are timed: with one sequence, and with a batch.
+/// The fewest passes that are timed: of one sequence, and of a batch.
 const RUNS: usize = 5;
 const BATCH_RUNS: usize = 3;
-/// The least number of passes that are profiled.
+/// The fewest passes that are profiled.
 const PROFILES: usize = 3;
-/// The most passes that are timed: of tiny models.
+/// The most passes that are timed, of tiny models.
 const MAX_RUNS: usize = 1000;
-/// How long passes are timed, and profiled, at least.
+/// The shortest time for which passes are timed, and profiled.
 const TIMED: Duration = Duration::from_secs(1);
 const PROFILED: Duration = Duration::from_millis(200);
 /// How often opening the file is timed.
 const OPENINGS: usize = 5;
-/// The batch: so many texts, of the shortest to the longest of these lengths.
+/// The texts of the batch, and the tokens of the shortest and the longest.
 const TEXTS: usize = 64;
 const TEXT_TOKENS: (usize, usize) = (5, 200);
 
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  rq bench --quant q8 --threads 4\n  rq bench --model my.rq --json --plot speed.svg"
+    after_help = "Examples:\n  rq bench --quant q8 --threads 4\n  rq bench --model my.rq --json > my.jsonl"
 )]
 pub(super) struct BenchArgs {
     /// Model file, or name of a converted model
@@ -56,17 +59,17 @@ pub(super) struct BenchArgs {
 
     /// Random weights in this shape, instead of a model [default: roberta-large]
     ///
-    /// They are written to a temporary file of up to 382 MB, which is removed afterwards. TMPDIR moves it.
-    #[arg(long, value_name = "NAME", hide_possible_values = true)]
+    /// They are written to a temporary file of up to 382 MB, in TMPDIR, which is removed afterwards.
+    #[arg(long, value_name = "NAME")]
     #[arg(value_parser = PossibleValuesParser::new(SHAPES.map(|shape| shape.name)))]
     shape: Option<String>,
 
-    /// How the random weights are stored: q8, q4 or q4m [default: q8, then q4]
-    #[arg(short, long, value_name = "QUANT", hide_possible_values = true)]
+    /// Quantization of the random weights [default: q8, then q4]
+    #[arg(short, long, value_name = "QUANT")]
     #[arg(value_parser = PossibleValuesParser::new(Quant::ALL.map(Quant::name)))]
     quant: Option<String>,
 
-    /// Tokens of the sequences [default: 8,16,32,64,128,256,512, or as many as the model takes]
+    /// Sequence lengths in tokens [default: 8,16,32,64,128,256,512, or as many as the model takes]
     #[arg(
         long,
         value_name = "N,...",
@@ -76,35 +79,31 @@ pub(super) struct BenchArgs {
     #[arg(value_parser = value_parser!(u32).range(1..=MAX_POSITIONS as i64))]
     lengths: Vec<u32>,
 
-    /// Threads to compute with, one number after the other [default: 1, and as many as there are processors]
+    /// Numbers of threads to measure [default: 1, then one per processor]
     #[arg(
         long,
         value_name = "N,...",
         value_delimiter = ',',
         allow_negative_numbers = true
     )]
-    #[arg(value_parser = value_parser!(u16).range(1..=MAX_THREADS))]
+    #[arg(value_parser = args::threads())]
     threads: Vec<u16>,
 
-    /// Instruction set to compute with [default: the best that this machine has]
+    /// Instruction set to use [default: the best this machine has]
     ///
-    /// The environment variable RQ_ISA does the same.
-    #[arg(long, value_name = "NAME", value_parser = isa_parser())]
+    /// `rq info --cpu` lists them. The environment variable RQ_ISA does the same.
+    #[arg(long, value_name = "NAME", value_parser = args::isa(), hide_possible_values = true)]
     isa: Option<Isa>,
 
-    /// Also compute 64 texts of 5 to 200 tokens at once, and padded to the longest
+    /// Also measure a batch of 64 texts of 5 to 200 tokens, and the same padded to the longest
     #[arg(long)]
     batch: bool,
 
-    /// Print lines of JSON
+    /// Print JSON lines
     ///
     /// Each is an object whose "type" is "peaks", "length", "batch" or "load". Times are in milliseconds.
     #[arg(long)]
     json: bool,
-
-    /// Draw time against length in this file
-    #[arg(long, value_name = "FILE.svg")]
-    plot: Option<PathBuf>,
 }
 
 /// What is measured.
@@ -115,39 +114,30 @@ enum Subject {
 
 /// An open model.
 struct Opened {
-    model: Model,
-    /// How long opening took: the median.
+    model: Arc<Model>,
+    /// The median time that opening took.
     load: Duration,
-    /// What must be removed once the model is closed.
+    /// The directory to remove once the model is closed.
     _directory: Option<TempDir>,
 }
 
-/// What a pass through a model's encoder takes.
+/// The work of a pass through a model's encoder.
 struct Work {
-    /// Weights of the products, a multiply-add each for every token.
+    /// Weights of the matrix products: one multiply-add each per token.
     weights: usize,
-    /// What they take in memory.
+    /// Their size in memory.
     bytes: usize,
-    /// Operations of attention for the square of the tokens: scores and contexts.
+    /// Operations of attention per squared number of tokens: scores and contexts.
     attention: f64,
 }
 
-pub(super) fn run(args: &BenchArgs) -> Result<()> {
+pub(super) fn run(args: &BenchArgs) -> Result<ExitCode> {
     let subjects = args.subjects()?;
-    let options = SessionOptions {
+    let options = options!(SessionOptions {
         threads: None,
         isa: args.isa,
-    };
+    });
     let isa = blame_variable(args.isa, options.chosen_isa())?;
-    if let Some(path) = &args.plot {
-        // Better refused now than after minutes.
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path);
-        file.with_context(|| format!("can't write {}", path.display()))?;
-    }
     let mut report = Report::new(args.json);
     for subject in &subjects {
         report.progress(format!("opening {}", subject.name()));
@@ -170,20 +160,15 @@ pub(super) fn run(args: &BenchArgs) -> Result<()> {
             peak_resident_bytes: resident,
         })?;
     }
-    if let Some(path) = &args.plot {
-        let title = format!("{}: {}, {isa}", subjects[0].name(), machine::name());
-        std::fs::write(path, plot::svg(&title, &report.lengths))
-            .with_context(|| format!("can't write {}", path.display()))?;
-    }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
-fn session(model: &Model, isa: Isa, threads: usize) -> Result<Session<'_>> {
-    let options = SessionOptions {
+fn session(model: &Arc<Model>, isa: Isa, threads: usize) -> Result<Session> {
+    let options = options!(SessionOptions {
         threads: Some(threads),
         isa: Some(isa),
-    };
-    Ok(Session::new(model, &options)?)
+    });
+    Ok(Session::new(Arc::clone(model), &options)?)
 }
 
 impl BenchArgs {
@@ -212,7 +197,7 @@ impl BenchArgs {
         }
     }
 
-    /// The lengths, of those that a model takes.
+    /// The lengths, as far as a model takes them.
     fn lengths(&self, longest: usize) -> Result<Vec<usize>> {
         if self.lengths.is_empty() {
             let mut lengths = LENGTHS.map(|tokens| tokens.min(longest)).to_vec();
@@ -257,14 +242,14 @@ impl Opened {
             let start = Instant::now();
             let opened = locate::open_file(path)?;
             times.push(start.elapsed());
-            // Only now is the one before closed.
+            // Closes the previous one.
             model = opened;
         }
         times.sort();
         Ok(Self {
-            model,
+            model: Arc::new(model),
             load: times[OPENINGS / 2],
-            // Where a mapped file needs no name it loses it now, so that not even an interrupt leaves it behind.
+            // On Unix a mapped file needs no name, so it is removed now, and not even an interrupt leaves it behind.
             _directory: directory.filter(|_| !cfg!(unix)),
         })
     }
@@ -285,8 +270,8 @@ impl Work {
         }
     }
 
-    /// The least seconds that one sequence can take: its products as fast as their weights can be read or their
-    /// multiply-adds done, and then attention, as if it were in 8 bits.
+    /// The least seconds that one sequence can take: its products, limited by reading their weights or by multiply-adds,
+    /// and attention, as if it were in 8 bits.
     fn roofline(&self, tokens: usize, peaks: &Peaks) -> f64 {
         let tokens = tokens as f64;
         let read = self.bytes as f64 / peaks.read_bytes;
@@ -295,9 +280,9 @@ impl Work {
     }
 }
 
-/// Measures the machine, then passes of all lengths; returns the memory that was resident at most.
+/// Measures the machine, then passes of all lengths. Returns the peak resident memory.
 fn measure(
-    model: &Model,
+    model: &Arc<Model>,
     subject: &Subject,
     isa: Isa,
     threads: usize,
@@ -305,11 +290,7 @@ fn measure(
     report: &mut Report,
 ) -> Result<Option<u64>> {
     let quant = &model.config().quantization;
-    let name = format!(
-        "{}, {quant}, {}",
-        subject.name(),
-        counted(threads, "thread")
-    );
+    let name = format!("{}, {quant}, {}", subject.name(), count(threads, "thread"));
     report.progress(format!("{name}: the machine's peaks"));
     let work = Work::of(model);
     let peaks = Peaks::measure(kernels(isa)?, threads, work.bytes);
@@ -365,14 +346,14 @@ fn sequence(model: &Model, tokens: usize, random: &mut Random) -> Vec<u32> {
 }
 
 /// The milliseconds of a pass through the encoder.
-fn pass(session: &mut Session<'_>, batch: &Batch) -> Result<f64> {
+fn pass(session: &mut Session, batch: &Batch) -> Result<f64> {
     let start = Instant::now();
     session.hidden_states(batch, Rows::All)?;
     Ok(milliseconds(start.elapsed()))
 }
 
 /// The milliseconds of passes through the encoder, in ascending order.
-fn time(session: &mut Session<'_>, batch: &Batch) -> Result<Vec<f64>> {
+fn time(session: &mut Session, batch: &Batch) -> Result<Vec<f64>> {
     let mut times = Vec::new();
     // The first one warms up.
     pass(session, batch)?;
@@ -384,8 +365,8 @@ fn time(session: &mut Session<'_>, batch: &Batch) -> Result<Vec<f64>> {
     Ok(times)
 }
 
-/// Where the time of the fastest of some passes went, and the least time of the head.
-fn profile(session: &mut Session<'_>, batch: &Batch) -> Result<(Breakdown, f64)> {
+/// How the fastest of some passes spent its time, and the least time of the head.
+fn profile(session: &mut Session, batch: &Batch) -> Result<(Breakdown, f64)> {
     let mut profiles: Vec<Profile> = Vec::new();
     let start = Instant::now();
     while profiles.len() < PROFILES || (start.elapsed() < PROFILED && profiles.len() < MAX_RUNS) {
@@ -400,23 +381,23 @@ fn profile(session: &mut Session<'_>, batch: &Batch) -> Result<(Breakdown, f64)>
     ))
 }
 
-/// Many texts at once: their tokens a second, beside those of the longest sequence, and of as many padded texts.
-fn batch(session: &mut Session<'_>) -> Result<Record> {
-    let model = session.model();
+/// Measures a batch, the longest sequence, and the batch with padded texts.
+fn batch(session: &mut Session) -> Result<Record> {
+    let model = Arc::clone(session.model());
     let longest = model.config().max_tokens();
     let (least, most) = (TEXT_TOKENS.0.min(longest), TEXT_TOKENS.1.min(longest));
     let mut random = Random::new(1);
     let texts: Vec<Vec<u32>> = (0..TEXTS)
         .map(|_| {
             let tokens = least + random.below(most - least + 1);
-            sequence(model, tokens, &mut random)
+            sequence(&model, tokens, &mut random)
         })
         .collect();
     let most = texts.iter().map(Vec::len).max().unwrap_or_default();
-    let padded = std::iter::repeat_with(|| sequence(model, most, &mut random));
+    let padded = std::iter::repeat_with(|| sequence(&model, most, &mut random));
     let padded = padded.take(TEXTS).collect();
-    let single = Batch::from_iter([sequence(model, longest, &mut random)]);
-    // Taking turns, so that whatever else the machine does meets them all.
+    let single = Batch::from_iter([sequence(&model, longest, &mut random)]);
+    // They take turns, so that other load on the machine affects all of them.
     let batches = [Batch::from_iter(&texts), single, padded];
     let mut times = [const { Vec::new() }; 3];
     let start = Instant::now();
@@ -440,8 +421,4 @@ fn batch(session: &mut Session<'_>) -> Result<Record> {
         single,
         padded,
     })
-}
-
-fn milliseconds(duration: Duration) -> f64 {
-    1e3 * duration.as_secs_f64()
 }

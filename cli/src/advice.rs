@@ -1,0 +1,60 @@
+//! What to do about an error of the library, in the terms of the command line: the library says what is wrong, and knows
+//! no flags.
+
+use rq::{Error, Head};
+
+/// An error with its causes and the advice that it calls for, in one line.
+pub(crate) fn message(error: &anyhow::Error) -> String {
+    let mut message = format!("{error:#}");
+    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref());
+    if let Some(advice) = causes.find_map(advice) {
+        message = format!("{message}: {advice}");
+    }
+    message.lines().collect::<Vec<_>>().join(" ")
+}
+
+fn advice(error: &Error) -> Option<String> {
+    match error {
+        Error::TooLong { .. } => Some("shorten it, or pass --truncate".to_owned()),
+        Error::WrongHead { found, .. } => Some(format!("it is for `rq {}`", command(*found))),
+        Error::InBatch { source, .. } => advice(source),
+        _ => None,
+    }
+}
+
+/// The command for models with a head.
+fn command(head: Head) -> &'static str {
+    match head {
+        Head::MaskedLm => "fill",
+        Head::SequenceClassification => "classify",
+        Head::TokenClassification => "tag",
+        Head::QuestionAnswering => "answer",
+        Head::None => "embed",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn advice_follows_the_cause_that_it_is_for() {
+        let too_long = |number| Error::InBatch {
+            number,
+            count: 2,
+            source: Box::new(Error::TooLong {
+                tokens: 9,
+                limit: 8,
+            }),
+        };
+        let error = anyhow::Error::new(too_long(2)).context("two\nlines");
+        assert_eq!(
+            message(&error),
+            "two lines: text 2 of 2: the text has 9 tokens, and the model takes at most 8: shorten it, or pass --truncate"
+        );
+        assert_eq!(
+            message(&Error::EmptyQuestion.into()),
+            "the question is empty"
+        );
+    }
+}

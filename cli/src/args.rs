@@ -1,0 +1,127 @@
+//! Arguments that several commands take.
+
+use crate::locate::{self, Located};
+use anyhow::{Context, Result};
+use clap::builder::{PossibleValue, PossibleValuesParser, RangedI64ValueParser, TypedValueParser};
+use clap::{Args, value_parser};
+use rq::{ISA_VARIABLE, Isa, Model, Session, SessionOptions};
+use std::sync::Arc;
+
+/// The largest value of `--threads`: far beyond what helps, far below what a system refuses.
+const MAX_THREADS: i64 = 1024;
+
+/// The model that answers.
+#[derive(Args)]
+pub(crate) struct ModelArg {
+    /// Model file, or name of a converted model
+    ///
+    /// Without this flag, the environment variable RQ_MODEL names the model. Without either, it is roberta-large if you have
+    /// converted it, or else a small English model that is part of rq and fills masks.
+    #[arg(short, long, value_name = "FILE|NAME")]
+    model: Option<String>,
+}
+
+impl ModelArg {
+    pub(crate) fn open(&self) -> Result<Located> {
+        locate::open(self.model.as_deref())
+    }
+}
+
+/// How to compute.
+#[derive(Args)]
+pub(crate) struct ComputeArgs {
+    /// Number of threads [default: one per processor]
+    ///
+    /// The answer doesn't depend on it.
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = threads())]
+    threads: Option<u16>,
+
+    /// Instruction set to use [default: the best this machine has]
+    ///
+    /// The answer doesn't depend on it. `rq info --cpu` lists them. The environment variable RQ_ISA does the same.
+    #[arg(long, value_name = "NAME", value_parser = isa(), hide_possible_values = true)]
+    isa: Option<Isa>,
+}
+
+impl ComputeArgs {
+    /// A session of the model, whose weights are read into memory now.
+    pub(crate) fn session(&self, model: &Arc<Model>) -> Result<Session> {
+        let options = options!(SessionOptions {
+            threads: self.threads.map(usize::from),
+            isa: self.isa,
+        });
+        model.prefetch();
+        blame_variable(self.isa, Session::new(Arc::clone(model), &options))
+    }
+}
+
+/// Options of the library, by default but for these fields. From another crate they can't be written as a literal.
+macro_rules! options {
+    ($kind:ident { $($field:ident $(: $value:expr)?),* $(,)? }) => {{
+        let mut options = $kind::default();
+        $(options.$field = options!(@ $field $(, $value)?);)*
+        options
+    }};
+    (@ $field:ident, $value:expr) => { $value };
+    (@ $field:ident) => { $field };
+}
+pub(crate) use options;
+
+/// How answers are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// Blocks or rows of a table, for a person.
+    Human,
+    /// One line of JSON per text, in a form that users of transformers know.
+    Json,
+    /// One JSON object per text, which begins with the fields of the input.
+    Jsonl,
+}
+
+impl Format {
+    /// The format that the flags `--json` and `--jsonl` ask for.
+    pub(crate) fn new(json: bool, jsonl: bool) -> Self {
+        match (json, jsonl) {
+            (_, true) => Self::Jsonl,
+            (true, _) => Self::Json,
+            _ => Self::Human,
+        }
+    }
+}
+
+/// Parses a number of threads.
+pub(crate) fn threads() -> RangedI64ValueParser<u16> {
+    value_parser!(u16).range(1..=MAX_THREADS)
+}
+
+/// Parses the name of an instruction set.
+pub(crate) fn isa() -> impl TypedValueParser<Value = Isa> {
+    PossibleValuesParser::new(Isa::ALL.map(Isa::name)).try_map(|name| name.parse::<Isa>())
+}
+
+/// A name that a flag takes, the value it stands for, and its help.
+pub(crate) type Choice<T> = (&'static str, T, &'static str);
+
+/// Parses one of some names.
+pub(crate) fn one_of<T>(choices: &'static [Choice<T>]) -> impl TypedValueParser<Value = T>
+where
+    T: Copy + Send + Sync + 'static,
+{
+    let names = choices
+        .iter()
+        .map(|&(name, _, help)| PossibleValue::new(name).help(help));
+    PossibleValuesParser::new(names).map(|name| {
+        let choice = choices.iter().find(|choice| choice.0 == name);
+        choice.expect("a name that was taken").1
+    })
+}
+
+/// Names the environment's choice of an instruction set in an error that may come from it.
+pub(crate) fn blame_variable<T>(flag: Option<Isa>, result: Result<T, rq::Error>) -> Result<T> {
+    match std::env::var(ISA_VARIABLE) {
+        Ok(name) if flag.is_none() && !name.is_empty() => {
+            result.with_context(|| format!("{ISA_VARIABLE}={name}"))
+        }
+        _ => Ok(result?),
+    }
+}

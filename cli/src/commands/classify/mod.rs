@@ -1,0 +1,18 @@
+//! `rq classify`
+
+mod args;
+mod labels;
+mod rerank;
+mod zero_shot;
+
+use anyhow::Result;
+pub(super) use args::ClassifyArgs;
+use std::process::ExitCode;
+
+pub(super) fn run(args: &ClassifyArgs) -> Result<ExitCode> {
+    match (&args.labels, &args.query) {
+        (Some(labels), _) => zero_shot::run(args, labels),
+        (None, Some(query)) => rerank::run(args, query),
+        (None, None) => labels::run(args),
+    }
+}

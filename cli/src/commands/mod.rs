@@ -1,0 +1,128 @@
+//! The command line: one module for each command.
+
+mod answer;
+mod bench;
+mod classify;
+mod convert;
+mod cpu;
+mod embed;
+mod eval;
+mod fill;
+mod info;
+mod joint;
+mod score;
+mod similar;
+mod tag;
+mod verify;
+
+use anyhow::{Result, bail};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Run RoBERTa and its family on a CPU, from one quantized file
+#[derive(Parser)]
+#[command(
+    name = "rq",
+    version,
+    max_term_width = 100,
+    disable_help_subcommand = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Answer questions from a text
+    Answer(answer::AnswerArgs),
+    /// Measure a model's speed, and how close it comes to the limit of this machine
+    Bench(bench::BenchArgs),
+    /// Classify texts or pairs of texts by the model's labels or your own, or rank passages
+    Classify(classify::ClassifyArgs),
+    /// Convert a checkpoint into one quantized file
+    Convert(convert::ConvertArgs),
+    /// Compute embeddings of texts
+    Embed(embed::EmbedArgs),
+    /// Compare a model file with the checkpoint it was converted from
+    Eval(eval::EvalArgs),
+    /// Fill the masks in a text with the most probable tokens
+    Fill(fill::FillArgs),
+    /// Show what a model file holds, or what this processor supports
+    Info(info::InfoArgs),
+    /// Score texts by how probable a masked language model finds them
+    Score(score::ScoreArgs),
+    /// Compare texts by their embeddings, or rank lines by their similarity to a text
+    Similar(similar::SimilarArgs),
+    /// Find names and other entities in texts
+    Tag(tag::TagArgs),
+    /// Check every byte of a model file
+    Verify(verify::VerifyArgs),
+}
+
+/// Parses the arguments and runs the command.
+pub(crate) fn run() -> Result<ExitCode> {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+                error.print()?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+                Cli::command().print_help()?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            _ => bail!(one_line(&error.render().to_string())),
+        },
+    };
+    match cli.command {
+        Command::Answer(args) => answer::run(&args),
+        Command::Bench(args) => bench::run(&args),
+        Command::Classify(args) => classify::run(&args),
+        Command::Convert(args) => convert::run(&args),
+        Command::Embed(args) => embed::run(&args),
+        Command::Eval(args) => eval::run(&args),
+        Command::Fill(args) => fill::run(&args),
+        Command::Info(args) => info::run(&args),
+        Command::Score(args) => score::run(&args),
+        Command::Similar(args) => similar::run(&args),
+        Command::Tag(args) => tag::run(&args),
+        Command::Verify(args) => verify::run(&args),
+    }
+}
+
+/// clap's message about the arguments, without the usage, which `--help` gives.
+fn one_line(message: &str) -> String {
+    let words = |paragraph: &str| paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut parts: Vec<String> = message
+        .trim_start_matches("error: ")
+        .split("\n\n")
+        .filter(|part| !part.starts_with("Usage: ") && !part.starts_with("For more information"))
+        .map(words)
+        .collect();
+    parts.push("see --help".to_owned());
+    parts.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn arguments_are_refused_in_one_line() {
+        let clap = "error: invalid value 'q5' for '--quant <QUANT>'\n  [possible values: q8, q4]\n\n  tip: a similar value \
+                    exists: 'q4'\n\nUsage: rq convert <SOURCE>\n\nFor more information, try '--help'.\n";
+        assert_eq!(
+            one_line(clap),
+            "invalid value 'q5' for '--quant <QUANT>' [possible values: q8, q4]; tip: a similar value exists: 'q4'; see \
+             --help"
+        );
+    }
+}

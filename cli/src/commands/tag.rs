@@ -1,0 +1,201 @@
+//! `rq tag`
+
+use crate::args::options;
+use crate::args::{Choice, ComputeArgs, Format, ModelArg, one_of};
+use crate::human::{column, in_line, percent};
+use crate::records;
+use crate::task::{Command, answers_with};
+use crate::texts::{InputArgs, Text};
+use anyhow::Result;
+use clap::Args;
+use rq::{Aggregation, Entity, TagOptions, Tagger, Task};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::ops::Range;
+use std::process::ExitCode;
+
+const AGGREGATIONS: &[Choice<Aggregation>] = &[
+    ("none", Aggregation::None, "Each token by itself"),
+    (
+        "simple",
+        Aggregation::Simple,
+        "Neighbouring tokens with the same label",
+    ),
+    (
+        "first",
+        Aggregation::First,
+        "Neighbouring words; a word has the label of its first token",
+    ),
+    (
+        "average",
+        Aggregation::Average,
+        "Neighbouring words; a word has the label that is most probable on average over its tokens",
+    ),
+    (
+        "max",
+        Aggregation::Max,
+        "Neighbouring words; a word has the label of its most certain token",
+    ),
+];
+
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  rq tag -m names \"Anna Smith lives in New York.\"\n  rq tag -m names --aggregation first --jsonl --file texts.jsonl > tagged.jsonl"
+)]
+pub(super) struct TagArgs {
+    /// Texts; without any, standard input is read, one text per line
+    #[arg(value_name = "TEXT")]
+    texts: Vec<String>,
+
+    #[command(flatten)]
+    input: InputArgs,
+
+    /// Print JSON: per text, what transformers' pipeline returns
+    ///
+    /// A list of objects with entity_group, score, word, start and end; without aggregation, with entity, score, index,
+    /// word, start and end. start and end count characters (code points) of the text, as Python does. A text that can't be
+    /// tagged gives an object with error and line.
+    #[arg(long, conflicts_with = "jsonl")]
+    json: bool,
+
+    /// Read and print JSON lines: texts, and their entities
+    ///
+    /// An input line is a JSON object with the field text, a JSON string, or the text itself. entities is a list of the objects that --json prints. A text that can't be tagged has the
+    /// field error instead.
+    #[arg(long)]
+    jsonl: bool,
+
+    #[command(flatten)]
+    model: ModelArg,
+
+    /// What makes up an entity
+    ///
+    /// If the vocabulary doesn't mark the tokens that continue a word (RoBERTa, XLM-RoBERTa, CamemBERT), words are
+    /// separated by spaces and include punctuation.
+    #[arg(short, long, value_name = "NAME", default_value = "simple", value_parser = one_of(AGGREGATIONS))]
+    aggregation: Aggregation,
+
+    /// Labels not to show
+    ///
+    /// For entities, the part after B- or I-; for tokens, the whole label.
+    #[arg(
+        long,
+        value_name = "LABEL,...",
+        value_delimiter = ',',
+        default_value = "O"
+    )]
+    ignore_labels: Vec<String>,
+
+    /// Read long texts as transformers does, in windows that share this many tokens
+    ///
+    /// Texts that are too long for the model are always read in overlapping windows. Without this flag, they overlap by a
+    /// quarter, and a token has its label from the window in which it is farther from the edge. With it, each window
+    /// has its own entities, and the longest of overlapping ones is kept.
+    #[arg(long, value_name = "TOKENS", allow_negative_numbers = true)]
+    stride: Option<u32>,
+
+    #[command(flatten)]
+    compute: ComputeArgs,
+}
+
+/// One entity, in transformers' fields and order.
+#[derive(Serialize)]
+struct EntityRecord<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    entity_group: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    entity: Option<&'a str>,
+    score: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    index: Option<usize>,
+    word: &'a str,
+    start: usize,
+    end: usize,
+}
+
+impl<'a> From<&'a Entity> for EntityRecord<'a> {
+    fn from(entity: &'a Entity) -> Self {
+        let label = entity.label.as_str();
+        let (entity_group, token) = match entity.index {
+            None => (Some(label), None),
+            Some(_) => (None, Some(label)),
+        };
+        Self {
+            entity_group,
+            entity: token,
+            score: f64::from(entity.score),
+            index: entity.index,
+            word: &entity.word,
+            start: entity.characters.start,
+            end: entity.characters.end,
+        }
+    }
+}
+
+fn records(entities: &[Entity]) -> Vec<EntityRecord<'_>> {
+    entities.iter().map(EntityRecord::from).collect()
+}
+
+struct TagCommand {
+    task: Tagger,
+    options: TagOptions,
+}
+
+impl Command for TagCommand {
+    answers_with!(Tagger, TagOptions);
+    type Input = Text;
+
+    fn input<'t>(&'t self, input: &'t Text) -> &'t str {
+        &input.text
+    }
+
+    fn show(&self, out: &mut impl Write, input: &Text, entities: &Vec<Entity>) -> Result<()> {
+        show(out, &input.text, entities)
+    }
+
+    fn json(&self, _: &Text, entities: &Vec<Entity>) -> impl Serialize {
+        records(entities)
+    }
+
+    fn fields(&self, entities: &Vec<Entity>) -> impl Serialize {
+        BTreeMap::from([("entities", records(entities))])
+    }
+}
+
+/// Writes the text and a table of its entities.
+fn show(out: &mut impl Write, text: &str, entities: &[Entity]) -> Result<()> {
+    writeln!(out, "{text}")?;
+    let word = |entity: &Entity| in_line(text.get(entity.bytes.clone()).unwrap_or_default());
+    let words = column(entities.iter().map(word));
+    let labels = column(entities.iter().map(|entity| entity.label.clone()));
+    let width = entities
+        .last()
+        .map_or(0, |e| e.characters.start.to_string().len());
+    for ((entity, word), label) in entities.iter().zip(words).zip(labels) {
+        let score = percent(entity.score);
+        let Range { start, end } = entity.characters;
+        writeln!(out, "  {word}  {label}  {score}  {start:width$}-{end}")?;
+    }
+    if entities.is_empty() {
+        writeln!(out, "  nothing found")?;
+    }
+    Ok(())
+}
+
+pub(super) fn run(args: &TagArgs) -> Result<ExitCode> {
+    let format = Format::new(args.json, args.jsonl);
+    let texts = args.input.open(&args.texts, format)?;
+    let located = args.model.open()?;
+    let session = args.compute.session(&located.model)?;
+    let task = located.task(Tagger::new(session))?;
+    let options = options!(TagOptions {
+        aggregation: args.aggregation,
+        stride: args.stride.map(|stride| stride as usize),
+        ignore_labels: args.ignore_labels.clone(),
+    });
+    // An impossible stride isn't the fault of a text.
+    task.prepare("", &options)?;
+    let command = TagCommand { task, options };
+    records::run(command, texts, format, &located)
+}

@@ -1,0 +1,156 @@
+//! Numbers and texts as a person reads them.
+
+use unicode_width::UnicodeWidthStr;
+
+/// Columns of the longest bar.
+const BAR: usize = 24;
+/// Characters of a shortened text.
+const SHORT: usize = 60;
+
+/// A bar for a number from 0 to 1, which has this many columns for 1.
+pub(crate) fn bar(part: f64, columns: usize) -> String {
+    "█".repeat((part * columns as f64).round() as usize)
+}
+
+/// A cell and a bar after it, which is the longest for a part of 1.
+pub(crate) fn with_bar(cell: impl std::fmt::Display, part: f64) -> String {
+    let line = format!("{cell}  {}", bar(part, BAR));
+    line.trim_end().to_owned()
+}
+
+/// A probability in percent, eight characters wide.
+pub(crate) fn percent(probability: f32) -> String {
+    match probability * 100.0 {
+        ..0.01 => " <0.01 %".to_owned(),
+        percent => format!("{percent:6.2} %"),
+    }
+}
+
+/// A share of many things, in percent.
+pub(crate) fn share(part: f64) -> String {
+    format!("{:.1} %", 100.0 * part)
+}
+
+/// A size in bytes, in decimal units, as file managers show it.
+pub(crate) fn size(bytes: u64) -> String {
+    match bytes {
+        ..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
+        _ => format!("{:.1} MB", bytes as f64 / 1e6),
+    }
+}
+
+/// A whole number with a comma between groups of three digits.
+pub(crate) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let groups: Vec<&[u8]> = digits.as_bytes().rchunks(3).rev().collect();
+    String::from_utf8(groups.join(&b',')).expect("digits and commas")
+}
+
+/// How many there are of something, whose plural ends with an s.
+pub(crate) fn count(number: usize, what: &str) -> String {
+    match number {
+        1 => format!("1 {what}"),
+        _ => format!("{number} {what}s"),
+    }
+}
+
+/// A number with three significant figures, or with all digits before the point.
+pub(crate) fn figures(x: f64) -> String {
+    match x {
+        ..1.0 => format!("{x:.3}"),
+        ..10.0 => format!("{x:.2}"),
+        ..100.0 => format!("{x:.1}"),
+        _ => format!("{x:.0}"),
+    }
+}
+
+/// A text with its invisible characters escaped.
+pub(crate) fn visible(text: &str) -> String {
+    let escaped = text.escape_debug().to_string();
+    let quoted = escaped.replace("\\'", "'").replace("\\\"", "\"");
+    quoted.replace("\\\\", "\\")
+}
+
+/// A token, visible, without the space that it begins with.
+pub(crate) fn token(token: &str) -> String {
+    let word = token.strip_prefix(' ').filter(|word| !word.is_empty());
+    visible(word.unwrap_or(token))
+}
+
+/// The beginning of a text, visible.
+pub(crate) fn shortened(text: &str) -> String {
+    match text.char_indices().nth(SHORT) {
+        Some((end, _)) => visible(&text[..end]) + "...",
+        None => visible(text),
+    }
+}
+
+/// A text with spaces for its control characters, so that it stays in its line.
+pub(crate) fn in_line(text: &str) -> String {
+    text.replace(|c: char| c.is_control(), " ")
+}
+
+/// Cells of a column, filled with spaces to the width of the widest. Characters may take two columns of a terminal, or none.
+pub(crate) fn column(cells: impl IntoIterator<Item = String>) -> Vec<String> {
+    let mut cells: Vec<String> = cells.into_iter().collect();
+    let width = cells.iter().map(|cell| cell.width()).max().unwrap_or(0);
+    for cell in &mut cells {
+        *cell += &" ".repeat(width - cell.width());
+    }
+    cells
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers() {
+        let shown = [1.0, 0.1234, 0.00011, 0.00004, 0.0].map(percent);
+        let expected = ["100.00 %", " 12.34 %", "  0.01 %", " <0.01 %", " <0.01 %"];
+        assert_eq!(shown, expected);
+        assert_eq!(
+            [0.0, 0.3333, 1.0].map(share),
+            ["0.0 %", "33.3 %", "100.0 %"]
+        );
+        let sizes = [0, 999_949, 1_000_000, 381_700_000].map(size);
+        assert_eq!(sizes, ["0.0 kB", "999.9 kB", "1.0 MB", "381.7 MB"]);
+        let numbers = [0, 999, 1000, 10_000, 1_234_567].map(grouped);
+        assert_eq!(numbers, ["0", "999", "1,000", "10,000", "1,234,567"]);
+        let counts = [0, 1, 2].map(|number| count(number, "thread"));
+        assert_eq!(counts, ["0 threads", "1 thread", "2 threads"]);
+        let shown = [0.0123, 0.5, 1.234, 12.34, 123.4, 1234.5].map(figures);
+        assert_eq!(shown, ["0.012", "0.500", "1.23", "12.3", "123", "1234"]);
+    }
+
+    #[test]
+    fn bars() {
+        assert_eq!(
+            [0.0, 0.04, 0.5, 1.0].map(|x| bar(x, 4)),
+            ["", "", "██", "████"]
+        );
+        assert_eq!(with_bar("a", 1.0), format!("a  {}", "█".repeat(24)));
+        assert_eq!(with_bar("a", 0.0), "a");
+    }
+
+    #[test]
+    fn texts() {
+        assert_eq!(visible("a\tb\u{1b}[1m é"), "a\\tb\\u{1b}[1m é");
+        assert_eq!(visible(r#"'"\ \' \n"#), r#"'"\ \' \n"#);
+        assert_eq!(visible("\u{200b}"), "\\u{200b}");
+        assert_eq!(
+            [" door", " ", "\n", "'s"].map(token),
+            ["door", " ", "\\n", "'s"]
+        );
+        assert_eq!(shortened(&"é".repeat(60)), "é".repeat(60));
+        assert_eq!(shortened(&"é".repeat(61)), "é".repeat(60) + "...");
+        assert_eq!(in_line("a\nb\tc"), "a b c");
+    }
+
+    #[test]
+    fn columns_have_the_width_of_the_widest_cell() {
+        let cells = ["猫", "cat", "e\u{301}"].map(str::to_owned);
+        assert_eq!(column(cells), ["猫 ", "cat", "e\u{301}  "]);
+        assert!(column([]).is_empty());
+    }
+}
