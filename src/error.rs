@@ -1,6 +1,5 @@
 //! What can go wrong, in words for the person who sees it.
 
-use crate::session::Session;
 use rq_format::{FormatError, Head};
 use rq_kernels::isa::UnknownIsa;
 use rq_kernels::kernels::UnavailableIsa;
@@ -253,19 +252,6 @@ impl From<TokenizerError> for Error {
             },
             error => Self::Tokenizer(error),
         }
-    }
-}
-
-/// Refuses a session whose model has a head for something else.
-pub(crate) fn need_head(task: &'static str, needed: Head, session: &Session) -> Result<(), Error> {
-    let found = session.model().config().head;
-    match found == needed {
-        true => Ok(()),
-        false => Err(Error::WrongHead {
-            task,
-            needed,
-            found,
-        }),
     }
 }
 

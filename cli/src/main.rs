@@ -4,6 +4,8 @@
 //! with 2 on an error, which is one line on standard error, however many causes it has. A reader that closes the pipe early
 //! is not an error.
 
+#![forbid(unsafe_code)]
+
 mod advice;
 mod args;
 mod commands;

@@ -32,7 +32,6 @@ mod ymm;
 
 use crate::matmul::Decode;
 use crate::packed::{CodesQ4, CodesQ8};
-use crate::peak::Peak;
 use crate::simd::Simd;
 
 /// A value that exists only where the instruction set of a tier was detected.
@@ -51,6 +50,6 @@ pub(crate) trait Token: Copy {
 }
 
 /// What a kernel can use of a tier.
-pub(crate) trait Tier: Token + Decode<CodesQ8> + Decode<CodesQ4> + Peak {}
+pub(crate) trait Tier: Token + Decode<CodesQ8> + Decode<CodesQ4> {}
 
-impl<T: Token + Decode<CodesQ8> + Decode<CodesQ4> + Peak> Tier for T {}
+impl<T: Token + Decode<CodesQ8> + Decode<CodesQ4>> Tier for T {}

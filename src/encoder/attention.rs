@@ -4,22 +4,13 @@
 //! queries are activations. Contexts are an f32 product of the softmax's numerators with the values, which are panels as
 //! they are. A query's softmax, and the order of its sums, depend on its own sequence only.
 
-use crate::encoder::workspace::Slot;
+use crate::encoder::workspace::{QUERIES_AT_ONCE, Slot, heads_per_task};
 use rq_kernels::activation::{ActivationBlock, Activations, PackedRows};
 use rq_kernels::kernels::Kernels;
 use rq_kernels::lanes::{LANES, Lanes, panels_for};
 use rq_kernels::packed::CodesQ8;
 use rq_kernels::{BLOCK, Panels, PanelsMut};
 use std::ops::Range;
-
-/// Queries that go through scores, softmax and context together: their scores stay in the cache. A multiple of the contexts'
-/// tiles.
-pub(crate) const QUERIES_AT_ONCE: usize = 48;
-
-/// Heads of a task: two where a head is an odd number of panels, so that their contexts are whole blocks.
-pub(crate) fn heads_per_task(head_panels: usize) -> usize {
-    1 + head_panels % 2
-}
 
 /// The operands of one layer's attention.
 pub(crate) struct Attention<'a> {

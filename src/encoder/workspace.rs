@@ -1,6 +1,5 @@
 //! All scratch memory of a session: sized by the model and the batch, kept, and reused.
 
-use crate::encoder::attention::{QUERIES_AT_ONCE, heads_per_task};
 use bytemuck::Zeroable;
 use rq_format::Config;
 use rq_kernels::BLOCK;
@@ -9,6 +8,15 @@ use rq_kernels::lanes::{Lanes, panels_for};
 use rq_kernels::packed::CodesQ8;
 use std::ops::Range;
 use std::sync::Mutex;
+
+/// Queries that go through scores, softmax and context together: their scores stay in the cache. A multiple of the contexts'
+/// tiles.
+pub(crate) const QUERIES_AT_ONCE: usize = 48;
+
+/// Heads of a task: two where a head is an odd number of panels, so that their contexts are whole blocks.
+pub(crate) fn heads_per_task(head_panels: usize) -> usize {
+    1 + head_panels % 2
+}
 
 /// What a pass computes, as far as its memory depends on it.
 #[derive(Clone, Copy, Debug)]

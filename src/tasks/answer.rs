@@ -7,10 +7,10 @@
 
 use crate::batch::{Batch, groups};
 use crate::encoder::Rows;
-use crate::error::{Error, need_head};
+use crate::error::Error;
 use crate::session::Session;
-use crate::tasks::Task;
 use crate::tasks::scores::softmax_f64;
+use crate::tasks::{Task, need_head};
 use rq_format::Head;
 use rq_tokenizer::Tokens;
 use rq_tokenizer::characters::Characters;

@@ -3,10 +3,10 @@
 
 use crate::batch::{Batch, groups};
 use crate::encoder::Rows;
-use crate::error::{Error, need_head};
+use crate::error::Error;
 use crate::session::Session;
 use crate::tasks::scores::{sigmoid, softmax};
-use crate::tasks::{Task, Texts};
+use crate::tasks::{Task, Texts, need_head};
 use rq_format::{Config, Head, ScoreFunction};
 use rq_tokenizer::Encoding;
 use std::borrow::BorrowMut;

@@ -1,9 +1,9 @@
 //! Fill-mask: the most probable tokens for each mask of a text, with the semantics of transformers' pipeline.
 
 use crate::batch::{Batch, groups_with_logits};
-use crate::error::{Error, need_head, shortened};
+use crate::error::{Error, shortened};
 use crate::session::Session;
-use crate::tasks::Task;
+use crate::tasks::{Task, need_head};
 use rq_format::Head;
 use rq_tokenizer::{Encoding, Tokenizer};
 use std::borrow::BorrowMut;

@@ -6,11 +6,11 @@
 //! with itself in another order, so from left to right is a part of the definition.
 
 use crate::batch::{Batch, groups_with_logits};
-use crate::error::{Error, need_head};
+use crate::error::Error;
 use crate::session::Session;
-use crate::tasks::Task;
 use crate::tasks::fill::{Choice, PreparedFill, TargetWarning, Targets, sequence};
 use crate::tasks::score::{log_probability, log_sum_exp};
+use crate::tasks::{Task, need_head};
 use rq_format::Head;
 use rq_tokenizer::Tokenizer;
 use std::borrow::BorrowMut;

@@ -15,6 +15,7 @@ pub(crate) mod zero_shot;
 use crate::error::Error;
 use crate::model::Model;
 use crate::session::Session;
+use rq_format::Head;
 
 /// Something that a model is for.
 ///
@@ -97,6 +98,19 @@ pub trait Task {
     ) -> Result<Self::Answer, Error> {
         let mut answers = self.run([input], options)?;
         Ok(answers.pop().expect("an answer to each input"))
+    }
+}
+
+/// Refuses a session whose model has a head for something else.
+pub(crate) fn need_head(task: &'static str, needed: Head, session: &Session) -> Result<(), Error> {
+    let found = session.model().config().head;
+    match found == needed {
+        true => Ok(()),
+        false => Err(Error::WrongHead {
+            task,
+            needed,
+            found,
+        }),
     }
 }
 

@@ -6,9 +6,9 @@
 //! to Do Masked Language Model Scoring").
 
 use crate::batch::{Batch, groups_with_logits};
-use crate::error::{Error, need_head};
+use crate::error::Error;
 use crate::session::Session;
-use crate::tasks::Task;
+use crate::tasks::{Task, need_head};
 use rq_format::Head;
 use rq_tokenizer::Tokens;
 use std::borrow::BorrowMut;

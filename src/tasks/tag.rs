@@ -3,11 +3,11 @@
 
 use crate::batch::{Batch, groups};
 use crate::encoder::Rows;
-use crate::error::{Error, need_head};
+use crate::error::Error;
 use crate::model::Model;
 use crate::session::Session;
-use crate::tasks::Task;
 use crate::tasks::scores::{argmax, softmax};
+use crate::tasks::{Task, need_head};
 use rq_format::Head;
 use rq_tokenizer::characters::Characters;
 use rq_tokenizer::{Tokenizer, Tokens};

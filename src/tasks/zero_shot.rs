@@ -2,11 +2,11 @@
 //! pipeline (Yin et al. 2019, "Benchmarking Zero-shot Text Classification"): a model of entailment says how well a text
 //! entails a sentence about each label.
 
-use crate::error::{Error, need_head, shortened};
+use crate::error::{Error, shortened};
 use crate::session::Session;
-use crate::tasks::Task;
 use crate::tasks::classify::{LabelScore, PreparedClassify, best_labels, logits_of};
 use crate::tasks::scores::softmax;
+use crate::tasks::{Task, need_head};
 use rq_format::Head;
 use rq_tokenizer::TokenizerError;
 use std::borrow::BorrowMut;
