@@ -80,7 +80,7 @@ impl Golden {
     }
 
     /// Compares what `rq` gives with what transformers gave. Returns how many answers there were, and how many were compared:
-    /// those that are no tie. In `src/answer` all are compared, in f32.
+    /// those that are no tie. In `src/tasks/answer` all are compared, in f32.
     fn check(&self, session: &mut Session) -> (usize, usize) {
         let options = self.options();
         if let Some(error) = &self.error {

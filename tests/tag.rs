@@ -13,7 +13,7 @@ const TOLERANCE: f32 = 0.02;
 const RANDOM_LOGIT_TOLERANCE: f32 = 0.25;
 /// Where the best two labels of a token are closer than this in fp32, 8 bits may choose the other, and a word or an entity
 /// becomes another: such texts are compared only as far as [`Golden::check_loosely`] does. With the probabilities of fp32
-/// they are compared exactly, in the tests of `src/tag.rs`.
+/// they are compared exactly, in the tests of `src/tasks/tag`.
 const TIE: f32 = 0.06;
 /// The same where the tokens of a word are weighed against each other: what that is decided by may be closer than the labels
 /// of each.
