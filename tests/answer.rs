@@ -231,7 +231,7 @@ fn other_models_are_refused() {
     let filler = model("sapiens-vh", Quant::Q8);
     let error = Answerer::new(session(&filler)).unwrap_err().to_string();
     assert!(
-        error.contains("question_answering") && error.ends_with("`rq fill`"),
+        error.contains("question_answering") && error.ends_with("has the head masked_lm"),
         "{error}"
     );
 }
