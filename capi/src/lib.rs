@@ -179,7 +179,7 @@ fn report(result: Result<(), Failure>, message: Option<&mut rq_message>) -> rq_s
             .iter_mut()
             .zip(&failure.message.as_bytes()[..end])
         {
-            *to = *from as c_char;
+            *to = c_char::from_ne_bytes([*from]);
         }
     }
     failure.status
