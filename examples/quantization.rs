@@ -71,7 +71,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         ("q4", Quant::Q4, true),
         ("q4m, not calibrated", Quant::Q4m, false),
         ("q4m", Quant::Q4m, true),
-        ("q8", Quant::Q8, false),
+        ("q8, not calibrated", Quant::Q8, false),
+        ("q8", Quant::Q8, true),
     ] {
         let output = directory.path().join("model.rq");
         let options = ConvertOptions {

@@ -7,7 +7,7 @@ use serde::Deserialize;
 /// How far the logarithm of a token's probability may be from that of fp32, in nats, and how far on average. A probability of
 /// 8 bits is within 2e-2 of that of fp32, which says little of the logarithm of a small one: these bounds were measured, and
 /// rounded up.
-const TOLERANCE: f64 = 0.15;
+const TOLERANCE: f64 = 0.2;
 const MEAN_TOLERANCE: f64 = 0.04;
 /// Totals of a minimal pair that are nearer to each other than this may change places: a tie.
 const MARGIN: f64 = 0.5;
@@ -188,7 +188,7 @@ fn the_same_bits_everywhere() {
         let bits = totals.map(|score| score.unwrap().total.to_bits());
         assert_eq!(
             bits,
-            [0xc032_efed_581e_863c, 0xc050_a2eb_e0d8_ec93],
+            [0xc033_1d38_4b7d_b4ee, 0xc050_9c03_c557_df8d],
             "{}",
             kernels.isa()
         );

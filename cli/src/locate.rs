@@ -102,7 +102,7 @@ pub(crate) fn open_file(path: &Path) -> Result<Model> {
     Model::open(path).map_err(|error| match error {
         // The operating system's errors name the file.
         Error::Format(FormatError::Io { .. }) => error.into(),
-        Error::Format(FormatError::NewerVersion { .. }) => {
+        Error::Format(FormatError::NewerVersion { .. } | FormatError::OlderVersion { .. }) => {
             anyhow::Error::new(error).context(place.to_string())
         }
         _ => damaged(error, path),

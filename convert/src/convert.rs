@@ -44,8 +44,8 @@ impl Quant {
         }
     }
 
-    /// Whether a calibration makes the file better.
-    pub const fn gains_from_calibration(self) -> bool {
+    /// Whether to calibrate unless told otherwise: four bits gain much by it, eight are close without.
+    pub const fn is_calibrated_by_default(self) -> bool {
         matches!(self, Self::Q4 | Self::Q4m)
     }
 
@@ -69,8 +69,8 @@ pub struct ConvertOptions {
     pub quant: Quant,
     /// Threads; zero means one for each CPU. The file doesn't depend on them.
     pub threads: usize,
-    /// The text on which q4 weights are calibrated; `None` leaves each weight to the search that needs no text. Where
-    /// nothing is stored in q4, it isn't used.
+    /// The text on which the weights of the layers are calibrated; `None` leaves each block to the search that needs no
+    /// text.
     pub calibration: Option<Calibration>,
 }
 
@@ -120,7 +120,7 @@ fn write(
     let source_bytes = weights.iter().map(|w| w.bytes).sum();
     let mut notes = BTreeMap::from([("recipe".into(), quant.name().into())]);
     let wanted = options.calibration.as_ref();
-    let (texts, calibration) = match wanted.filter(|_| quant.gains_from_calibration()) {
+    let (texts, calibration) = match wanted {
         None => (Vec::new(), CalibrationSummary::None),
         Some(calibration) => {
             let name = calibration.name().to_owned();

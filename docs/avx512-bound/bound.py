@@ -6,8 +6,8 @@ rustc, and times them:
 
     docs/avx512-bound/bound.py
 
-Each loop is one block of 32 columns for a tile of 6 tokens and 32 rows: 96 `vpdpbusd`. The tiles of
-kernels/src/tier/avx512vnni.rs have up to 7 tokens, in the same proportions. What is left out, and what the row is called,
+Each loop is one block of 32 columns, as the product had them until 2026-11-30 (docs/arithmetic.md), for a tile of 6 tokens
+and 32 rows: 96 `vpdpbusd`. The product's tiles had up to 7 tokens, in the same proportions. What is left out, and what the row is called,
 says what the rest costs. The last rows put a chain of dependent multiplications of 3 cycles each beside the whole loop:
 where it begins to lengthen the loop, its cycles are the loop's, and so the clock is known. Standard library only.
 """

@@ -68,8 +68,16 @@ pub enum FormatError {
         found: u64,
     },
     /// The file was made by a later version of this crate.
-    #[error("made by a newer rq: version {found} of the format; this one reads up to {VERSION}")]
+    #[error("made by a newer rq: version {found} of the format; this one reads version {VERSION}")]
     NewerVersion {
+        /// The file's version.
+        found: u32,
+    },
+    /// The file was made by an earlier version of this crate, before its first release.
+    #[error(
+        "made by an earlier rq: version {found} of the format, which this one no longer reads; convert the model again"
+    )]
+    OlderVersion {
         /// The file's version.
         found: u32,
     },
@@ -79,8 +87,8 @@ pub enum FormatError {
         /// The file's version.
         found: u32,
     },
-    /// Version 1 has exactly five sections.
-    #[error("the header counts {found} sections; version 1 has {SECTIONS}")]
+    /// A file has exactly five sections.
+    #[error("the header counts {found} sections; version {VERSION} has {SECTIONS}")]
     SectionCount {
         /// The header's count.
         found: u32,
@@ -115,9 +123,9 @@ pub enum FormatError {
         /// Where the field begins.
         offset: u64,
     },
-    /// The section table has a kind that version 1 doesn't have there.
+    /// The section table has a kind that doesn't belong there.
     #[error(
-        "record {index} of the section table is of kind {found}; version 1 has {expected} ({}) there",
+        "record {index} of the section table is of kind {found}; version {VERSION} has {expected} ({}) there",
         *expected as u32
     )]
     SectionKind {
@@ -214,7 +222,9 @@ pub enum FormatError {
         found: u64,
     },
     /// A section's checksum field isn't zero although its tensors carry the checksums.
-    #[error("the section {section} has the checksum {found:016x}; version 1 has zero there")]
+    #[error(
+        "the section {section} has the checksum {found:016x}; version {VERSION} has zero there"
+    )]
     ChecksumNotZero {
         /// Which.
         section: Section,
@@ -260,8 +270,10 @@ pub enum FormatError {
         /// The name.
         name: String,
     },
-    /// A tensor's format isn't one of version 1.
-    #[error("the tensor `{name}` has the format {found}; version 1 has 0 (f32), 1 (q8) and 2 (q4)")]
+    /// A tensor's format isn't one of this version's.
+    #[error(
+        "the tensor `{name}` has the format {found}; version {VERSION} has 0 (f32), 1 (q8) and 2 (q4)"
+    )]
     UnknownTensorFormat {
         /// Which.
         name: String,
@@ -308,7 +320,8 @@ pub enum FormatError {
         /// The bytes that it has.
         found: u64,
     },
-    /// A tensor holds something that isn't a weight: NaN, an infinity, the q8 code -128, or padding that isn't zero.
+    /// A tensor holds something that isn't a weight: NaN, an infinity, the q8 code -128, a q4 sub-scale of 0, or padding that
+    /// isn't zero.
     #[error("the tensor `{name}` has {found} at byte {offset} of its content")]
     Value {
         /// Which.

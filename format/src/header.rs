@@ -8,8 +8,8 @@ use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
 
 /// The first 8 bytes of a file. As in PNG: not text, and damaged by whatever changes line ends or strips the top bit.
 pub const MAGIC: [u8; 8] = *b"\x89RQM\r\n\x1a\n";
-/// The version of the format that this crate writes, and the newest that it reads.
-pub const VERSION: u32 = 1;
+/// The version of the format that this crate writes and reads.
+pub const VERSION: u32 = 2;
 /// Bytes of the header.
 pub const HEADER_LEN: usize = 64;
 /// Bytes of a record of the section table.
@@ -29,7 +29,7 @@ pub(crate) const TABLE_END: usize = HEADER_LEN + SECTIONS * SECTION_RECORD_LEN;
 /// Where the checksum is in the header; it covers what comes before it.
 const CHECKSUM_AT: usize = 56;
 
-/// A part of a file. Version 1 has each once, in this order.
+/// A part of a file, which has each once, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Section {
@@ -128,6 +128,7 @@ impl Header {
         match u32_at(header, 8) {
             VERSION => {}
             0 => return Err(FormatError::NoSuchVersion { found: 0 }),
+            found @ ..VERSION => return Err(FormatError::OlderVersion { found }),
             found => return Err(FormatError::NewerVersion { found }),
         }
         let count = u32_at(header, 12);

@@ -4,9 +4,10 @@ use crate::config::Config;
 use crate::error::{FormatError, Place};
 use crate::header::{SectionRecord, check_extent, u32_at, u64_at};
 use rq_kernels::lanes::{LANES, Lanes, panels_for};
-use rq_kernels::packed::{BlockFormat, Scales};
+use rq_kernels::packed::{BlockFormat, CodesQ4, Scales};
 use std::collections::HashSet;
 use std::fmt;
+use std::mem::offset_of;
 use std::ops::Range;
 
 /// Bytes of a record of the tensor directory.
@@ -305,8 +306,8 @@ impl Directory {
     }
 }
 
-/// Checks what a tensor's bytes hold: floats and scales are finite, no q8 code is -128, and padding is zero where a
-/// kernel relies on it (the columns of floats, the rows of panels).
+/// Checks what a tensor's bytes hold: floats and scales are finite, no q8 code is -128, no q4 sub-scale is 0, and padding
+/// is zero where a kernel relies on it (the columns of floats, the rows of panels).
 ///
 /// `bytes` has the length of `format` and shape.
 pub(crate) fn check_values(
@@ -341,10 +342,22 @@ pub(crate) fn check_values(
     };
     let blocks = bytes.len() / (block.code_bytes() + size_of::<Scales>());
     let (codes, scales) = bytes.split_at(blocks * block.code_bytes());
-    // `contains` searches bytes many at a time, `position` one by one.
-    if block == BlockFormat::Q8 && codes.contains(&0) {
-        let offset = codes.iter().position(|&b| b == 0).unwrap_or_default();
-        return fail(offset, "the code -128");
+    match block {
+        // `contains` searches bytes many at a time, `position` one by one.
+        BlockFormat::Q8 if codes.contains(&0) => {
+            let offset = codes.iter().position(|&b| b == 0).unwrap_or_default();
+            return fail(offset, "the code -128");
+        }
+        BlockFormat::Q8 => {}
+        BlockFormat::Q4 => {
+            for (i, block) in codes.chunks_exact(block.code_bytes()).enumerate() {
+                let sub_scales = &block[offset_of!(CodesQ4, sub_scales)..];
+                if let Some(at) = sub_scales.iter().position(|&b| b & 15 == 0 || b >> 4 == 0) {
+                    let offset = i * block.len() + offset_of!(CodesQ4, sub_scales) + at;
+                    return fail(offset, "a sub-scale of 0");
+                }
+            }
+        }
     }
     let blocks_per_panel = blocks / panels_for(rows);
     for (i, scale) in scales.as_chunks::<2>().0.iter().enumerate() {

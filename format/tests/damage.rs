@@ -58,13 +58,27 @@ fn too_short() {
 #[test]
 fn newer_version() {
     let mut newer = edit();
-    newer.u32(8, 2);
-    refused!(newer, FormatError::NewerVersion { found: 2 });
+    newer.u32(8, 3);
+    refused!(newer, FormatError::NewerVersion { found: 3 });
     assert_eq!(
         newer.error().to_string(),
-        "made by a newer rq: version 2 of the format; this one reads up to 1"
+        "made by a newer rq: version 3 of the format; this one reads version 2"
     );
     refused!(edit().u32(8, 0), FormatError::NoSuchVersion { found: 0 });
+}
+
+#[test]
+fn older_version() {
+    let mut older = edit();
+    older.u32(8, 1);
+    assert_eq!(
+        older.error().to_string(),
+        "made by an earlier rq: version 1 of the format, which this one no longer reads; convert the model again"
+    );
+    // Whatever is behind the version: a right checksum, or a wrong one, another number of sections, and another length.
+    refused!(older.seal(), FormatError::OlderVersion { found: 1 });
+    older.u64(56, 0).u32(12, 9).0.truncate(64);
+    refused!(older, FormatError::OlderVersion { found: 1 });
 }
 
 #[test]

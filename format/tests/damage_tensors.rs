@@ -92,16 +92,16 @@ fn too_large() {
 fn tensor_length() {
     let at = edit().tensor(0) + 104;
     refused!(
-        edit().u64(at, 1087).seal(),
+        edit().u64(at, 4159).seal(),
         FormatError::TensorLength {
-            expected: 1088,
-            found: 1087,
+            expected: 4160,
+            found: 4159,
             ..
         }
     );
     assert_eq!(
-        edit().u64(at, 1087).seal().error().to_string(),
-        "the tensor `embeddings.word` (q8, 20 x 32) takes 1088 bytes, not 1087"
+        edit().u64(at, 4159).seal().error().to_string(),
+        "the tensor `embeddings.word` (q8, 20 x 32) takes 4160 bytes, not 4159"
     );
 }
 
@@ -196,7 +196,7 @@ fn values() {
     let specs = specs(&config());
     let position = |name: &str| specs.iter().position(|s| s.name == name).unwrap();
     // The tensor, an offset within it, bytes that are no weight, and what is said of them.
-    let cases: [(&str, usize, &[u8], &str); 8] = [
+    let cases: [(&str, usize, &[u8], &str); 11] = [
         (
             "embeddings.position",
             128,
@@ -222,24 +222,28 @@ fn values() {
             "padding that isn't zero",
         ),
         ("embeddings.word", 517, &[0], "the code -128"),
+        ("embeddings.word", 4095, &[0], "the code -128"),
         (
             "embeddings.word",
-            1024,
+            4096,
             &[0x00, 0x7c],
             "a scale that isn't finite",
         ),
         (
             "embeddings.word",
-            1086,
+            4158,
             &[1, 0],
             "the scale of a row of padding, which isn't zero",
         ),
         (
             "lm_head.dense.weight",
-            512 + 62,
+            2176 + 62,
             &[0xff, 0xff],
             "a scale that isn't finite",
         ),
+        // The first sub-scales and the last: one in the low bits, one in the high bits.
+        ("lm_head.dense.weight", 1024, &[0xf0], "a sub-scale of 0"),
+        ("lm_head.dense.weight", 2175, &[0x0f], "a sub-scale of 0"),
     ];
     for (name, at, bytes, what) in cases {
         let mut bad = edit();

@@ -24,8 +24,8 @@ fn read(bytes: Vec<u8>) {
 fn number() -> impl Strategy<Value = u64> {
     prop_oneof![
         any::<u64>(),
-        0..20_000u64,
-        (0..300u64).prop_map(|n| n * 64),
+        0..40_000u64,
+        (0..600u64).prop_map(|n| n * 64),
         (0..64u32).prop_map(|bit| 1 << bit),
         (0..200u64).prop_map(|n| u64::MAX - n),
     ]
@@ -48,7 +48,7 @@ proptest! {
     ) {
         let mut edit = Edit(bytes);
         let len = edit.0.len() as u64;
-        edit.bytes(0, b"\x89RQM\r\n\x1a\n").u32(8, 1).u32(12, count).u64(16, len).u64(24, 64);
+        edit.bytes(0, b"\x89RQM\r\n\x1a\n").u32(8, 2).u32(12, count).u64(16, len).u64(24, 64);
         edit.bytes(32, &[0; 24]);
         for (i, value) in table.into_iter().enumerate() {
             edit.u64(TABLE + 8 * i, value);

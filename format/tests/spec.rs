@@ -2,7 +2,7 @@
 //!
 //! Parts of the page follow from the code: they stand between `<!-- begin NAME -->` and `<!-- end NAME -->`. When the
 //! code has changed on purpose, `UPDATE_FORMAT_MD=1 cargo test -p rq-format --test all spec` rewrites those that can be
-//! derived: the codebook, the header, and the values of the examples.
+//! derived: the header, and the values of the examples.
 
 use crate::common::*;
 use rq_format::{
@@ -11,8 +11,8 @@ use rq_format::{
     MAX_PROVENANCE_LEN, MAX_TENSORS, MAX_TOKEN_TYPES, MAX_TOKENIZER_LEN, MAX_VOCAB_SIZE,
     ScoreFunction, TensorFormat, TensorKind,
 };
+use rq_kernels::hadamard::transform;
 use rq_kernels::packed::{self, BlockFormat, PackedMatrix};
-use rq_kernels::q4::LEVELS;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::{env, fs};
@@ -44,44 +44,123 @@ fn table<'a>(page: &'a str, name: &str) -> Vec<Vec<&'a str>> {
 fn example(page: &str, name: &str, len: usize, codes_end: usize, code: u8) -> Vec<u8> {
     let mut bytes = vec![0; len];
     bytes[..codes_end].fill(code);
+    list_bytes(page, name, &mut bytes);
+    bytes
+}
+
+/// Puts the bytes that an example lists where they belong.
+fn list_bytes(page: &str, name: &str, bytes: &mut [u8]) {
     for row in table(page, &format!("bytes {name}")) {
         let at: usize = row[0].parse().unwrap();
         for (i, byte) in row[1].split(' ').enumerate() {
             bytes[at + i] = u8::from_str_radix(byte, 16).unwrap();
         }
     }
-    bytes
 }
 
 /// A text block of rows of numbers, at most eight a line.
-fn values(rows: &[Vec<f32>]) -> String {
+fn floats(rows: &[Vec<f32>]) -> String {
+    let line = |(r, row): (usize, &Vec<f32>)| format!("row {r}: {}\n", numbers(row));
+    let lines: String = rows.iter().enumerate().map(line).collect();
+    format!("\n```text\n{lines}```\n")
+}
+
+fn numbers(values: &[f32]) -> String {
+    let numbers: Vec<String> = values.iter().map(f32::to_string).collect();
+    numbers.join(" ")
+}
+
+/// A text block of two rows of 128 numbers: eight a line, with the columns over which they repeat.
+fn blocks(rows: &[Block; 2]) -> String {
     let mut text = String::from("\n```text\n");
     for (r, row) in rows.iter().enumerate() {
-        for (i, line) in row.chunks(8).enumerate() {
-            let head = match i {
-                0 => format!("row {r}:"),
-                _ => String::new(),
+        let mut at = 0;
+        for lines in row.as_chunks::<8>().0.chunk_by(|a, b| a == b) {
+            let (start, end) = (at, at + 8 * lines.len());
+            at = end;
+            let head = if start == 0 {
+                format!("row {r}")
+            } else {
+                String::new()
             };
-            let numbers: Vec<String> = line.iter().map(f32::to_string).collect();
-            writeln!(text, "{head:<6} {}", numbers.join(" ")).unwrap();
+            let columns = format!("{start}..{end}");
+            // A zero without its sign, which it has from a negative scale.
+            let numbers = numbers(&lines[0].map(|x| x + 0.0));
+            writeln!(text, "{head:<5}  {columns:<8}  {numbers}").unwrap();
         }
     }
     text + "```\n"
 }
 
-/// The rows of a packed example.
-fn unpack(format: BlockFormat, bytes: &[u8], columns: usize) -> Vec<Vec<f32>> {
+/// The columns of a block.
+type Block = [f32; 128];
+
+/// Two rows of one block, read as the page says: as they are stored, and the weights.
+fn read_blocks(format: BlockFormat, bytes: &[u8]) -> [[Block; 2]; 2] {
+    let codes = match format {
+        BlockFormat::Q8 => 2048,
+        BlockFormat::Q4 => 1088,
+    };
+    let nibble = |at: usize, high: bool| i32::from(bytes[at] >> if high { 4 } else { 0 } & 15);
+    let stored = [0, 1].map(|r| {
+        let scale = half([bytes[codes + 2 * r], bytes[codes + 2 * r + 1]]);
+        std::array::from_fn(|k| {
+            let level = match format {
+                BlockFormat::Q8 => i32::from(bytes[64 * (k / 4) + 4 * r + k % 4]) - 128,
+                BlockFormat::Q4 => {
+                    let code = nibble(64 * (k / 8) + 4 * r + k % 4, k % 8 >= 4) - 8;
+                    code * nibble(1024 + 16 * (k / 32) + r, k % 32 >= 16)
+                }
+            };
+            scale * level as f32
+        })
+    });
+    let weights = stored.map(|block| signs(&by_entries(&block)).map(|x| x / 128.0));
+    [stored, weights]
+}
+
+/// A normal f16.
+fn half(bytes: [u8; 2]) -> f32 {
+    let bits = u32::from(u16::from_le_bytes(bytes));
+    let (sign, rest) = (bits >> 15, bits & 0x7fff);
+    f32::from_bits(sign << 31 | (rest + ((127 - 15) << 10)) << 13)
+}
+
+/// The transform by its definition. Exact, and so the same in any order, for small integers.
+fn by_entries(x: &Block) -> Block {
+    let sign = |bits: usize| 1.0 - 2.0 * (bits.count_ones() % 2) as f32;
+    std::array::from_fn(|i| (0..128).map(|j| sign(i & j) * x[j]).sum())
+}
+
+/// D by its definition.
+fn signs(x: &Block) -> Block {
+    let sign = |bits: usize| 1.0 - 2.0 * (bits.count_ones() % 2) as f32;
+    std::array::from_fn(|k| sign(k & (k >> 1) & 0x15) * x[k])
+}
+
+/// What the kernels read of the same bytes.
+fn unpack(format: BlockFormat, bytes: &[u8]) -> [[Block; 2]; 2] {
     // Aligned as a file's tensors are.
     let mut lanes = vec![rq_kernels::lanes::Lanes::ZERO; bytes.len().div_ceil(64)];
     bytemuck::cast_slice_mut(&mut lanes)[..bytes.len()].copy_from_slice(bytes);
     let bytes = &bytemuck::cast_slice(&lanes)[..bytes.len()];
-    let matrix = PackedMatrix::new(format, 2, columns, bytes).unwrap();
-    let row = |r| {
-        let mut row = vec![0.0; columns];
+    let matrix = PackedMatrix::new(format, 2, 128, bytes).unwrap();
+    let weights = |r| {
+        let mut row = [0.0; 128];
         matrix.dequantize_row(r, &mut row);
         row
     };
-    vec![row(0), row(1)]
+    [[0, 1].map(|r| matrix.rotated(r, 0)), [0, 1].map(weights)]
+}
+
+fn q8_example(page: &str) -> Vec<u8> {
+    example(page, "q8", 2080, 2048, 0x80)
+}
+
+fn q4_example(page: &str) -> Vec<u8> {
+    let mut default = [vec![0x88; 1024], vec![0x11; 64], vec![0; 32]].concat();
+    list_bytes(page, "q4", &mut default);
+    default
 }
 
 #[test]
@@ -94,10 +173,8 @@ fn derived_parts_are_up_to_date() {
             values.map(|x| f32::from_le_bytes(*x)).take(3).collect()
         })
         .collect::<Vec<_>>();
-    let q8_bytes = example(&page, "q8", 544, 512, 0x80);
-    let q8_rows = unpack(BlockFormat::Q8, &q8_bytes, 6);
-    let q4_rows = unpack(BlockFormat::Q4, &example(&page, "q4", 288, 0, 0), 32);
-    let levels: Vec<String> = LEVELS.iter().map(i8::to_string).collect();
+    let [q8_stored, q8_weights] = unpack(BlockFormat::Q8, &q8_example(&page));
+    let [q4_stored, q4_weights] = unpack(BlockFormat::Q4, &q4_example(&page));
     let header: String = good()[..224]
         .chunks(16)
         .enumerate()
@@ -108,10 +185,11 @@ fn derived_parts_are_up_to_date() {
         .collect();
     let expected = [
         ("header", format!("```text\n{header}```\n")),
-        ("values f32", values(&f32_rows)),
-        ("values q8", values(&q8_rows)),
-        ("values q4", values(&q4_rows)),
-        ("levels", format!("```text\n{}\n```\n", levels.join(" "))),
+        ("values f32", floats(&f32_rows)),
+        ("stored q8", blocks(&q8_stored)),
+        ("weights q8", blocks(&q8_weights)),
+        ("stored q4", blocks(&q4_stored)),
+        ("weights q4", blocks(&q4_weights)),
     ];
     if env::var_os("UPDATE_FORMAT_MD").is_some() {
         for (name, text) in &expected {
@@ -130,26 +208,87 @@ fn derived_parts_are_up_to_date() {
 }
 
 #[test]
-fn the_codebook_is_in_the_page_once() {
-    let levels: Vec<String> = LEVELS.iter().map(i8::to_string).collect();
-    assert_eq!(page().matches(&levels.join(" ")).count(), 1);
+fn the_examples_of_blocks_are_read_as_the_page_says() {
+    let page = page();
+    for (format, bytes) in [
+        (BlockFormat::Q8, q8_example(&page)),
+        (BlockFormat::Q4, q4_example(&page)),
+    ] {
+        assert_eq!(
+            unpack(format, &bytes),
+            read_blocks(format, &bytes),
+            "{format}"
+        );
+    }
 }
 
 #[test]
 fn the_q8_example_is_what_the_packer_makes() {
-    let bytes = example(&page(), "q8", 544, 512, 0x80);
-    let rows = unpack(BlockFormat::Q8, &bytes, 6).concat();
-    assert_eq!(packed::quantize(BlockFormat::Q8, &rows, 6).unwrap(), bytes);
+    let bytes = q8_example(&page());
+    let [_, weights] = unpack(BlockFormat::Q8, &bytes);
+    let packed = packed::quantize(BlockFormat::Q8, &weights.concat(), 128);
+    assert_eq!(packed.unwrap(), bytes);
+}
+
+#[test]
+fn the_example_of_a_transform_is_what_the_kernels_compute() {
+    let page = page();
+    let lines: Vec<Vec<f32>> = part(&page, "steps")
+        .lines()
+        .filter(|line| line.starts_with("    "))
+        .map(|line| {
+            let numbers = line.split_whitespace().rev().take(4);
+            let mut numbers: Vec<f32> = numbers.map(|n| n.parse().unwrap()).collect();
+            numbers.reverse();
+            numbers
+        })
+        .collect();
+    let [x, half, all] = lines.try_into().unwrap();
+    let mut values = x.clone();
+    transform(&mut values);
+    assert_eq!(values, all);
+    let pairs = [x[0] + x[2], x[1] + x[3], x[0] - x[2], x[1] - x[3]];
+    assert_eq!(half, pairs);
+}
+
+#[test]
+fn the_table_of_transforms_is_what_the_kernels_compute() {
+    /// "VALUE at COLUMN" or "VALUE at FIRST..END", with commas between; the others are 0.
+    fn block(cell: &str) -> Block {
+        if cell == "0, 1, 2, ... 127" {
+            return std::array::from_fn(|k| k as f32);
+        }
+        let mut block = [0.0; 128];
+        for run in cell.split(", ") {
+            let (value, columns) = run.split_once(" at ").unwrap();
+            let columns = match columns.split_once("..") {
+                Some((start, end)) => start.parse().unwrap()..end.parse().unwrap(),
+                None => columns.parse().unwrap()..columns.parse::<usize>().unwrap() + 1,
+            };
+            block[columns].fill(value.parse().unwrap());
+        }
+        block
+    }
+    let page = page();
+    let rows = table(&page, "transforms");
+    assert!(rows.len() > 3);
+    for row in rows {
+        let (x, expected) = (block(row[0]), block(row[1]));
+        let mut values = x;
+        transform(&mut values);
+        assert_eq!(values, expected, "{}", row[0]);
+        assert_eq!(by_entries(&x), expected, "{}", row[0]);
+    }
 }
 
 #[test]
 fn lengths_are_the_formulas() {
-    for (rows, columns) in [(1, 1), (2, 6), (16, 32), (17, 33), (100, 1000)] {
-        let blocks = usize::div_ceil(rows, 16) * usize::div_ceil(columns, 32);
+    for (rows, columns) in [(1, 1), (2, 6), (16, 128), (17, 129), (100, 1000)] {
+        let blocks = usize::div_ceil(rows, 16) * usize::div_ceil(columns, 128);
         for (format, expected) in [
             (TensorFormat::F32, rows * columns.div_ceil(16) * 64),
-            (TensorFormat::Q8, blocks * (512 + 32)),
-            (TensorFormat::Q4, blocks * (256 + 32)),
+            (TensorFormat::Q8, blocks * (2048 + 32)),
+            (TensorFormat::Q4, blocks * (1088 + 32)),
         ] {
             assert_eq!(format.byte_len(rows, columns), Some(expected));
         }

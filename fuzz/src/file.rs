@@ -139,7 +139,9 @@ impl Parts {
                     (input.byte() % 3, input.below(512), input.below(512));
                 let len = match format {
                     0 => rows * columns.div_ceil(16) * 64,
-                    f => rows.div_ceil(16) * columns.div_ceil(32) * if f == 1 { 544 } else { 288 },
+                    f => {
+                        rows.div_ceil(16) * columns.div_ceil(128) * if f == 1 { 2080 } else { 1120 }
+                    }
                 };
                 let tensor = &mut self.tensors[at];
                 tensor.content.resize(len.min(MAX_LEN), input.byte());

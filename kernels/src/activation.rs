@@ -1,12 +1,12 @@
-//! The block-quantized activation: 32 values as int8 codes with one f32 scale.
+//! The block-quantized activation: 128 columns as int8 codes with one f32 scale.
 //!
-//! scale = absmax / 127; code = round-half-even(x * (127 / absmax)). A block whose absmax is below
-//! [`SMALLEST_ABSMAX`] is zero. One scale every 32 columns keeps the outlier dimensions of a transformer's residual
-//! stream from drowning the rest.
+//! A block is rotated by [`crate::hadamard`] first. With y = H D x and m the largest |y|: code = round-half-even(y * (127 / m)),
+//! scale = m / 127 / 128, so that the codes times the scale are H D x / 128: the weights are stored as H D w. A block whose m
+//! is below [`SMALLEST_ABSMAX`] is zero.
 
 use crate::BLOCK;
 use crate::lanes::Lanes;
-use crate::packed::CodesQ8;
+use crate::packed::{GROUP, Group, SUB_BLOCK, SUB_BLOCKS};
 use bytemuck::Zeroable;
 use std::ops::Range;
 
@@ -18,51 +18,64 @@ pub const SMALLEST_ABSMAX: f32 = f32::from_bits((127 - 100) << 23);
 pub(crate) const START: i32 = f32::to_bits(1.5 * 8_388_608.0) as i32;
 const _: () = assert!(BLOCK as i32 * 128 * 127 < 1 << 22);
 
-/// A quantized block of 32 activations of one token.
+/// A quantized block of activations of one token.
 #[derive(Clone, Copy, Debug, PartialEq, Zeroable)]
-#[repr(C)]
+#[repr(C, align(8))]
 pub struct ActivationBlock {
     /// Codes in [-127, 127].
     pub codes: [i8; BLOCK],
+    /// For each sub-block, -8 times the sums of its even and odd pairs of codes: what the products with q4's codes + 8 have
+    /// too much.
+    pub(crate) pairs: [[i16; 2]; SUB_BLOCKS],
     /// The value of one step.
     pub scale: f32,
     /// [`START`] - 128 times the sum of the codes: where an accumulator starts when the weights are stored as code + 128.
-    start: i32,
+    pub(crate) start: i32,
 }
 
 impl ActivationBlock {
-    /// 32 zeros.
-    pub const ZERO: Self = Self::new([0; BLOCK], 0.0);
+    /// 128 zeros.
+    pub const ZERO: Self = Self {
+        codes: [0; BLOCK],
+        pairs: [[0; 2]; SUB_BLOCKS],
+        scale: 0.0,
+        start: START,
+    };
 
     /// The values `codes * scale`.
     #[inline(always)]
-    pub const fn new(codes: [i8; BLOCK], scale: f32) -> Self {
-        // As unsigned bytes, whose sum is two instructions on x86.
-        let mut sum = 0;
-        let mut k = 0;
-        while k < BLOCK {
-            sum += (codes[k] as u8 ^ 0x80) as i32;
-            k += 1;
-        }
+    pub fn new(codes: [i8; BLOCK], scale: f32) -> Self {
+        Self::with_pairs(codes, pairs(&codes), scale)
+    }
+
+    /// As [`ActivationBlock::new`], given [`pairs`].
+    #[inline(always)]
+    pub(crate) fn with_pairs(
+        codes: [i8; BLOCK],
+        pairs: [[i16; 2]; SUB_BLOCKS],
+        scale: f32,
+    ) -> Self {
+        let sums = pairs.as_flattened().iter().map(|&sum| i32::from(sum));
         Self {
             codes,
+            pairs,
             scale,
-            start: START - 128 * (sum - 128 * BLOCK as i32),
+            start: START + 16 * sums.sum::<i32>(),
         }
     }
+}
 
-    /// Where the scale is, in bytes.
-    #[cfg(target_arch = "x86_64")]
-    pub(crate) const SCALE: usize = std::mem::offset_of!(Self, scale);
-    /// Where the start is, in bytes.
-    #[cfg(target_arch = "x86_64")]
-    pub(crate) const START: usize = std::mem::offset_of!(Self, start);
-
-    #[cfg(target_arch = "x86_64")]
-    #[inline(always)]
-    pub(crate) fn start(&self) -> i32 {
-        self.start
+/// For each sub-block, -8 times the sums of its even and odd pairs of codes.
+#[inline(always)]
+pub(crate) fn pairs(codes: &[i8; BLOCK]) -> [[i16; 2]; SUB_BLOCKS] {
+    let mut pairs = [[0; 2]; SUB_BLOCKS];
+    for (pair, codes) in pairs.iter_mut().zip(codes.as_chunks::<SUB_BLOCK>().0) {
+        for group in codes.as_chunks::<GROUP>().0 {
+            pair[0] -= 8 * (i16::from(group[0]) + i16::from(group[1]));
+            pair[1] -= 8 * (i16::from(group[2]) + i16::from(group[3]));
+        }
     }
+    pairs
 }
 
 impl Default for ActivationBlock {
@@ -75,8 +88,8 @@ impl Default for ActivationBlock {
 /// are f32 of 22 significant bits (attention's keys).
 #[derive(Clone, Copy, Debug)]
 pub struct PackedRows<'a> {
-    /// `[panel][block]`
-    pub codes: &'a [CodesQ8],
+    /// `[panel][block][group]`
+    pub codes: &'a [Group],
     /// `[panel][block]`
     pub scales: &'a [Lanes],
     /// Blocks of a panel.
@@ -112,7 +125,7 @@ impl<'a> Activations<'a> {
         }
     }
 
-    /// `[block][token]`: what the epilogue of a matrix product quantizes, 32 outputs at a time.
+    /// `[block][token]`: what the epilogue of a matrix product quantizes, a block of outputs at a time.
     ///
     /// # Panics
     /// When `data` doesn't hold whole columns of `tokens`.
@@ -137,7 +150,7 @@ impl<'a> Activations<'a> {
         self.tokens
     }
 
-    /// Blocks of 32 columns.
+    /// Blocks of 128 columns.
     pub fn blocks(&self) -> usize {
         self.blocks
     }

@@ -8,13 +8,14 @@
 //! | [`Kernels::matmul_int8`] | rows that [`Kernels::pack_rows`] packed and quantized | quantized activations | attention scores |
 //! | [`Kernels::matmul_f32`] | f32 rows | f32 panels | attention's context, calibration |
 
+use crate::BLOCK;
 use crate::activation::{ActivationBlock, Activations, PackedRows};
 use crate::float::gelu::Gelu;
 use crate::float::matmul::{Panels, PanelsMut};
 use crate::isa::Isa;
 use crate::lanes::{LANES, Lanes, panels_for};
 pub use crate::matmul::Tile;
-use crate::packed::{BlockFormat, CodesQ8, PackedMatrix};
+use crate::packed::{BlockFormat, GROUP, GROUPS, Group, PackedMatrix, SUB_BLOCK};
 use crate::tier::token;
 use crate::{float, matmul};
 use std::ops::Range;
@@ -128,9 +129,12 @@ impl Kernels {
     /// When `acts` or `out` don't have the sizes that the rows imply.
     pub fn matmul_int8(self, rows: PackedRows<'_>, acts: &Activations<'_>, out: &mut [Lanes]) {
         assert!(rows.blocks > 0, "blocks in a panel");
-        let panels = rows.codes.len() / rows.blocks;
-        assert_eq!(rows.codes.len(), panels * rows.blocks, "whole panels");
-        assert_eq!(rows.codes.len(), rows.scales.len(), "scales of the blocks");
+        let panels = rows.scales.len() / rows.blocks;
+        assert_eq!(rows.scales.len(), panels * rows.blocks, "whole panels");
+        let groups = rows.codes.len() / rows.scales.len().max(1);
+        let whole = groups * rows.scales.len() == rows.codes.len();
+        let quarters = groups.is_multiple_of(SUB_BLOCK / GROUP) && groups <= GROUPS;
+        assert!(whole && quarters, "groups of the blocks");
         assert_eq!(rows.blocks, acts.blocks(), "blocks of a token");
         let vectors = panels * acts.tokens();
         assert_eq!(vectors, out.len(), "panels and tokens of the output");
@@ -156,46 +160,57 @@ impl Kernels {
         dispatch!(self, tier => float::matmul::matmul_f32(tier, a, b, columns, scale, panels, out));
     }
 
-    /// Quantizes one row of lanes to blocks of 32.
+    /// Rotates one row of lanes and quantizes it to blocks of 128 columns.
     ///
     /// # Panics
-    /// When `out` doesn't have a block for every two vectors.
+    /// When `out` doesn't have a block for every eight vectors, or part of them.
     pub fn quantize_row(self, row: &[Lanes], out: &mut [ActivationBlock]) {
-        let blocks = row.len().div_ceil(2);
-        assert_eq!(blocks, out.len(), "a block for every two vectors");
+        let blocks = row.len().div_ceil(VECTORS);
+        assert_eq!(blocks, out.len(), "a block for every eight vectors");
         dispatch!(self, tier => float::activation::quantize_row(tier, row, out));
     }
 
-    /// Quantizes two panels of `out.len()` tokens; `high` may be empty, and counts as zeros.
+    /// Rotates and quantizes `panels` panels of `out.len()` tokens to a block for each token. A block has `vectors` vectors,
+    /// which are eight for the input of a linear layer, and for a query those of its head; missing panels count as zeros.
     ///
     /// # Panics
-    /// When a panel doesn't have `out.len()` vectors.
-    pub fn quantize_panels(self, low: &[Lanes], high: &[Lanes], out: &mut [ActivationBlock]) {
-        assert_eq!(low.len(), out.len(), "a vector for every token");
-        let whole = high.is_empty() || high.len() == out.len();
-        assert!(whole, "a vector for every token");
-        dispatch!(self, tier => float::activation::quantize_panels(tier, low, high, out));
+    /// When a panel doesn't have `out.len()` vectors, or there are more panels than vectors, or more than eight of these.
+    pub fn quantize_panels(
+        self,
+        values: Panels<'_>,
+        panels: usize,
+        vectors: usize,
+        out: &mut [ActivationBlock],
+    ) {
+        check_panels(values, panels, vectors, out.len());
+        dispatch!(self, tier => float::activation::quantize_panels(tier, values, panels, vectors, out));
     }
 
-    /// Quantizes 32 columns of some rows, which are two panels, to block number `block.0` of the `block.1` that each panel
-    /// of [`PackedRows`] has. `high` may be empty, and counts as zeros; so do rows that the last panel lacks.
+    /// Rotates and quantizes `panels` panels of `rows` rows, as [`Kernels::quantize_panels`] does, to block number `block.0` of
+    /// the `block.1` that each panel of [`PackedRows`] has. Rows that the last panel lacks count as zeros.
     ///
     /// # Panics
     /// When there is no such block, or `codes` or `scales` don't have the panels for the rows.
     pub fn pack_rows(
         self,
-        low: &[Lanes],
-        high: &[Lanes],
+        values: Panels<'_>,
+        (panels, rows): (usize, usize),
+        vectors: usize,
         (block, blocks): (usize, usize),
-        codes: &mut [CodesQ8],
+        codes: &mut [Group],
         scales: &mut [Lanes],
     ) {
-        let all = panels_for(low.len()) * blocks;
+        check_panels(values, panels, vectors, rows);
+        let all = panels_for(rows) * blocks;
         assert!(block < blocks, "block {block} of {blocks}");
-        assert_eq!([codes.len(), scales.len()], [all; 2], "blocks of the rows");
-        let whole = high.is_empty() || high.len() == low.len();
-        assert!(whole, "a vector for every row");
-        dispatch!(self, tier => float::activation::pack_rows(tier, low, high, (block, blocks), codes, scales));
+        let groups = all * vectors * LANES / GROUP;
+        assert_eq!(
+            (codes.len(), scales.len()),
+            (groups, all),
+            "blocks of the rows"
+        );
+        let (sizes, at, out) = ((panels, rows), (block, blocks), (codes, scales));
+        dispatch!(self, tier => float::activation::pack_rows(tier, values, sizes, vectors, at, out));
     }
 
     /// The activation function, in place.
@@ -237,6 +252,16 @@ impl Kernels {
         assert_eq!(scores.len(), vectors, "vectors for {columns} columns");
         dispatch!(self, tier => float::softmax::softmax(tier, scores, columns, scale, inverse_sums));
     }
+}
+
+/// Vectors in a block of 128 columns.
+const VECTORS: usize = BLOCK / LANES;
+
+fn check_panels(values: Panels<'_>, panels: usize, vectors: usize, tokens: usize) {
+    assert!((1..=VECTORS).contains(&vectors), "{vectors} vectors");
+    assert!((1..=vectors).contains(&panels), "{panels} panels");
+    let last = (panels - 1) * values.stride + tokens;
+    assert!(last <= values.data.len(), "a vector for every token");
 }
 
 /// An instruction set that was asked for and can't be used.

@@ -43,3 +43,10 @@ pub fn as_floats(lanes: &[Lanes]) -> &[f32] {
 pub fn as_floats_mut(lanes: &mut [Lanes]) -> &mut [f32] {
     bytemuck::cast_slice_mut(lanes)
 }
+
+/// The nearest integer of a number below 2^22 in size, halves to even, without a call of the C library.
+#[inline(always)]
+pub(crate) fn round(x: f32) -> f32 {
+    const NO_FRACTION: f32 = 1.5 * 8_388_608.0;
+    (x + NO_FRACTION) - NO_FRACTION
+}

@@ -1,6 +1,7 @@
 //! Block formats, packed layouts and kernels of `rq`: everything that touches a weight or an activation.
 //!
-//! - [`q8`] and [`q4`] define the weight blocks, [`packed`] arranges them, [`mod@activation`] defines the other operand.
+//! - [`q8`] and [`q4`] define the weight blocks, [`packed`] arranges them, [`mod@activation`] defines the other operand, and
+//!   [`hadamard`] rotates both.
 //! - [`kernels`](mod@kernels) gives, for each instruction set, the same operations with the same bits: the quantized matrix
 //!   products, and float operations on a virtual vector of 16 [`lanes`].
 //! - [`peak`] measures what the machine can do at most.
@@ -23,6 +24,7 @@ mod tier;
 
 pub mod activation;
 mod float;
+pub mod hadamard;
 pub mod isa;
 pub mod kernels;
 pub mod lanes;
@@ -37,5 +39,5 @@ pub mod threads;
 pub use float::gelu::Gelu;
 pub use float::matmul::{Panels, PanelsMut};
 
-/// Values in a block along K: of weights and of activations.
-pub const BLOCK: usize = 32;
+/// Columns in a block: of weights and of activations.
+pub const BLOCK: usize = 128;

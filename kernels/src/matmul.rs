@@ -1,7 +1,7 @@
 //! The quantized matrix product: the driver that all tiers share, and what a tier gives it for each format of codes.
 //!
-//! A strip of one or two panels is done at a time. Runs of [`DEPTH`] of its blocks are decoded, and meet all tokens, in
-//! tiles of as equal a number of tokens as can be.
+//! A strip of one or two panels is done at a time. Runs of its blocks are decoded, and meet all tokens, in tiles of as
+//! equal a number of tokens as can be. A block adds to the sums once in 128 columns, so they stay where the output is.
 
 #![allow(
     clippy::needless_range_loop,
@@ -9,30 +9,57 @@
 )]
 
 use crate::activation::{ActivationBlock, Activations, PackedRows, START};
-use crate::lanes::{LANES, Lanes};
-use crate::packed::{BlockFormat, Codes, CodesQ4, CodesQ8, GROUP, GROUPS, PackedMatrix, Scales};
+use crate::lanes::Lanes;
+use crate::packed::{BlockFormat, Codes, CodesQ4, GROUP, GROUPS, Group, PackedMatrix, Scales};
 use crate::simd::{F32x16, Simd};
 use crate::tier::{Tier, Token};
 use bytemuck::Pod;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-/// Blocks of a panel that are decoded at a time, and then meet all tokens. Two panels of them are 18 KiB at most: they
-/// stay in the first-level cache, and beside them the activations of a tile.
-const DEPTH: usize = 16;
+/// The most blocks of a panel that are decoded at a time.
+const MOST_DEPTH: usize = 4;
 
 /// Bytes that the processor fetches at a time.
 const LINE: usize = 64;
 
-/// How a tier makes a block of a panel (512 codes and 16 scales) ready for many tokens.
-pub(crate) trait Decode<C>: Token {
+/// How a tier makes a block of a panel (some groups of codes, and 16 scales) ready for many tokens. C is `[Group]` for
+/// codes of q8, of which attention's keys can have fewer than 32, or [`CodesQ4`].
+pub(crate) trait Decode<C: ?Sized>: Token {
+    /// What the codes become, an array; empty where they are multiplied as they are.
+    type Words;
     /// The block in the form that this tier multiplies.
     type Block<'a>: Block<Token = Self>
     where
         C: 'a;
 
-    /// Makes one block ready.
-    fn decode<'a>(self, codes: &'a C, scales: RowScales<Self::Simd>) -> Self::Block<'a>;
+    /// Makes one block ready, in `words`.
+    fn decode<'a>(
+        self,
+        codes: &'a C,
+        scales: RowScales<Self::Simd>,
+        words: &'a mut MaybeUninit<Self::Words>,
+    ) -> Self::Block<'a>;
+}
+
+/// Writes the first `count` words of a block, one after the other: nothing is cleared or copied.
+///
+/// # Panics
+/// When there are fewer.
+#[inline(always)]
+pub(crate) fn write_words<W, const N: usize>(
+    words: &mut MaybeUninit<[W; N]>,
+    count: usize,
+    word: impl Fn(usize) -> W,
+) -> &[W] {
+    // SAFETY: an array of words that may be uninitialized has the layout of the words, and no more is claimed of it.
+    let words: &mut [MaybeUninit<W>; N] = unsafe { &mut *words.as_mut_ptr().cast() };
+    let words = &mut words[..count];
+    for i in 0..count {
+        words[i].write(word(i));
+    }
+    // SAFETY: the loop wrote all of them.
+    unsafe { words.assume_init_ref() }
 }
 
 /// The shape in which a tier computes one format: what tests and `docs/kernels.md` go by.
@@ -49,11 +76,11 @@ pub struct Tile {
 }
 
 impl Tile {
-    fn of<C: 'static, T: Decode<C>>(_: T) -> Self {
+    fn of<C: ?Sized + 'static, T: Decode<C>>(_: T) -> Self {
         Self {
             tokens: <T::Block<'static> as Block>::TOKENS,
             panels: <T::Block<'static> as Block>::PANELS,
-            depth: DEPTH,
+            depth: <T::Block<'static> as Block>::DEPTH,
             registers: T::Simd::COUNT,
         }
     }
@@ -62,13 +89,10 @@ impl Tile {
 /// The shape in which a tier computes a format.
 pub(crate) fn tile_of<T: Tier>(tier: T, format: BlockFormat) -> Tile {
     match format {
-        BlockFormat::Q8 => Tile::of::<CodesQ8, _>(tier),
+        BlockFormat::Q8 => Tile::of::<[Group], _>(tier),
         BlockFormat::Q4 => Tile::of::<CodesQ4, _>(tier),
     }
 }
-
-/// 16 sums, in registers.
-pub(crate) type Sums<B> = F32x16<<<B as Block>::Token as Token>::Simd>;
 
 /// A block of a panel, made ready: the part of a matrix product that differs between instruction sets. The order along K is
 /// the order of blocks, on every tier.
@@ -79,24 +103,27 @@ pub(crate) trait Block: Copy {
     const PANELS: usize;
     /// The most tokens of a tile.
     const TOKENS: usize;
+    /// Blocks of a panel that are decoded at a time, and then meet all tokens. With the activations of a tile they should
+    /// stay in the first-level cache.
+    const DEPTH: usize;
     /// Whether each number of tokens gets a function of its own, lest the compiler share the registers out over all of them.
     const APART: bool = false;
 
     /// For N tokens and P panels:
-    /// sums[n][p] = fma(dot(block of panel p, token n) * scale of the row, scale of the token, sums[n][p]).
+    /// sums[p][n] = fma(dot(block of panel p, token n) * scale of the row, scale of the token, sums[p][n]).
     fn add<const N: usize, const P: usize>(
         blocks: [&Self; P],
         acts: [&ActivationBlock; N],
-        sums: &mut [[Sums<Self>; P]; N],
+        sums: &mut [&mut [Lanes; N]; P],
     );
 
-    /// The sums of a tile, in the order that [`Block::add`] takes.
+    /// Puts the sums of a tile into the order that [`Block::add`] takes.
     #[inline(always)]
-    fn arrange<const N: usize, const P: usize>(_: &mut [[Sums<Self>; P]; N]) {}
+    fn arrange<const N: usize>(&self, _: &mut [Lanes; N]) {}
 
     /// The inverse of [`Block::arrange`].
     #[inline(always)]
-    fn restore<const N: usize, const P: usize>(_: &mut [[Sums<Self>; P]; N]) {}
+    fn restore<const N: usize>(&self, _: &mut [Lanes; N]) {}
 }
 
 /// Some panels of weights with activations: see [`matmul`].
@@ -109,10 +136,27 @@ pub(crate) fn linear<T: Tier>(
     acts: &Activations<'_>,
     out: &mut [Lanes],
 ) {
-    let (scales, blocks) = (weights.scales(), weights.blocks());
+    let scales = weights.scales();
+    let blocks = weights.blocks();
     match weights.codes() {
-        Codes::Q8(codes) => matmul(tier, Matrix(codes, scales, blocks), panels, bias, acts, out),
-        Codes::Q4(codes) => matmul(tier, Matrix(codes, scales, blocks), panels, bias, acts, out),
+        Codes::Q8(codes) => {
+            let matrix = Matrix::<[Group], _> {
+                codes: codes.as_flattened(),
+                scales,
+                blocks,
+                elements: GROUPS,
+            };
+            matmul(tier, matrix, panels, bias, acts, out);
+        }
+        Codes::Q4(codes) => {
+            let matrix = Matrix::<CodesQ4, _> {
+                codes,
+                scales,
+                blocks,
+                elements: 1,
+            };
+            matmul(tier, matrix, panels, bias, acts, out);
+        }
     }
 }
 
@@ -125,13 +169,48 @@ pub(crate) fn matmul_int8<T: Tier>(
     acts: &Activations<'_>,
     out: &mut [Lanes],
 ) {
-    let matrix = Matrix(rows.codes, rows.scales, rows.blocks);
+    let matrix = Matrix::<[Group], _> {
+        codes: rows.codes,
+        scales: rows.scales,
+        blocks: rows.blocks,
+        elements: rows.codes.len() / rows.scales.len(),
+    };
     matmul(tier, matrix, 0..panels, &[], acts, out);
 }
 
-/// A packed matrix of one format, `[panel][block]`: codes, scales, and the blocks of a panel.
-#[derive(Clone, Copy)]
-struct Matrix<'a, C, S>(&'a [C], &'a [S], usize);
+/// Codes of a block of a panel.
+trait BlockCodes {
+    /// What they are made of.
+    type Element: Pod;
+    /// A block, of its elements.
+    fn of(elements: &[Self::Element]) -> &Self;
+}
+
+impl BlockCodes for [Group] {
+    type Element = Group;
+    #[inline(always)]
+    fn of(elements: &[Group]) -> &Self {
+        elements
+    }
+}
+
+impl BlockCodes for CodesQ4 {
+    type Element = Self;
+    #[inline(always)]
+    fn of(elements: &[Self]) -> &Self {
+        &elements[0]
+    }
+}
+
+/// A packed matrix of one format, `[panel][block]`.
+struct Matrix<'a, C: BlockCodes + ?Sized, S> {
+    codes: &'a [C::Element],
+    scales: &'a [S],
+    /// Blocks of a panel.
+    blocks: usize,
+    /// Elements of a block's codes.
+    elements: usize,
+}
 
 /// The scales of a block's 16 rows, as a matrix holds them.
 trait PanelScales: Copy {
@@ -196,6 +275,8 @@ struct Tiles<'a, B: Block, const P: usize> {
     count: usize,
     /// Where the sums start; later runs go on from the output.
     bias: Option<[&'a Lanes; P]>,
+    /// Whether no later run follows.
+    last: bool,
     /// The whole output of the panels.
     out: &'a mut [Lanes],
     next: &'a mut Next<P>,
@@ -225,7 +306,7 @@ impl<const P: usize> Next<P> {
 /// Some panels of a product, panel-major: out[p * tokens + t] = bias[p] + panel p * activations of token t, where p
 /// counts from the first of `panels`, and the bias is that of the whole matrix, or empty.
 #[inline(always)]
-fn matmul<C: Pod, S: PanelScales, T: Decode<C>>(
+fn matmul<C: BlockCodes + ?Sized, S: PanelScales, T: Decode<C>>(
     tier: T,
     matrix: Matrix<'_, C, S>,
     panels: Range<usize>,
@@ -237,9 +318,9 @@ fn matmul<C: Pod, S: PanelScales, T: Decode<C>>(
     let mut panel = panels.start;
     for out in out.chunks_mut(at_once * acts.tokens()) {
         if const { <T::Block<'_> as Block>::PANELS == 2 } && out.len() == 2 * acts.tokens() {
-            strip::<C, S, T, 2>(tier, matrix, panel, bias, acts, out);
+            strip::<C, S, T, 2>(tier, &matrix, panel, bias, acts, out);
         } else {
-            strip::<C, S, T, 1>(tier, matrix, panel, bias, acts, out);
+            strip::<C, S, T, 1>(tier, &matrix, panel, bias, acts, out);
         }
         panel += at_once;
     }
@@ -247,9 +328,9 @@ fn matmul<C: Pod, S: PanelScales, T: Decode<C>>(
 
 /// P panels of a product.
 #[inline(always)]
-fn strip<C: Pod, S: PanelScales, T: Decode<C>, const P: usize>(
+fn strip<C: BlockCodes + ?Sized, S: PanelScales, T: Decode<C>, const P: usize>(
     tier: T,
-    Matrix(all_codes, all_scales, blocks): Matrix<'_, C, S>,
+    matrix: &Matrix<'_, C, S>,
     panel: usize,
     bias: &[Lanes],
     acts: &Activations<'_>,
@@ -259,35 +340,49 @@ fn strip<C: Pod, S: PanelScales, T: Decode<C>, const P: usize>(
     let bias = std::array::from_fn(|p| bias.get(panel + p).unwrap_or(&Lanes::ZERO));
     let tiles = tokens.div_ceil(<T::Block<'_> as Block>::TOKENS);
     let (fewest, larger) = (tokens / tiles, tokens % tiles);
-    let mut decoded: [[MaybeUninit<T::Block<'_>>; DEPTH]; P] =
-        [const { [const { MaybeUninit::uninit() }; DEPTH] }; P];
-    for first in (0..blocks).step_by(DEPTH) {
-        let depth = DEPTH.min(blocks - first);
-        for (p, decoded) in decoded.iter_mut().enumerate() {
+    let &Matrix {
+        codes: all_codes,
+        scales: all_scales,
+        blocks,
+        elements,
+    } = matrix;
+    let most = const {
+        assert!(<T::Block<'_> as Block>::DEPTH <= MOST_DEPTH);
+        <T::Block<'_> as Block>::DEPTH
+    };
+    for first in (0..blocks).step_by(most) {
+        let depth = most.min(blocks - first);
+        let mut words: [[MaybeUninit<T::Words>; MOST_DEPTH]; P] =
+            [const { [const { MaybeUninit::uninit() }; MOST_DEPTH] }; P];
+        let mut decoded: [[MaybeUninit<T::Block<'_>>; MOST_DEPTH]; P] =
+            [const { [const { MaybeUninit::uninit() }; MOST_DEPTH] }; P];
+        for ((p, decoded), words) in decoded.iter_mut().enumerate().zip(&mut words) {
             let start = (panel + p) * blocks + first;
-            let codes = &all_codes[start..][..depth];
+            let codes = all_codes[start * elements..][..depth * elements].chunks_exact(elements);
             let scales = &all_scales[start..][..depth];
-            for ((block, codes), scales) in decoded.iter_mut().zip(codes).zip(scales) {
-                block.write(tier.decode(codes, RowScales::new(scales.load(tier.simd()))));
+            let blocks = decoded.iter_mut().zip(words);
+            for (((block, words), codes), scales) in blocks.zip(codes).zip(scales) {
+                let scales = RowScales::new(scales.load(tier.simd()));
+                block.write(tier.decode(C::of(codes), scales, words));
             }
         }
-        // SAFETY: `depth` is at most DEPTH, and `codes` and `scales` have as many entries, so the loop above wrote the
+        // SAFETY: `depth` is at most MOST_DEPTH, and `codes` and `scales` have as many entries, so the loop above wrote the
         // first `depth` blocks of each panel.
         let run = decoded
             .each_ref()
             .map(|decoded| unsafe { decoded[..depth].assume_init_ref() });
         // What is read next is asked for, a part with every block of every tile; at the end, what is there already.
-        let (skip, from) = if first + DEPTH < blocks {
-            (0, first + DEPTH)
+        let (skip, from) = if first + most < blocks {
+            (0, first + most)
         } else {
             (P, 0)
         };
         let mut bytes = 0;
         let next: [_; P] = std::array::from_fn(|p| {
             let start = (panel + skip + p) * blocks;
-            let run = start + from..start + blocks.min(from + DEPTH);
-            let Some(codes) = all_codes.get(run.clone()) else {
-                return (&raw const all_codes[(panel + p) * blocks + first]).cast();
+            let run = start + from..start + blocks.min(from + most);
+            let Some(codes) = all_codes.get(run.start * elements..run.end * elements) else {
+                return (&raw const all_codes[((panel + p) * blocks + first) * elements]).cast();
             };
             bytes = size_of_val(codes);
             if PREFETCHES {
@@ -314,6 +409,7 @@ fn strip<C: Pod, S: PanelScales, T: Decode<C>, const P: usize>(
                     token,
                     count,
                     bias: (first == 0).then_some(bias),
+                    last: first + depth == blocks,
                     out: &mut *out,
                     next: &mut next,
                 };
@@ -335,6 +431,11 @@ fn add_tiles_of<B: Block, const P: usize>(tokens: usize, tiles: Tiles<'_, B, P>)
         5 => add_tiles_apart::<B, 5, P>(tiles),
         6 => add_tiles_apart::<B, 6, P>(tiles),
         7 => add_tiles_apart::<B, 7, P>(tiles),
+        8 => add_tiles_apart::<B, 8, P>(tiles),
+        9 => add_tiles_apart::<B, 9, P>(tiles),
+        10 => add_tiles_apart::<B, 10, P>(tiles),
+        11 => add_tiles_apart::<B, 11, P>(tiles),
+        12 => add_tiles_apart::<B, 12, P>(tiles),
         _ => unreachable!("at most TOKENS"),
     }
 }
@@ -342,7 +443,7 @@ fn add_tiles_of<B: Block, const P: usize>(tokens: usize, tiles: Tiles<'_, B, P>)
 /// [`add_tiles`], as a function of its own where the tier asks for that.
 #[inline(always)]
 fn add_tiles_apart<B: Block, const N: usize, const P: usize>(tiles: Tiles<'_, B, P>) {
-    const { assert!(B::TOKENS <= 7, "the match above has no more") };
+    const { assert!(B::TOKENS <= 12, "the match above has no more") };
     if const { N > B::TOKENS } {
         unreachable!("at most TOKENS");
     } else if const { B::APART } {
@@ -360,22 +461,24 @@ fn add_tiles_apart<B: Block, const N: usize, const P: usize>(tiles: Tiles<'_, B,
 fn add_tiles<B: Block, const N: usize, const P: usize>(tiles: Tiles<'_, B, P>) {
     let Tiles { acts, blocks, .. } = tiles;
     let (depth, tokens) = (blocks.len(), acts.tokens());
-    let simd = tiles.tier.simd();
     let run = tiles.run.map(|run| &run[..depth]);
+    // The sums of each panel.
+    let mut panels = tiles.out.chunks_exact_mut(tokens);
+    let mut out: [&mut [Lanes]; P] =
+        std::array::from_fn(|_| panels.next().expect("an output for each panel"));
     for tile in 0..tiles.count {
         let token = tiles.token + tile * N;
         let acts = acts.tile::<N>(blocks.clone(), token);
-        let mut sums = [[simd.splat(0.0); P]; N];
-        for p in 0..P {
-            let out: &[Lanes; N] = tiles.out[p * tokens + token..]
-                .first_chunk()
-                .expect("N tokens");
-            for n in 0..N {
-                let start = tiles.bias.map_or(&out[n], |bias| bias[p]);
-                sums[n][p] = simd.load(start);
+        let mut sums = out.each_mut().map(|out| {
+            let sums: &mut [Lanes; N] = out[token..].first_chunk_mut().expect("N tokens");
+            sums
+        });
+        if let Some(bias) = tiles.bias {
+            for p in 0..P {
+                sums[p].fill(*bias[p]);
+                run[p][0].arrange(sums[p]);
             }
         }
-        B::arrange(&mut sums);
         let mut next = *tiles.next;
         for b in 0..depth {
             if PREFETCHES {
@@ -390,13 +493,9 @@ fn add_tiles<B: Block, const N: usize, const P: usize>(tiles: Tiles<'_, B, P>) {
             B::add(blocks, acts, &mut sums);
         }
         *tiles.next = next;
-        B::restore(&mut sums);
-        for p in 0..P {
-            let out: &mut [Lanes; N] = tiles.out[p * tokens + token..]
-                .first_chunk_mut()
-                .expect("N tokens");
-            for n in 0..N {
-                sums[n][p].store(&mut out[n]);
+        if tiles.last {
+            for p in 0..P {
+                run[p][0].restore(sums[p]);
             }
         }
     }
@@ -404,6 +503,7 @@ fn add_tiles<B: Block, const N: usize, const P: usize>(tiles: Tiles<'_, B, P>) {
 
 /// The scales of a block's 16 rows.
 #[derive(Clone, Copy)]
+#[repr(C)]
 pub(crate) struct RowScales<S: Simd> {
     pub(crate) scales: F32x16<S>,
     /// What [`START`] makes of them, negated; exact, because START has two significant bits, and a scale 11 (as f16) or 22
@@ -444,24 +544,9 @@ impl<S: Simd> RowScales<S> {
     }
 }
 
-/// The four codes of group `group` as one little-endian word, to be broadcast.
+/// The four codes of a group as one little-endian word, to be broadcast.
 #[inline(always)]
-pub(crate) fn group_word(codes: &[i8; LANES * 2], group: usize) -> i32 {
-    const { assert!(GROUPS * GROUP == LANES * 2) };
-    let c = &codes[group * GROUP..][..GROUP];
-    i32::from_le_bytes([c[0] as u8, c[1] as u8, c[2] as u8, c[3] as u8])
-}
-
-/// The q4 levels, made unsigned by adding `offset`: for instructions that multiply unsigned by signed bytes.
-#[cfg(target_arch = "x86_64")]
-pub(crate) const fn unsigned_levels(offset: i16) -> [u8; 16] {
-    let mut table = [0; 16];
-    let mut i = 0;
-    while i < table.len() {
-        let level = crate::q4::LEVELS[i] as i16 + offset;
-        assert!(level > 0 && level < 256);
-        table[i] = level as u8;
-        i += 1;
-    }
-    table
+pub(crate) fn group_word(act: &ActivationBlock, group: usize) -> i32 {
+    let (words, _) = act.codes.as_chunks::<GROUP>();
+    i32::from_le_bytes(words[group].map(|code| code as u8))
 }

@@ -1,19 +1,22 @@
 //! The packed weight matrix: panels of 16 rows, as the kernels read them.
 //!
 //! A matrix of `rows` outputs and `columns` inputs is padded with zeros to whole panels (16 rows) and whole
-//! blocks (32 columns). Its bytes are two planes:
+//! blocks (128 columns), and each block of a row is rotated ([`crate::hadamard`]). Its bytes are two planes:
 //!
-//! 1. **codes**, `[panel][block]`: a block of a panel is 16 rows x 32 columns, as 8 groups of 4 columns. A group
-//!    is 64 bytes: row 0's 4 codes, row 1's, ... row 15's.
-//!    - q8 (512 bytes): group after group, each byte `code + 128`.
-//!    - q4 (256 bytes): four times 64 bytes; byte i of the j-th holds the code of group j in its low and of group
-//!      j + 4 in its high nibble.
+//! 1. **codes**, `[panel][block]`: a block of a panel is 16 rows x 128 columns, as 32 groups of 4 columns. A group
+//!    is 64 codes: row 0's 4, row 1's, ... row 15's.
+//!    - q8 ([`CodesQ8`], 2048 bytes): group after group, each byte `code + 128`.
+//!    - q4 ([`CodesQ4`], 1088 bytes): byte i of the j-th 64 bytes holds the code + 8 of group 2 j in its low and of group
+//!      2 j + 1 in its high nibble; then, in 64 bytes, the sub-scales of the sub-blocks (16 columns): byte i of the j-th 16
+//!      holds that of row i and sub-block 2 j in its low and of sub-block 2 j + 1 in its high nibble.
 //! 2. **scales**, `[panel][block]`: the 16 rows' f16 scales, little-endian.
 //!
-//! This module knows the layout and nothing of arithmetic.
+//! So all codes are whole cache lines. This module knows the layout and nothing of arithmetic.
 
+use crate::hadamard::{rotate, rotate_back};
 use crate::lanes::{LANES, panels_for};
 use crate::{BLOCK, q4, q8};
+use bytemuck::{Pod, Zeroable};
 use half::f16;
 use std::fmt;
 
@@ -23,19 +26,33 @@ pub const GROUP: usize = 4;
 pub const GROUPS: usize = BLOCK / GROUP;
 /// Bytes of one group over a panel.
 pub const GROUP_BYTES: usize = LANES * GROUP;
+/// Columns in a sub-block: those that share a sub-scale of q4.
+pub const SUB_BLOCK: usize = 16;
+/// Sub-blocks in a block.
+pub const SUB_BLOCKS: usize = BLOCK / SUB_BLOCK;
+/// A group over a panel, as q8 has it: four codes + 128 for each row.
+pub type Group = [u8; GROUP_BYTES];
 /// The codes of one block of one panel in q8.
-pub type CodesQ8 = [u8; GROUPS * GROUP_BYTES];
-/// The codes of one block of one panel in q4.
-pub type CodesQ4 = [u8; GROUPS * GROUP_BYTES / 2];
+pub type CodesQ8 = [Group; GROUPS];
 /// The scales of one block of one panel.
 pub type Scales = [f16; LANES];
+
+/// The codes of one block of one panel in q4, with the scales of its sub-blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct CodesQ4 {
+    /// Code + 8: groups 2 j and 2 j + 1 in the nibbles of the j-th.
+    pub groups: [Group; GROUPS / 2],
+    /// For each row, sub-blocks 2 j and 2 j + 1 in the nibbles of the j-th.
+    pub sub_scales: [[u8; LANES]; SUB_BLOCKS / 2],
+}
 
 /// A format of weight blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BlockFormat {
-    /// 8-bit codes, 8.5 bits a weight.
+    /// 8-bit codes, 8.125 bits a weight.
     Q8,
-    /// 4-bit codes over a non-linear codebook, 4.5 bits a weight.
+    /// 4-bit codes with scales for 16 columns and for 128, 4.375 bits a weight.
     Q4,
 }
 
@@ -51,7 +68,7 @@ impl BlockFormat {
         }
     }
 
-    /// Bytes of codes in one block of a panel.
+    /// Bytes of codes, and sub-scales, in one block of a panel.
     pub const fn code_bytes(self) -> usize {
         match self {
             Self::Q8 => size_of::<CodesQ8>(),
@@ -174,7 +191,7 @@ impl<'a> PackedMatrix<'a> {
         panels_for(self.rows)
     }
 
-    /// Blocks of 32 columns.
+    /// Blocks of 128 columns.
     pub fn blocks(&self) -> usize {
         self.columns.div_ceil(BLOCK)
     }
@@ -197,38 +214,63 @@ impl<'a> PackedMatrix<'a> {
         self.scales
     }
 
-    /// Writes the weights of one row to `out`; what lies beyond the true columns is zero.
+    /// Writes the weights of one row to `out`, rotated back; what lies beyond the true columns is zero.
     ///
     /// # Panics
     /// When the row doesn't exist or `out` is longer than the padded row.
     pub fn dequantize_row(&self, row: usize, out: &mut [f32]) {
-        assert!(row < self.rows, "row {row} of {}", self.rows);
-        let (panel, lane) = (row / LANES, row % LANES);
-        for (block, out) in (panel * self.blocks()..).zip(out.chunks_mut(BLOCK)) {
-            let scale = self.scales[block][lane].to_f32();
-            for (k, w) in out.iter_mut().enumerate() {
-                let level = match self.codes {
-                    Codes::Q8(codes) => (codes[block][offset_q8(lane, k)] ^ 0x80) as i8,
-                    Codes::Q4(codes) => {
-                        let (byte, shift) = offset_q4(lane, k);
-                        q4::LEVELS[usize::from(codes[block][byte] >> shift & 15)]
-                    }
-                };
-                *w = scale * f32::from(level);
-            }
+        assert!(out.len() <= self.blocks() * BLOCK, "columns of a row");
+        for (block, out) in out.chunks_mut(BLOCK).enumerate() {
+            let mut values = self.rotated(row, block);
+            rotate_back(&mut values);
+            out.copy_from_slice(&values[..out.len()]);
         }
+        if let Some(padding) = out.get_mut(self.columns..) {
+            padding.fill(0.0);
+        }
+    }
+
+    /// A block of a row as it is stored: rotated.
+    ///
+    /// # Panics
+    /// When the row or the block doesn't exist.
+    pub fn rotated(&self, row: usize, block: usize) -> [f32; BLOCK] {
+        assert!(row < self.rows, "row {row} of {}", self.rows);
+        assert!(block < self.blocks(), "block {block} of {}", self.blocks());
+        let (block, lane) = (row / LANES * self.blocks() + block, row % LANES);
+        let scale = self.scales[block][lane].to_f32();
+        std::array::from_fn(|k| {
+            let level = match self.codes {
+                Codes::Q8(codes) => f32::from((*byte(&codes[block], lane, k) ^ 0x80) as i8),
+                Codes::Q4(codes) => {
+                    let CodesQ4 { groups, sub_scales } = &codes[block];
+                    let (at, shift) = nibble(lane, k);
+                    let (pair, sub_shift) = sub_nibble(k);
+                    let code = (groups.as_flattened()[at] >> shift & 15) as i8 + q4::MIN_CODE;
+                    let sub_scale = sub_scales[pair][lane] >> sub_shift & 15;
+                    f32::from(code) * f32::from(sub_scale)
+                }
+            };
+            scale * level
+        })
     }
 }
 
-/// Where row `lane` and column `k` of a block sit among its q8 codes.
-const fn offset_q8(lane: usize, k: usize) -> usize {
-    k / GROUP * GROUP_BYTES + lane * GROUP + k % GROUP
+/// The code of row `lane` and column `k` in q8.
+fn byte(codes: &CodesQ8, lane: usize, k: usize) -> &u8 {
+    &codes[k / GROUP][lane * GROUP + k % GROUP]
 }
 
-/// The byte and the shift at which row `lane` and column `k` of a block sit among its q4 codes.
-const fn offset_q4(lane: usize, k: usize) -> (usize, u32) {
-    let half = BLOCK / 2;
-    (offset_q8(lane, k % half), if k < half { 0 } else { 4 })
+/// The byte and the shift at which the code of row `lane` and column `k` sits in q4.
+const fn nibble(lane: usize, k: usize) -> (usize, u32) {
+    let (group, at) = (k / GROUP, lane * GROUP + k % GROUP);
+    (group / 2 * GROUP_BYTES + at, (group % 2) as u32 * 4)
+}
+
+/// The row of bytes, and the shift, of the sub-scale of column `k`.
+const fn sub_nibble(k: usize) -> (usize, u32) {
+    let sub_block = k / SUB_BLOCK;
+    (sub_block / 2, (sub_block % 2) as u32 * 4)
 }
 
 /// A weight that a format can't represent.
@@ -243,7 +285,17 @@ pub struct Unrepresentable {
     pub value: f32,
 }
 
-/// Quantizes and packs up to 16 rows of one panel.
+/// A row of weights, rotated block by block, the last one filled up with zeros.
+pub fn rotate_row(weights: &[f32]) -> impl Iterator<Item = [f32; BLOCK]> {
+    weights.chunks(BLOCK).map(|weights| {
+        let mut values = [0.0; BLOCK];
+        values[..weights.len()].copy_from_slice(weights);
+        rotate(&mut values);
+        values
+    })
+}
+
+/// Rotates, quantizes and packs up to 16 rows of one panel.
 ///
 /// `weights` holds the rows one after the other, `columns` values each; missing rows and columns become zeros.
 /// `codes` and `scales` receive the panel's part of the two planes: `blocks * format.code_bytes()` bytes and
@@ -268,33 +320,33 @@ pub fn quantize_panel(
     );
     assert_eq!(codes.len(), blocks * format.code_bytes());
     assert_eq!(scales.len(), blocks);
-    // The padding: code 0 in q8 is the byte 128; in q4 a scale of zero silences whatever the code says.
-    codes.fill(if format == BlockFormat::Q8 { 0x80 } else { 0 });
+    clear(format, codes);
     scales.fill([f16::ZERO; LANES]);
     for (lane, row) in weights.chunks_exact(columns).enumerate() {
-        for (block, weights) in row.chunks(BLOCK).enumerate() {
-            let mut x = [0.0; BLOCK];
-            x[..weights.len()].copy_from_slice(weights);
+        for (block, values) in rotate_row(row).enumerate() {
             let unrepresentable = || {
+                let first = block * BLOCK;
+                let weights = &row[first..columns.min(first + BLOCK)];
                 let bad = |w: &f32| !w.is_finite();
-                let k = x.iter().position(bad).unwrap_or_else(|| largest(&x));
+                let k = weights.iter().position(bad);
+                let k = k.unwrap_or_else(|| largest(weights));
                 Unrepresentable {
                     row: lane,
-                    column: block * BLOCK + k,
-                    value: x[k],
+                    column: first + k,
+                    value: weights[k],
                 }
             };
-            if !x.iter().all(|w| w.is_finite()) {
+            if !values.iter().all(|w| w.is_finite()) {
                 return Err(unrepresentable());
             }
-            let codes = &mut codes[block * format.code_bytes()..(block + 1) * format.code_bytes()];
+            let codes = &mut codes[block * format.code_bytes()..][..format.code_bytes()];
             match format {
                 BlockFormat::Q8 => {
-                    let quantized = q8::quantize(&x).ok_or_else(unrepresentable)?;
+                    let quantized = q8::quantize(&values).ok_or_else(unrepresentable)?;
                     place_q8(&quantized, lane, codes, &mut scales[block]);
                 }
                 BlockFormat::Q4 => {
-                    let quantized = q4::quantize(&x).ok_or_else(unrepresentable)?;
+                    let quantized = q4::quantize(&values).ok_or_else(unrepresentable)?;
                     place_q4(&quantized, lane, codes, &mut scales[block]);
                 }
             }
@@ -303,36 +355,62 @@ pub fn quantize_panel(
     Ok(())
 }
 
+/// Makes codes those of zeros, as the rows of padding have them: q8's code 0 is the byte 128; q4's the nibble 8, with a
+/// sub-scale of 1.
+///
+/// # Panics
+/// When `codes` aren't those of whole blocks.
+pub fn clear(format: BlockFormat, codes: &mut [u8]) {
+    match format {
+        BlockFormat::Q8 => codes.fill(0x80),
+        BlockFormat::Q4 => bytemuck::cast_slice_mut(codes).fill(CodesQ4 {
+            groups: [[0x88; GROUP_BYTES]; GROUPS / 2],
+            sub_scales: [[0x11; LANES]; SUB_BLOCKS / 2],
+        }),
+    }
+}
+
 /// Puts one row's block in its place among the codes and scales of a panel's block.
 ///
 /// # Panics
-/// When the lane isn't one of 16, or `codes` shorter than [`CodesQ8`].
+/// When the lane isn't one of 16, or `codes` not [`CodesQ8`].
 pub fn place_q8(block: &q8::BlockQ8, lane: usize, codes: &mut [u8], scales: &mut Scales) {
     scales[lane] = block.scale;
-    for (k, code) in block.codes.into_iter().enumerate() {
-        codes[offset_q8(lane, k)] = code as u8 ^ 0x80;
+    let codes: &mut CodesQ8 = bytemuck::from_bytes_mut(codes);
+    for (group, block) in codes.iter_mut().zip(block.codes.as_chunks::<GROUP>().0) {
+        let bytes = &mut group.as_chunks_mut::<GROUP>().0[lane];
+        *bytes = block.map(|code| code as u8 ^ 0x80);
     }
 }
 
-/// Puts one row's block in its place among the codes, zero so far, and scales of a panel's block.
+/// Puts one row's block in its place among the codes and scales of a panel's block.
 ///
 /// # Panics
-/// When the lane isn't one of 16, or `codes` shorter than [`CodesQ4`].
+/// When the lane isn't one of 16, or `codes` not [`CodesQ4`].
 pub fn place_q4(block: &q4::BlockQ4, lane: usize, codes: &mut [u8], scales: &mut Scales) {
     scales[lane] = block.scale;
+    let CodesQ4 { groups, sub_scales } = bytemuck::from_bytes_mut(codes);
+    let place = |byte: &mut u8, shift: u32, value: u8| {
+        *byte = *byte & !(15 << shift) | value << shift;
+    };
     for (k, code) in block.codes.into_iter().enumerate() {
-        let (byte, shift) = offset_q4(lane, k);
-        codes[byte] |= code << shift;
+        let (at, shift) = nibble(lane, k);
+        let byte = &mut groups.as_flattened_mut()[at];
+        place(byte, shift, (code - q4::MIN_CODE) as u8);
+    }
+    for (j, sub_scale) in block.sub_scales.into_iter().enumerate() {
+        let (pair, shift) = sub_nibble(j * SUB_BLOCK);
+        place(&mut sub_scales[pair][lane], shift, sub_scale);
     }
 }
 
-fn largest(x: &[f32; BLOCK]) -> usize {
-    (0..BLOCK)
+fn largest(x: &[f32]) -> usize {
+    (0..x.len())
         .max_by(|&a, &b| x[a].abs().total_cmp(&x[b].abs()))
         .unwrap_or(0)
 }
 
-/// Quantizes and packs a whole matrix, row-major, on this thread.
+/// Rotates, quantizes and packs a whole matrix, row-major, on this thread.
 ///
 /// # Errors
 /// When a weight isn't finite or too large.
@@ -371,42 +449,36 @@ pub fn quantize(
 mod tests {
     use super::*;
 
-    /// Weights that every format holds exactly: multiples of a codebook level by a power of two.
-    fn exact(rows: usize, columns: usize) -> Vec<f32> {
-        (0..rows * columns)
-            .map(|i| {
-                let level = q4::LEVELS[i * 7 % 16];
-                f32::from(level) * [0.5, 0.25][i / 32 % 2]
-            })
-            .collect()
-    }
-
     #[test]
-    fn q4_rows_come_back() {
-        for (rows, columns) in [(1, 1), (16, 32), (17, 33), (40, 96), (5, 64)] {
-            let weights = exact(rows, columns);
-            let bytes = quantize(BlockFormat::Q4, &weights, columns).unwrap();
-            let aligned = aligned(&bytes);
-            let m = PackedMatrix::new(
-                BlockFormat::Q4,
-                rows,
-                columns,
-                bytemuck::cast_slice(&aligned),
-            )
-            .unwrap();
-            for (r, row) in weights.chunks(columns).enumerate() {
-                let mut out = vec![f32::NAN; columns.next_multiple_of(BLOCK)];
-                m.dequantize_row(r, &mut out);
-                assert!(out[columns..].iter().all(|&w| w == 0.0));
-                for block in 0..columns.div_ceil(BLOCK) {
-                    let range = block * BLOCK..((block + 1) * BLOCK).min(columns);
-                    let mut x = [0.0; BLOCK];
-                    x[..range.len()].copy_from_slice(&row[range.clone()]);
-                    let expected = q4::dequantize(&q4::quantize(&x).unwrap());
-                    assert_eq!(
-                        out[range.clone()],
-                        expected[..range.len()],
-                        "{rows}x{columns} row {r}"
+    fn rows_come_back() {
+        for format in BlockFormat::ALL {
+            for (rows, columns) in [(1, 1), (16, 128), (17, 129), (40, 300), (5, 64)] {
+                let weights: Vec<f32> = (0..rows * columns)
+                    .map(|i| (i * 61 % 255) as f32 - 127.0)
+                    .collect();
+                let bytes = aligned(&quantize(format, &weights, columns).unwrap());
+                let m = PackedMatrix::new(format, rows, columns, bytemuck::cast_slice(&bytes));
+                let m = m.unwrap();
+                for (r, row) in weights.chunks(columns).enumerate() {
+                    for (block, values) in rotate_row(row).enumerate() {
+                        let expected = match format {
+                            BlockFormat::Q8 => q8::dequantize(&q8::quantize(&values).unwrap()),
+                            BlockFormat::Q4 => q4::dequantize(&q4::quantize(&values).unwrap()),
+                        };
+                        assert_eq!(m.rotated(r, block), expected, "{rows}x{columns} row {r}");
+                    }
+                    let mut out = vec![f32::NAN; columns];
+                    m.dequantize_row(r, &mut out);
+                    let error: f32 = row.iter().zip(&out).map(|(a, b)| (a - b).powi(2)).sum();
+                    let square: f32 = row.iter().map(|a| a * a).sum();
+                    let most = if format == BlockFormat::Q8 {
+                        1e-3
+                    } else {
+                        2e-2
+                    };
+                    assert!(
+                        error <= most * square,
+                        "{format} {rows}x{columns}: {error} {square}"
                     );
                 }
             }
@@ -414,53 +486,34 @@ mod tests {
     }
 
     #[test]
-    fn q8_rows_come_back() {
-        for (rows, columns) in [(1, 1), (16, 32), (17, 33), (40, 96)] {
-            let weights: Vec<f32> = (0..rows * columns)
-                .map(|i| (i % 255) as f32 - 127.0)
-                .collect();
-            let bytes = aligned(&quantize(BlockFormat::Q8, &weights, columns).unwrap());
-            let m = PackedMatrix::new(BlockFormat::Q8, rows, columns, bytemuck::cast_slice(&bytes))
-                .unwrap();
-            for (r, row) in weights.chunks(columns).enumerate() {
-                let mut out = vec![f32::NAN; columns];
-                m.dequantize_row(r, &mut out);
-                for (a, b) in row.iter().zip(&out) {
-                    assert!((a - b).abs() <= 0.6, "{a} {b}");
-                }
-            }
-        }
-    }
-
-    #[test]
     fn a_bad_weight_is_named() {
-        let mut weights = vec![0.5; 20 * 40];
-        weights[18 * 40 + 37] = f32::NAN;
+        let mut weights = vec![0.5; 20 * 140];
+        weights[18 * 140 + 137] = f32::NAN;
         for format in BlockFormat::ALL {
-            let error = quantize(format, &weights, 40).unwrap_err();
-            assert_eq!((error.row, error.column), (18, 37));
+            let error = quantize(format, &weights, 140).unwrap_err();
+            assert_eq!((error.row, error.column), (18, 137));
             assert!(error.value.is_nan());
         }
     }
 
     #[test]
     fn wrong_bytes_are_refused() {
-        let bytes = [0u8; 544];
+        let bytes = [0u8; 2080];
         let q8 = |rows, columns, len: usize| {
             PackedMatrix::new(BlockFormat::Q8, rows, columns, &bytes[..len]).err()
         };
         assert_eq!(
-            q8(0, 32, 0),
+            q8(0, 128, 0),
             Some(PackedError::Dimensions {
                 rows: 0,
-                columns: 32
+                columns: 128
             })
         );
         assert!(matches!(
-            q8(16, 32, 543),
+            q8(16, 128, 2079),
             Some(PackedError::Length {
-                expected: 544,
-                found: 543,
+                expected: 2080,
+                found: 2079,
                 ..
             })
         ));

@@ -110,8 +110,8 @@ mod x86 {
     use super::{Avx2, Avx512Vnni, AvxVnni, Peak, black_box, run_chains};
     use std::arch::x86_64::*;
 
-    /// Two `vpmaddubsw`, added, widened by `vpmaddwd` and added: what q4's product is made of. A chain's sum is also its
-    /// operand, so that nothing can be computed once for all rounds.
+    /// Two `vpmaddubsw`, added, widened by `vpmaddwd` and added: as many instructions a multiply-add as q4's product has, which
+    /// widens after four. A chain's sum is also its operand, so that nothing can be computed once for all rounds.
     impl Peak for Avx2 {
         avx2! {
             fn multiply_adds(self, rounds: usize) -> u64 {
@@ -155,8 +155,9 @@ mod arm {
     use std::arch::aarch64::*;
     use std::arch::asm;
 
-    /// `smull`, `smlal` and `sadalp` as q4's product has them: eight sums of 16 bits that take eight products each before
-    /// they are widened.
+    /// `smull`, `smlal` and `sadalp`: eight sums of 16 bits that take eight products each before they are widened, which is
+    /// exact for factors as small as these. The product widens after two; where one pipe multiplies and the other one
+    /// widens (Cortex-A72), that is no slower.
     impl Peak for Neon {
         neon! {
             fn multiply_adds(self, rounds: usize) -> u64 {

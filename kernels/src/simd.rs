@@ -6,7 +6,10 @@
 //!
 //! A vector is made with the token of its instruction set and carries it, so its arithmetic is safe.
 
+use crate::BLOCK;
+use crate::activation::pairs;
 use crate::lanes::{LANES, Lanes};
+use crate::packed::SUB_BLOCKS;
 use bytemuck::Pod;
 use half::f16;
 
@@ -43,8 +46,15 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     // On all registers of a vector:
     fn widen_f16(self, lanes: &[f16; LANES]) -> Self::Registers;
     fn to_i8(self, low: Self::Registers, high: Self::Registers) -> [i8; 2 * LANES];
+    fn hadamard(self, x: Self::Registers) -> Self::Registers;
     fn sum(self, x: Self::Registers) -> f32;
     fn largest(self, x: Self::Registers) -> f32;
+
+    /// [`pairs`] of the codes of an activation.
+    #[inline(always)]
+    fn pairs(self, codes: &[i8; BLOCK]) -> [[i16; 2]; SUB_BLOCKS] {
+        pairs(codes)
+    }
 
     /// A vector with all lanes `x`.
     #[inline(always)]
@@ -151,12 +161,6 @@ impl<S: Simd> F32x16<S> {
         &self.registers
     }
 
-    /// The registers, for a tier's own arithmetic.
-    #[inline(always)]
-    pub(crate) fn registers_mut(&mut self) -> &mut S::Registers {
-        &mut self.registers
-    }
-
     #[inline(always)]
     fn zip(
         &self,
@@ -203,6 +207,13 @@ impl<S: Simd> F32x16<S> {
     #[inline(always)]
     pub(crate) fn to_i8(self, high: Self) -> [i8; 2 * LANES] {
         self.simd.to_i8(self.registers, high.registers)
+    }
+
+    /// The Walsh-Hadamard transform of the lanes: for the distances 8, 4, 2 and 1, sums of two lanes in place of the lower,
+    /// lower less upper in place of the upper.
+    #[inline(always)]
+    pub(crate) fn hadamard(self) -> Self {
+        Self::new(self.simd, self.simd.hadamard(self.registers))
     }
 
     /// The sum of the lanes, halves folded onto each other: 16 to 8 to 4 to 2 to 1.

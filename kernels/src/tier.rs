@@ -31,11 +31,11 @@ mod scalar;
 mod ymm;
 
 use crate::matmul::Decode;
-use crate::packed::{CodesQ4, CodesQ8};
+use crate::packed::{CodesQ4, Group};
 use crate::simd::Simd;
 
 /// A value that exists only where the instruction set of a tier was detected.
-pub(crate) trait Token: Copy {
+pub(crate) trait Token: Copy + 'static {
     /// The token of the tier whose vectors this one uses.
     type Simd: Simd;
 
@@ -50,6 +50,6 @@ pub(crate) trait Token: Copy {
 }
 
 /// What a kernel can use of a tier.
-pub(crate) trait Tier: Token + Decode<CodesQ8> + Decode<CodesQ4> {}
+pub(crate) trait Tier: Token + Decode<[Group]> + Decode<CodesQ4> {}
 
-impl<T: Token + Decode<CodesQ8> + Decode<CodesQ4>> Tier for T {}
+impl<T: Token + Decode<[Group]> + Decode<CodesQ4>> Tier for T {}

@@ -7,7 +7,7 @@ use rq_kernels::activation::{ActivationBlock, Activations, PackedRows};
 use rq_kernels::isa::Isa;
 use rq_kernels::kernels::{Kernels, Tile, kernels};
 use rq_kernels::lanes::{LANES, Lanes, panels_for};
-use rq_kernels::packed::{self, BlockFormat, CodesQ8, GROUP, GROUP_BYTES, PackedMatrix};
+use rq_kernels::packed::{self, BlockFormat, GROUP, GROUP_BYTES, PackedMatrix};
 use rq_kernels::{BLOCK, Gelu, Panels, PanelsMut};
 use std::collections::BTreeSet;
 
@@ -31,6 +31,8 @@ impl Bytes {
 }
 
 const CANARY: f32 = -12345.678;
+/// Vectors in a block.
+const VECTORS: usize = BLOCK / LANES;
 
 /// All panels of the product, panel-major, `at_once` of them a call, with canaries around each output.
 fn product(
@@ -89,9 +91,8 @@ fn check_product(
     );
 
     // The oracle itself, against dequantized weights and activations in f64.
-    let mut row = vec![0.0; columns];
     for r in 0..rows {
-        matrix.dequantize_row(r, &mut row);
+        let row: Vec<f32> = (0..blocks).flat_map(|b| matrix.rotated(r, b)).collect();
         for token in 0..tokens {
             let mut sum = f64::from(bias[r / LANES].0[r % LANES]);
             let mut size = sum.abs();
@@ -192,7 +193,7 @@ fn linear_of_extremes() {
                 &vec![x; tokens * columns],
                 &mut failures,
             );
-            // A single extreme of the other sign makes both ends of the codebook appear.
+            // Every seventh weight an extreme of the other sign.
             let mut weights = vec![w; rows * columns];
             weights.iter_mut().step_by(7).for_each(|v| *v = -w);
             check_product(
@@ -230,18 +231,18 @@ fn linear_of_any_codes() {
         let blocks = panels_for(rows) * columns / BLOCK;
         let codes = blocks * format.code_bytes();
         let mut bytes: Vec<u8> = (0..codes).map(|_| random.next() as u8).collect();
-        if format == BlockFormat::Q8 {
-            // 0 would be the code -128, which no valid file holds.
-            bytes.iter_mut().filter(|b| **b == 0).for_each(|b| *b = 1);
-        }
         for _ in 0..(len - codes) / 2 {
             bytes.extend_from_slice(&half::f16::from_f32(random.unit()).to_le_bytes());
         }
         let bytes = Bytes::new(&bytes);
         let matrix = PackedMatrix::new(format, rows, columns, bytes.get()).unwrap();
         let acts: Vec<ActivationBlock> = (0..tokens * columns / BLOCK)
-            .map(|_| {
-                let codes: [i8; BLOCK] = std::array::from_fn(|_| (random.next() as i8).max(-127));
+            .map(|i| {
+                let extreme = [-127, 127][i / 7 % 2];
+                let codes: [i8; BLOCK] = std::array::from_fn(|_| match i % 7 {
+                    0 => extreme,
+                    _ => (random.next() as i8).max(-127),
+                });
                 ActivationBlock::new(codes, random.unit().abs())
             })
             .collect();
@@ -422,35 +423,41 @@ fn matmul_f32() {
     }
 }
 
-/// Rows packed on the fly are as good as their activations, and their products the same on every tier.
+/// Rows packed on the fly are as good as their activations, and their products the same on every tier, for heads of any size.
 #[test]
 fn matmul_int8() {
     let mut random = Random(16);
-    for (rows, panels) in [
-        (1, 1),
-        (LANES - 1, 2),
-        (LANES, 4),
-        (LANES + 1, 3),
-        (2 * LANES + 8, 4),
-    ] {
-        for tokens in 1..=2 * most_tokens(BlockFormat::Q8) + 1 {
-            let blocks = usize::div_ceil(panels, 2);
-            let x = awkward(&mut random, panels * rows);
-            let queries = awkward(&mut random, panels * tokens);
-            let halves = |x: &[Lanes], count: usize, block: usize| {
-                let mut panels = x.chunks(count).skip(2 * block);
-                let low = panels.next().unwrap().to_vec();
-                (low, panels.next().map_or(vec![], <[Lanes]>::to_vec))
+    for rows in [1, LANES - 1, LANES, LANES + 1, 2 * LANES + 8] {
+        for tokens in 1..=most_tokens(BlockFormat::Q8) + 1 {
+            let vectors = 1 + (rows + tokens) % VECTORS;
+            let blocks = if vectors == VECTORS { 2 } else { 1 };
+            // The last block of a head that is larger lacks a panel.
+            let panels = |block: usize| vectors - block;
+            let x = awkward(&mut random, 2 * vectors * rows);
+            let queries = awkward(&mut random, 2 * vectors * tokens);
+            let part = |data, count: usize, block: usize| {
+                let data: &[Lanes] = data;
+                Panels {
+                    data: &data[block * vectors * count..],
+                    stride: count,
+                }
             };
+            let groups = vectors * LANES / GROUP;
             let run = |kernels: Kernels| {
-                let mut codes = vec![[7; size_of::<CodesQ8>()]; panels_for(rows) * blocks];
+                let mut codes = vec![[7; GROUP_BYTES]; panels_for(rows) * blocks * groups];
                 let mut scales = vec![Lanes([CANARY; LANES]); panels_for(rows) * blocks];
                 let mut acts = vec![ActivationBlock::ZERO; tokens * blocks];
                 for (block, acts) in acts.chunks_mut(tokens).enumerate() {
-                    let (low, high) = halves(&x, rows, block);
-                    kernels.pack_rows(&low, &high, (block, blocks), &mut codes, &mut scales);
-                    let (low, high) = halves(&queries, tokens, block);
-                    kernels.quantize_panels(&low, &high, acts);
+                    kernels.pack_rows(
+                        part(&x, rows, block),
+                        (panels(block), rows),
+                        vectors,
+                        (block, blocks),
+                        &mut codes,
+                        &mut scales,
+                    );
+                    let queries = part(&queries, tokens, block);
+                    kernels.quantize_panels(queries, panels(block), vectors, acts);
                 }
                 let mut out = vec![Lanes::ZERO; panels_for(rows) * tokens];
                 let rows = PackedRows {
@@ -463,24 +470,49 @@ fn matmul_int8() {
                 (codes, bits(&scales), bits(&out))
             };
             let expected = run(scalar());
+            let mut width = 1;
+            while vectors.is_multiple_of(2 * width) {
+                width *= 2;
+            }
             for block in 0..blocks {
-                let (low, high) = halves(&x, rows, block);
                 let mut acts = vec![ActivationBlock::ZERO; rows];
-                scalar().quantize_panels(&low, &high, &mut acts);
+                let x = part(&x, rows, block);
+                scalar().quantize_panels(x, panels(block), vectors, &mut acts);
                 for (r, act) in acts.iter().enumerate() {
                     let at = r / LANES * blocks + block;
-                    assert_eq!(expected.1[at][r % LANES], act.scale.to_bits() & !3);
-                    for (k, code) in act.codes.iter().enumerate() {
-                        let byte =
-                            expected.0[at][k / GROUP * GROUP_BYTES + r % LANES * GROUP + k % GROUP];
+                    let scale = act.scale * (width * LANES) as f32;
+                    assert_eq!(expected.1[at][r % LANES], scale.to_bits() & !3);
+                    for (k, code) in act.codes[..vectors * LANES].iter().enumerate() {
+                        let group = &expected.0[at * groups + k / GROUP];
+                        let byte = group[r % LANES * GROUP + k % GROUP];
                         assert_eq!((byte ^ 0x80) as i8, *code, "row {r}, column {k}");
                     }
+                    assert!(act.codes[vectors * LANES..].iter().all(|&code| code == 0));
                 }
             }
+            // The products themselves, within what rounding to int8 leaves.
             for token in 0..tokens {
-                for r in rows..panels_for(rows) * LANES {
+                for r in 0..panels_for(rows) * LANES {
                     let at = r / LANES * tokens + token;
-                    assert_eq!(expected.2[at][r % LANES], 0, "padding");
+                    let got = f32::from_bits(expected.2[at][r % LANES]);
+                    if r >= rows {
+                        assert_eq!(got.to_bits(), 0, "padding");
+                        continue;
+                    }
+                    let (mut sum, mut squares) = (0.0, [0.0, 0.0]);
+                    for block in 0..blocks {
+                        for p in 0..panels(block) {
+                            let a = part(&x, rows, block).data[p * rows + r];
+                            let b = part(&queries, tokens, block).data[p * tokens + token];
+                            for (a, b) in a.0.into_iter().zip(b.0) {
+                                sum += a * b;
+                                squares[0] += a * a;
+                                squares[1] += b * b;
+                            }
+                        }
+                    }
+                    let most = 0.03 * f32::sqrt(squares[0] * squares[1]);
+                    assert!((got - sum).abs() <= most, "{got} {sum} {most}");
                 }
             }
             for tier in tiers() {
@@ -493,17 +525,18 @@ fn matmul_int8() {
 #[test]
 fn activations() {
     let mut random = Random(15);
-    for panels in [1, 2, 3, 8] {
+    for panels in [1, 2, 3, 8, 9, 16] {
         let mut row = awkward(&mut random, panels);
-        row[0] = Lanes::ZERO; // with its neighbour, or alone, a block of zeros
-        let mut expected = vec![ActivationBlock::default(); panels.div_ceil(2)];
+        row[panels / VECTORS * VECTORS..].fill(Lanes::ZERO); // the last block, unless it is a whole one
+        let mut expected = vec![ActivationBlock::default(); panels.div_ceil(VECTORS)];
         scalar().quantize_row(&row, &mut expected);
         let x = rq_kernels::lanes::as_floats(&row);
-        for (block, x) in expected.iter().zip(x.chunks(BLOCK)) {
+        for (block, x) in expected.iter().zip(packed::rotate_row(x)) {
             let absmax = x.iter().fold(0.0f32, |m, x| m.max(x.abs()));
-            assert_eq!(block.scale, absmax / 127.0);
+            assert_eq!(block.scale, absmax / 127.0 / BLOCK as f32);
             for (code, x) in block.codes.iter().zip(x) {
-                assert!((f32::from(*code) * block.scale - x).abs() <= 0.5001 * block.scale);
+                let step = block.scale * BLOCK as f32;
+                assert!((f32::from(*code) * step - x).abs() <= 0.5001 * step);
             }
             assert_eq!(*block, ActivationBlock::new(block.codes, block.scale));
         }
@@ -513,22 +546,25 @@ fn activations() {
             assert_eq!(got, expected, "{} {panels} panels", tier.isa());
         }
     }
-    // Two panels of several tokens, and one alone.
+    // Some panels of several tokens.
     for tokens in [1, 5] {
-        for panels in [1, 2] {
-            let x = awkward(&mut random, panels * tokens);
+        for panels in 1..=VECTORS {
+            let data = &awkward(&mut random, panels * tokens);
+            let values = Panels {
+                data,
+                stride: tokens,
+            };
             let mut expected = vec![ActivationBlock::default(); tokens];
-            let (low, high) = x.split_at(tokens);
-            scalar().quantize_panels(low, high, &mut expected);
+            scalar().quantize_panels(values, panels, VECTORS, &mut expected);
             for (token, block) in expected.iter().enumerate() {
-                let row: Vec<Lanes> = (0..panels).map(|p| x[p * tokens + token]).collect();
+                let row: Vec<Lanes> = (0..panels).map(|p| data[p * tokens + token]).collect();
                 let mut alone = [ActivationBlock::default()];
                 scalar().quantize_row(&row, &mut alone);
                 assert_eq!(alone[0], *block);
             }
             for tier in tiers() {
                 let mut got = vec![ActivationBlock::default(); tokens];
-                tier.quantize_panels(low, high, &mut got);
+                tier.quantize_panels(values, panels, VECTORS, &mut got);
                 assert_eq!(got, expected, "{}", tier.isa());
             }
         }

@@ -1,16 +1,19 @@
 //! Self-attention over a ragged batch, a head at a time.
 //!
-//! Scores are the same quantized product as a linear layer: a head's keys are quantized and packed as panels of 16, its
-//! queries are activations. Contexts are an f32 product of the softmax's numerators with the values, which are panels as
+//! Scores are the same quantized product as a linear layer: a head's keys are rotated, quantized and packed as panels of 16,
+//! its queries are activations. Contexts are an f32 product of the softmax's numerators with the values, which are panels as
 //! they are. A query's softmax, and the order of its sums, depend on its own sequence only.
 
-use crate::encoder::workspace::{QUERIES_AT_ONCE, Slot, heads_per_task};
+use crate::encoder::workspace::{HeadBlocks, QUERIES_AT_ONCE, Slot, heads_per_task};
 use rq_kernels::activation::{ActivationBlock, Activations, PackedRows};
 use rq_kernels::kernels::Kernels;
 use rq_kernels::lanes::{LANES, Lanes, panels_for};
-use rq_kernels::packed::CodesQ8;
+use rq_kernels::packed::Group;
 use rq_kernels::{BLOCK, Panels, PanelsMut};
 use std::ops::Range;
+
+/// Panels of a block.
+const PANELS: usize = BLOCK / LANES;
 
 /// The operands of one layer's attention.
 pub(crate) struct Attention<'a> {
@@ -36,7 +39,7 @@ pub(crate) struct Attention<'a> {
 impl Attention<'_> {
     /// How many blocks of the context one task makes.
     pub(crate) fn blocks_per_task(head_panels: usize) -> usize {
-        (head_panels * LANES * heads_per_task(head_panels)) / BLOCK
+        head_panels * heads_per_task(head_panels) / PANELS
     }
 
     /// Computes the task's heads, and quantizes their contexts to `out`, block-major.
@@ -44,7 +47,7 @@ impl Attention<'_> {
         let per_task = heads_per_task(self.head_panels);
         let first = task * per_task;
         let heads = first..(first + per_task).min(self.heads);
-        let blocks = self.head_panels.div_ceil(2);
+        let HeadBlocks { blocks, groups, .. } = HeadBlocks::new(self.head_panels);
         let longest = self
             .sequences
             .iter()
@@ -57,7 +60,7 @@ impl Attention<'_> {
         let (context, lanes) = slot.lanes[..lanes_len].split_at_mut(context_len);
         let (scales, scores) = lanes.split_at_mut(longest * blocks);
         let mut scratch = Scratch {
-            codes: &mut slot.codes[..longest * blocks],
+            codes: &mut slot.codes[..longest * blocks * groups],
             scales,
             queries: &mut slot.queries[..QUERIES_AT_ONCE * blocks],
             scores,
@@ -70,9 +73,14 @@ impl Attention<'_> {
                 }
             }
         }
-        for (panels, out) in context.chunks(2 * self.rows).zip(out.chunks_mut(self.rows)) {
-            let (low, high) = panels.split_at(self.rows);
-            self.kernels.quantize_panels(low, high, out);
+        for (data, out) in context
+            .chunks(PANELS * self.rows)
+            .zip(out.chunks_mut(self.rows))
+        {
+            let stride = self.rows;
+            let panels = data.len() / stride;
+            self.kernels
+                .quantize_panels(Panels { data, stride }, panels, PANELS, out);
         }
     }
 
@@ -87,16 +95,23 @@ impl Attention<'_> {
     ) {
         let panels = head * self.head_panels..(head + 1) * self.head_panels;
         let all_panels = self.heads * self.head_panels;
-        let blocks = self.head_panels.div_ceil(2);
+        let of_head = HeadBlocks::new(self.head_panels);
+        let HeadBlocks {
+            blocks,
+            groups,
+            vectors,
+        } = of_head;
         let key_panels = panels_for(tokens.len());
-        let codes = &mut scratch.codes[..key_panels * blocks];
+        let codes = &mut scratch.codes[..key_panels * blocks * groups];
         let scales = &mut scratch.scales[..key_panels * blocks];
-        for block in 0..blocks {
-            let [low, high] = pair(&panels, block, |panel| {
-                &self.keys_values[panel * self.tokens..][tokens.clone()]
-            });
+        for (block, panels) in of_head.panels(&panels).enumerate() {
+            let keys = Panels {
+                data: &self.keys_values[panels.start * self.tokens + tokens.start..],
+                stride: self.tokens,
+            };
+            let size = (panels.len(), tokens.len());
             self.kernels
-                .pack_rows(low, high, (block, blocks), codes, scales);
+                .pack_rows(keys, size, vectors, (block, blocks), codes, scales);
         }
         let keys = PackedRows {
             codes,
@@ -110,11 +125,13 @@ impl Attention<'_> {
         for start in rows.clone().step_by(QUERIES_AT_ONCE) {
             let count = QUERIES_AT_ONCE.min(rows.end - start);
             let queries = &mut scratch.queries[..count * blocks];
-            for (block, out) in queries.chunks_mut(count).enumerate() {
-                let [low, high] = pair(&panels, block, |panel| {
-                    &self.queries[panel * self.rows + start..][..count]
-                });
-                self.kernels.quantize_panels(low, high, out);
+            for (panels, out) in of_head.panels(&panels).zip(queries.chunks_mut(count)) {
+                let queries = Panels {
+                    data: &self.queries[panels.start * self.rows + start..],
+                    stride: self.rows,
+                };
+                self.kernels
+                    .quantize_panels(queries, panels.len(), vectors, out);
             }
             let queries = Activations::block_major(queries, count);
             let scores = &mut scratch.scores[..key_panels * count];
@@ -141,7 +158,7 @@ impl Attention<'_> {
 /// The memory of one task, carved up.
 struct Scratch<'a> {
     /// The packed keys of a head.
-    codes: &'a mut [CodesQ8],
+    codes: &'a mut [Group],
     scales: &'a mut [Lanes],
     /// Some queries.
     queries: &'a mut [ActivationBlock],
@@ -150,29 +167,14 @@ struct Scratch<'a> {
     inverse_sums: &'a mut [f32],
 }
 
-/// The two panels of a block, the second empty where there is none.
-fn pair<'a>(
-    panels: &Range<usize>,
-    block: usize,
-    panel: impl Fn(usize) -> &'a [Lanes],
-) -> [&'a [Lanes]; 2] {
-    let low = panels.start + 2 * block;
-    let high = if low + 1 < panels.end {
-        panel(low + 1)
-    } else {
-        &[]
-    };
-    [panel(low), high]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn tasks_cover_whole_blocks() {
-        // Heads of 16, 32, 48 and 64.
-        let blocks: Vec<usize> = (1..=4).map(Attention::blocks_per_task).collect();
-        assert_eq!(blocks, [1, 1, 3, 2]);
+        // Heads of 16, 32, 48, 64 and 128.
+        let blocks: Vec<usize> = [1, 2, 3, 4, 8].map(Attention::blocks_per_task).into();
+        assert_eq!(blocks, [1, 1, 3, 1, 1]);
     }
 }

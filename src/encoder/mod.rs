@@ -1,8 +1,7 @@
 //! The encoder: embeddings, then post-LayerNorm layers of attention and feed-forward.
 //!
 //! Hidden states are row-major, what a product writes is panel-major; both exist in f32 only as long as they must. The
-//! wide intermediate of a feed-forward layer never does: it is quantized 32 outputs at a time, by the task that made
-//! them.
+//! wide intermediate of a feed-forward layer never does: it is quantized a block at a time, by the task that made it.
 
 mod attention;
 mod head;
@@ -18,14 +17,16 @@ use crate::profile::{Part, Timers};
 use rq_format::{Architecture, Config};
 use rq_kernels::activation::{ActivationBlock, Activations};
 use rq_kernels::kernels::Kernels;
-use rq_kernels::lanes::{Lanes, as_floats_mut, panels_for};
+use rq_kernels::lanes::{LANES, Lanes, as_floats_mut, panels_for};
 use rq_kernels::threads::Threads;
-use rq_kernels::{BLOCK, Gelu};
+use rq_kernels::{BLOCK, Gelu, Panels};
 use std::ops::Range;
 use std::sync::Mutex;
 
 /// Panels of a product that one task computes.
 const PANELS_PER_TASK: usize = 2;
+/// Panels of a block.
+const BLOCK_PANELS: usize = BLOCK / LANES;
 /// Rows that one task normalizes.
 const ROWS_PER_TASK: usize = 4;
 
@@ -146,13 +147,19 @@ impl Compute<'_> {
             let mut slot = slots[self.threads.index()]
                 .lock()
                 .unwrap_or_else(|e| e.into_inner());
-            let range = 2 * block..(2 * block + 2).min(panels);
-            let tile = &mut slot.lanes[..range.len() * tokens];
+            let first = block * BLOCK_PANELS;
+            let range = first..panels.min(first + BLOCK_PANELS);
+            let count = range.len();
+            let tile = &mut slot.lanes[..count * tokens];
             self.products(linear, range, acts, tile);
             self.part(Part::ElementWise, || self.kernels.gelu(gelu, tile));
             self.part(Part::Quantization, || {
-                let (low, high) = tile.split_at(tokens);
-                self.kernels.quantize_panels(low, high, out);
+                let values = Panels {
+                    data: tile,
+                    stride: tokens,
+                };
+                self.kernels
+                    .quantize_panels(values, count, BLOCK_PANELS, out);
             });
         });
     }
@@ -367,7 +374,7 @@ impl Compute<'_> {
         let hidden = &mut hidden[..rows * panels];
         let acts = &mut acts[..rows * blocks];
 
-        let context = &mut inner[..attention_panels.div_ceil(2) * rows];
+        let context = &mut inner[..attention_panels.div_ceil(BLOCK_PANELS) * rows];
         self.attention(config, qkv, (rows, tokens), sequences, slots, context);
 
         let output = &mut output[..panels * rows];

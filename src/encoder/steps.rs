@@ -8,7 +8,7 @@ pub use crate::encoder::weights::{Embeddings, Linear, Norm};
 use crate::batch::Batch;
 use crate::encoder::weights::gelu;
 use crate::encoder::workspace::{Extent, Slot};
-use crate::encoder::{Compute, attention_panels};
+use crate::encoder::{BLOCK_PANELS, Compute, attention_panels};
 use rq_format::Config;
 use rq_kernels::BLOCK;
 use rq_kernels::activation::{ActivationBlock, Activations};
@@ -57,13 +57,13 @@ impl State {
         self.hidden
     }
 
-    /// What the next product takes of a token: panel `panel` of its inputs, as they are after quantization.
+    /// What the next product takes of a token: panel `panel` of its inputs, as they are after rotation and quantization.
     #[inline]
     pub fn input(&self, token: usize, panel: usize) -> Lanes {
         let (block_stride, token_stride) = self.strides;
-        let at = panel / 2 * block_stride + token * token_stride;
+        let at = panel / BLOCK_PANELS * block_stride + token * token_stride;
         let ActivationBlock { codes, scale, .. } = &self.inputs[at];
-        let codes = &codes[panel % 2 * LANES..][..LANES];
+        let codes = &codes[panel % BLOCK_PANELS * LANES..][..LANES];
         Lanes(std::array::from_fn(|l| f32::from(codes[l]) * scale))
     }
 
@@ -145,7 +145,8 @@ impl<'a> Steps<'a> {
             compute.linear(linear, 0..panels, inputs, &mut out);
             out
         };
-        let blocks = |panels: usize| vec![ActivationBlock::ZERO; panels.div_ceil(2) * tokens];
+        let blocks =
+            |panels: usize| vec![ActivationBlock::ZERO; panels.div_ceil(BLOCK_PANELS) * tokens];
         let slots = || {
             let extent = Extent::new([tokens].into_iter(), 0);
             [Mutex::new(Slot::of(self.config, &extent))]

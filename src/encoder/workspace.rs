@@ -4,8 +4,8 @@ use bytemuck::Zeroable;
 use rq_format::Config;
 use rq_kernels::BLOCK;
 use rq_kernels::activation::ActivationBlock;
-use rq_kernels::lanes::{Lanes, panels_for};
-use rq_kernels::packed::CodesQ8;
+use rq_kernels::lanes::{LANES, Lanes, panels_for};
+use rq_kernels::packed::{GROUP, Group};
 use std::ops::Range;
 use std::sync::Mutex;
 
@@ -13,9 +13,39 @@ use std::sync::Mutex;
 /// tiles.
 pub(crate) const QUERIES_AT_ONCE: usize = 48;
 
-/// Heads of a task: two where a head is an odd number of panels, so that their contexts are whole blocks.
+/// Heads of a task: so many that their contexts are whole blocks.
 pub(crate) fn heads_per_task(head_panels: usize) -> usize {
-    1 + head_panels % 2
+    let panels = BLOCK / LANES;
+    panels >> head_panels.trailing_zeros().min(panels.trailing_zeros())
+}
+
+/// How the queries and the keys of a head are cut into blocks: into one of its own size, or of 128 columns where that is less.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HeadBlocks {
+    /// Blocks.
+    pub(crate) blocks: usize,
+    /// Vectors of a block.
+    pub(crate) vectors: usize,
+    /// Groups of a block.
+    pub(crate) groups: usize,
+}
+
+impl HeadBlocks {
+    pub(crate) fn new(head_panels: usize) -> Self {
+        let vectors = head_panels.min(BLOCK / LANES);
+        Self {
+            blocks: head_panels.div_ceil(vectors),
+            vectors,
+            groups: vectors * LANES / GROUP,
+        }
+    }
+
+    /// The panels of each block.
+    pub(crate) fn panels(self, head: &Range<usize>) -> impl Iterator<Item = Range<usize>> {
+        let end = head.end;
+        let starts = head.clone().step_by(self.vectors);
+        starts.map(move |start| start..end.min(start + self.vectors))
+    }
 }
 
 /// What a pass computes, as far as its memory depends on it.
@@ -77,7 +107,7 @@ pub(crate) struct Slot {
     /// Carved up by each user.
     pub(crate) lanes: Vec<Lanes>,
     /// The packed keys of a head.
-    pub(crate) codes: Vec<CodesQ8>,
+    pub(crate) codes: Vec<Group>,
     /// Some quantized queries.
     pub(crate) queries: Vec<ActivationBlock>,
     /// One over the softmax sums of some queries.
@@ -101,7 +131,8 @@ impl Lengths {
         let (tokens, hidden) = (extent.tokens, config.hidden_size);
         let head_panels = panels_for(config.head_size());
         let attention_panels = config.num_attention_heads * head_panels;
-        let key_blocks = panels_for(extent.longest) * head_panels.div_ceil(2);
+        let HeadBlocks { blocks, groups, .. } = HeadBlocks::new(head_panels);
+        let key_blocks = panels_for(extent.longest) * blocks;
         let context = heads_per_task(head_panels) * head_panels * tokens;
         let scores = panels_for(extent.longest) * QUERIES_AT_ONCE;
         let inner_blocks = config.intermediate_size.div_ceil(BLOCK);
@@ -109,12 +140,12 @@ impl Lengths {
             hidden: tokens * panels_for(hidden),
             acts: tokens * hidden.div_ceil(BLOCK),
             qkv: 3 * attention_panels * tokens,
-            inner: inner_blocks.max(attention_panels.div_ceil(2)) * tokens,
+            inner: inner_blocks.max((attention_panels * LANES).div_ceil(BLOCK)) * tokens,
             output: (panels_for(hidden) * tokens).max(panels_for(config.outputs()) * extent.logits),
-            // Attention's context, keys' scales and scores; or two panels of a feed-forward layer.
-            lanes: (context + key_blocks + scores).max(2 * tokens),
-            codes: key_blocks,
-            queries: QUERIES_AT_ONCE * head_panels.div_ceil(2),
+            // Attention's context, keys' scales and scores; or a block of a feed-forward layer.
+            lanes: (context + key_blocks + scores).max(BLOCK / LANES * tokens),
+            codes: key_blocks * groups,
+            queries: QUERIES_AT_ONCE * blocks,
         }
     }
 }
@@ -169,7 +200,7 @@ impl Workspace {
     pub(crate) fn bytes(config: &Config, extent: &Extent, threads: usize) -> usize {
         let lengths = Lengths::new(config, extent);
         let slot = lengths.lanes * size_of::<Lanes>()
-            + lengths.codes * size_of::<CodesQ8>()
+            + lengths.codes * size_of::<Group>()
             + lengths.queries * size_of::<ActivationBlock>()
             + QUERIES_AT_ONCE * size_of::<f32>();
         (lengths.hidden + lengths.qkv + lengths.output) * size_of::<Lanes>()

@@ -126,7 +126,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<ExitCode> {
 /// A line that compares a converted file with its source on a short text. `None` if the tokenizer doesn't know the text.
 pub(super) fn short(file: &Path, source: &Source, text: &Calibration) -> Result<Option<String>> {
     let mut session = Session::new(Model::open(file)?, &SessionOptions::default())?;
-    let closeness = closeness(&mut session, source, text.text(), SHORT_TOKENS)?;
+    let closeness = closeness(&mut session, source, &text.kept_back(), SHORT_TOKENS)?;
     Ok(closeness.map(|c| {
         let (best, of) = words(session.model().config().head);
         let agreement = c.top1_agreement.map(|agreement| {
@@ -134,7 +134,8 @@ pub(super) fn short(file: &Path, source: &Source, text: &Calibration) -> Result<
             format!("the same {best} for {agreement} of {masks} {of}, ")
         });
         format!(
-            "compared with the checkpoint: {}cosine of the hidden states {:.5}, on {} tokens of the {}",
+            "compared with the checkpoint: {}cosine of the hidden states {:.5}, on {} tokens of the {}, which no calibration \
+             sees",
             agreement.unwrap_or_default(),
             c.hidden_cosine_mean,
             c.tokens,

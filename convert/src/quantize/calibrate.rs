@@ -15,9 +15,10 @@ use crate::reference::attention;
 use rayon::prelude::*;
 use rq::steps::{Embeddings, Linear, Norm, Product, State, Steps};
 use rq_format::{Config, ExpectedTensor};
+use rq_kernels::hadamard::rotate;
 use rq_kernels::kernels::{self, Kernels};
 use rq_kernels::lanes::{LANES, Lanes, as_floats, as_floats_mut, panels_for, to_lanes};
-use rq_kernels::packed::{BlockFormat, PackedMatrix};
+use rq_kernels::packed::{BlockFormat, PackedMatrix, rotate_row};
 use rq_kernels::{BLOCK, Panels, PanelsMut};
 
 /// Tokens whose moments are computed at a time, about.
@@ -40,7 +41,7 @@ pub(crate) struct Tuning {
 impl Default for Tuning {
     fn default() -> Self {
         Self {
-            damping: 0.01,
+            damping: 0.06,
             correction: 0.5,
         }
     }
@@ -199,15 +200,16 @@ impl<'a> Calibrator<'a> {
         self.sequences.par_iter_mut().for_each(|s| {
             let inputs = s.exact_inputs.take();
             let inputs = inputs.unwrap_or_else(|| transposed(&s.exact, panels_for(columns)));
-            s.exact_outputs = product(kernels, &inputs, s.tokens, weights, columns, bias);
+            let inputs = rotated(&inputs, s.tokens);
+            s.exact_outputs = product(kernels, &inputs, s.tokens, weights, bias);
         });
     }
 
     /// The moments of the centered inputs, and their products with the error that they leave in the outputs.
     fn statistics(&self, tensor: &ExpectedTensor, weights: &[Lanes], bias: &[Lanes]) -> Statistics {
         let kernels = self.kernels;
-        let (rows, columns) = (tensor.rows, tensor.columns);
-        let (in_panels, out_panels) = (panels_for(columns), panels_for(rows));
+        let columns = tensor.columns.next_multiple_of(BLOCK);
+        let (in_panels, out_panels) = (columns / LANES, panels_for(tensor.rows));
         let tokens: usize = self.sequences.iter().map(|s| s.tokens).sum();
         let residual = norm_behind(tensor).is_some();
         let mean: Vec<Lanes> = (0..in_panels)
@@ -250,7 +252,7 @@ impl<'a> Calibrator<'a> {
                             *x = s.quantized.input(t, p);
                         }
                     }
-                    let mut error = product(kernels, &inputs, s.tokens, weights, columns, bias);
+                    let mut error = product(kernels, &inputs, s.tokens, weights, bias);
                     for (e, y) in error.iter_mut().zip(&s.exact_outputs) {
                         e.0.iter_mut().zip(y.0).for_each(|(e, y)| *e = y - *e);
                     }
@@ -410,20 +412,21 @@ impl<'a> Calibrator<'a> {
         ])
     }
 
-    /// A weight as the right operand of a product: for each panel of rows, a vector for each column.
+    /// A weight, rotated, as the right operand of a product: for each panel of rows, a vector for each column.
     fn weights(&self, tensor: &ExpectedTensor) -> Result<Vec<Lanes>, QuantizeError> {
         let (rows, columns) = (tensor.rows, tensor.columns);
+        let padded = columns.next_multiple_of(BLOCK);
         let origin = Origin::of(self.config, &tensor.name);
-        let mut weights = vec![Lanes::ZERO; panels_for(rows) * columns];
+        let mut weights = vec![Lanes::ZERO; panels_for(rows) * padded];
         weights
-            .par_chunks_exact_mut(columns)
+            .par_chunks_exact_mut(padded)
             .enumerate()
             .try_for_each(|(p, out)| {
                 let range = p * LANES..rows.min((p + 1) * LANES);
                 let mut values = vec![0.0; range.len() * columns];
                 origin.read_rows(self.checkpoint, self.config, range, &mut values)?;
                 for (l, row) in values.chunks_exact(columns).enumerate() {
-                    for (lanes, &w) in out.iter_mut().zip(row) {
+                    for (lanes, w) in out.iter_mut().zip(rotate_row(row).flatten()) {
                         lanes.0[l] = w;
                     }
                 }
@@ -458,10 +461,10 @@ fn pack(
     tensor: &ExpectedTensor,
     kernels: Kernels,
 ) -> Result<(Packed, Vec<f32>), QuantizeError> {
-    let columns = tensor.columns;
+    let blocks = tensor.columns.div_ceil(BLOCK);
+    let columns = blocks * BLOCK;
     let mut packed = Packed::zeros(format, tensor)?;
     let (codes, scales) = packed.planes_mut();
-    let blocks = columns.div_ceil(BLOCK);
     let parts = codes
         .par_chunks_exact_mut(blocks * format.code_bytes())
         .zip(scales.par_chunks_exact_mut(blocks));
@@ -490,14 +493,14 @@ fn pack(
     Ok((packed, shifts.concat()))
 }
 
-/// How far a packed matrix is from the weights that it was made of.
+/// How far a packed matrix is from the rotated weights that it was made of.
 fn squares(matrix: &PackedMatrix<'_>, weights: &[Lanes]) -> Squares {
-    let columns = matrix.columns();
+    let columns = matrix.blocks() * BLOCK;
     let rows: Vec<Squares> = (0..matrix.rows())
         .into_par_iter()
         .map(|row| {
-            let mut back = vec![0.0; columns];
-            matrix.dequantize_row(row, &mut back);
+            let blocks = (0..matrix.blocks()).flat_map(|block| matrix.rotated(row, block));
+            let back: Vec<f32> = blocks.collect();
             let weights = weights[row / LANES * columns..].iter();
             Squares::of(weights.map(|w| w.0[row % LANES]), &back)
         })
@@ -533,15 +536,39 @@ fn transposed(rows: &[Lanes], width: usize) -> Vec<Lanes> {
     columns.copied().collect()
 }
 
+/// Panel-major inputs as a product with rotated weights takes them: H x / 128, each block filled up with zeros.
+fn rotated(inputs: &[Lanes], tokens: usize) -> Vec<Lanes> {
+    let mut out = inputs.to_vec();
+    out.resize(
+        (inputs.len() / tokens).next_multiple_of(BLOCK / LANES) * tokens,
+        Lanes::ZERO,
+    );
+    for block in out.chunks_exact_mut(BLOCK / LANES * tokens) {
+        for token in 0..tokens {
+            let mut values = [0.0; BLOCK];
+            let panels = values.as_chunks_mut::<LANES>().0.iter_mut();
+            for (values, panel) in panels.zip(block.chunks_exact(tokens)) {
+                *values = panel[token].0;
+            }
+            rotate(&mut values);
+            let panels = values.as_chunks::<LANES>().0.iter();
+            for (values, panel) in panels.zip(block.chunks_exact_mut(tokens)) {
+                panel[token] = Lanes(values.map(|x| x * (1.0 / BLOCK as f32)));
+            }
+        }
+    }
+    out
+}
+
 /// Panel-major inputs times weights, panel-major, plus the bias.
 fn product(
     kernels: Kernels,
     inputs: &[Lanes],
     tokens: usize,
     weights: &[Lanes],
-    columns: usize,
     bias: &[Lanes],
 ) -> Vec<Lanes> {
+    let columns = inputs.len() / tokens * LANES;
     let panels = weights.len() / columns;
     let mut out = vec![Lanes::ZERO; panels * tokens];
     for (out, bias) in out.chunks_exact_mut(tokens).zip(bias) {

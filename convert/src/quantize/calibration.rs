@@ -12,6 +12,8 @@ const ENGLISH: &str = include_str!("../../data/calibration.txt");
 const WINDOW: usize = 256;
 /// Fewer tokens than these say too little of a model's activations.
 const MIN_TOKENS: usize = 512;
+/// Of how many lines one is kept back.
+const KEPT_BACK_ONE_IN: usize = 16;
 /// Of how many tokens one is masked in the texts of a masked language model: it is used on masked texts.
 const MASKED_ONE_IN: u64 = 8;
 
@@ -30,7 +32,7 @@ pub struct Calibration {
 
 impl Calibration {
     /// How many tokens are used, at most, unless said otherwise.
-    pub const DEFAULT_TOKENS: usize = 16_384;
+    pub const DEFAULT_TOKENS: usize = 24_576;
 
     /// The built-in text: English prose. A model is calibrated on its paragraphs, but a sentence encoder, whose file says how
     /// it pools, on its sentences.
@@ -84,6 +86,19 @@ impl Calibration {
         &self.text
     }
 
+    /// The lines that no calibration uses, for a comparison that doesn't flatter: one in [`KEPT_BACK_ONE_IN`].
+    pub fn kept_back(&self) -> String {
+        self.lines(true)
+    }
+
+    /// The lines that are kept back, or the others.
+    fn lines(&self, kept_back: bool) -> String {
+        let lines = self.text.lines().enumerate();
+        let wanted =
+            lines.filter(|(i, _)| (i % KEPT_BACK_ONE_IN == KEPT_BACK_ONE_IN - 1) == kept_back);
+        wanted.flat_map(|(_, line)| [line, "\n"]).collect()
+    }
+
     /// The SHA-256 of the text.
     pub(crate) fn sha256(&self) -> String {
         let digest = Sha256::digest(self.text.as_bytes());
@@ -96,11 +111,12 @@ impl Calibration {
         tokenizer: &TokenizerFile,
         config: &Config,
     ) -> Result<Tokens, QuantizeError> {
+        let lines = self.lines(false);
         let text = match self.paragraphs && config.pooling.is_some() {
-            true => &sentences(&self.text),
-            false => &self.text,
+            true => sentences(&lines),
+            false => lines,
         };
-        let Some(texts) = texts(text, tokenizer, config, WINDOW)? else {
+        let Some(texts) = texts(&text, tokenizer, config, WINDOW)? else {
             return Ok(Tokens::Unknown);
         };
         let all: usize = texts.iter().map(Vec::len).sum();

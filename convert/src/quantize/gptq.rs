@@ -7,9 +7,11 @@
 //! no inverse of H). An error that the inputs already carry, known by its products g with them, moves the targets:
 //! t_j gains z_j, where z D V^T = g.
 //!
-//! Departures from the paper: columns come block by block, the blocks of 32 with the largest moments first and within a
-//! block the largest columns first, so that a block's scale is still chosen for what its weights have become; and a
-//! scale is chosen by rounding the block with each candidate, the feedback within the block included.
+//! All of this is in the rotated basis: columns are those of H w, and inputs those of H x / 128, quantized.
+//!
+//! Departures from the paper: columns come block by block, those with the largest moments first, within a block the
+//! sub-blocks and within these the columns alike, so that a scale is still chosen for what its weights have become; and a
+//! sub-scale is chosen by rounding the sub-block with each candidate, the feedback within it included, as is a scale.
 //!
 //! Every sum is in f32 (the pivots in f64), in an order that depends on nothing but the sizes: threads divide rows and
 //! panels, and the products are those of [`rq_kernels`], which have the same bits on every instruction set.
@@ -18,7 +20,7 @@ use half::f16;
 use rayon::prelude::*;
 use rq_kernels::kernels::Kernels;
 use rq_kernels::lanes::{LANES, Lanes};
-use rq_kernels::packed::{BlockFormat, Scales, place_q4, place_q8};
+use rq_kernels::packed::{BlockFormat, SUB_BLOCK, SUB_BLOCKS, Scales, place_q4, place_q8};
 use rq_kernels::{BLOCK, Panels, PanelsMut, q4, q8};
 
 /// Rows of the factor that are computed together.
@@ -46,7 +48,6 @@ impl Moments {
 
 /// The order of the columns and the factor V D V^T of their moments.
 pub(crate) struct Factor {
-    columns: usize,
     /// The column at each position.
     order: Vec<usize>,
     /// D, by position.
@@ -56,21 +57,24 @@ pub(crate) struct Factor {
     /// For each block of positions, the rows of V that belong to it, from the next block on.
     later: Vec<Vec<Lanes>>,
     /// For each block of positions, V within it.
-    within: Vec<[[f32; BLOCK]; BLOCK]>,
+    within: Vec<Within>,
 }
+
+/// V within a block.
+type Within = Vec<[f32; BLOCK]>;
 
 impl Factor {
     /// Factors the moments, with `damping` times their mean diagonal added to it.
     ///
     /// Returns `None` when the moments aren't those of any inputs: not finite, or too far from positive.
+    ///
+    /// # Panics
+    /// When the columns aren't whole blocks.
     pub(crate) fn new(moments: &Moments, damping: f64, kernels: Kernels) -> Option<Self> {
-        let columns = moments.columns;
+        let n = moments.columns;
+        assert!(n.is_multiple_of(BLOCK), "{n} columns");
         let order = order(moments);
-        let n = order.len();
-        let mean = (0..columns)
-            .map(|c| f64::from(moments.diagonal(c)))
-            .sum::<f64>()
-            / columns as f64;
+        let mean = (0..n).map(|c| f64::from(moments.diagonal(c))).sum::<f64>() / n as f64;
         if !mean.is_finite() {
             return None;
         }
@@ -78,11 +82,8 @@ impl Factor {
         // Last position first: the lower factor of the reversed matrix is the upper one, reversed.
         let value = |i: usize, j: usize| -> f32 {
             let (i, j) = (order[n - 1 - i], order[n - 1 - j]);
-            if i >= columns || j >= columns {
-                return f32::from(i == j);
-            }
             let damped = if i == j { damping } else { 0.0 };
-            moments.values[i * columns + j] + damped
+            moments.values[i * n + j] + damped
         };
         let lower = cholesky(n, value, kernels)?;
         let at = |i: usize, j: usize| lower[i / CHUNK][j / LANES * CHUNK + i % CHUNK].0[j % LANES];
@@ -110,15 +111,15 @@ impl Factor {
             rows
         });
         let within = (0..blocks).map(|b| {
-            std::array::from_fn(|i| {
+            let rows = (0..BLOCK).map(|i| {
                 std::array::from_fn(|j| match i < j {
                     true => v(b * BLOCK + i, b * BLOCK + j),
                     false => 0.0,
                 })
-            })
+            });
+            rows.collect()
         });
         Some(Self {
-            columns,
             pivots: root.iter().map(|r| r * r).collect(),
             earlier: earlier.collect(),
             later: later.collect(),
@@ -128,7 +129,7 @@ impl Factor {
     }
 
     /// Quantizes a panel: `weights[k]` and `inherited[k]` hold column k of its rows. Writes `codes` and `scales`, the
-    /// panel's part of the two planes, zeroed, and returns the errors w - q by column; `None` when a scale doesn't fit f16.
+    /// panel's part of the two planes, and returns the errors w - q by column; `None` when a scale doesn't fit f16.
     ///
     /// # Panics
     /// When a slice doesn't have the length that the factor implies.
@@ -141,23 +142,16 @@ impl Factor {
         scales: &mut [Scales],
         kernels: Kernels,
     ) -> Option<Vec<Lanes>> {
-        assert_eq!(weights.len(), self.columns);
-        let column = |values: &[Lanes], p: usize| {
-            let known = values.get(self.order[p]);
-            known.copied().unwrap_or(Lanes::ZERO)
-        };
-        let shift = inherited.map(|g| self.shift(|p| column(g, p), kernels));
         let n = self.order.len();
+        assert_eq!(weights.len(), n);
+        let shift = inherited.map(|g| self.shift(|p| g[self.order[p]], kernels));
         let mut errors = vec![Lanes::ZERO; n];
-        let mut by_column = vec![Lanes::ZERO; self.columns];
+        let mut by_column = vec![Lanes::ZERO; n];
         let mut feedback = [Lanes::ZERO; BLOCK];
         for b in 0..n / BLOCK {
             let first = b * BLOCK;
-            if self.order[first] >= self.columns.next_multiple_of(BLOCK) {
-                continue; // padding of the factor
-            }
             self.product(&self.earlier[b], &errors[..first], &mut feedback, kernels);
-            let w: [Lanes; BLOCK] = std::array::from_fn(|r| column(weights, first + r));
+            let w: [Lanes; BLOCK] = std::array::from_fn(|r| weights[self.order[first + r]]);
             let mut targets = w;
             for (r, t) in targets.iter_mut().enumerate() {
                 let z = shift.as_ref().map_or(Lanes::ZERO, |z| z[first + r]);
@@ -165,35 +159,35 @@ impl Factor {
                     t.0[l] += z.0[l] + feedback[r].0[l];
                 }
             }
-            let rounded = round_block(
+            let problem = Problem {
                 format,
-                &w,
-                &targets,
-                &self.within[b],
-                self.pivots[first..].first_chunk()?,
-            )?;
+                weights: &w,
+                targets: &targets,
+                v: &self.within[b],
+                pivots: self.pivots[first..].first_chunk()?,
+            };
+            let rounded = problem.round()?;
             let block = self.order[first] / BLOCK;
             let codes = &mut codes[block * format.code_bytes()..][..format.code_bytes()];
             for lane in 0..LANES {
                 let scale = rounded.scales[lane];
-                let level = |r: usize| rounded.codes[r][lane];
+                let mut codes_of = [0; BLOCK];
+                let mut sub_scales = [0; SUB_BLOCKS];
+                for r in 0..BLOCK {
+                    let k = self.order[first + r] % BLOCK;
+                    codes_of[k] = rounded.codes[r][lane];
+                    sub_scales[k / SUB_BLOCK] = rounded.sub_scales[r / SUB_BLOCK][lane];
+                }
                 match format {
                     BlockFormat::Q4 => {
-                        let mut codes_of = [0; BLOCK];
-                        for r in 0..BLOCK {
-                            codes_of[self.order[first + r] % BLOCK] = level(r) as u8;
-                        }
                         let codes_of = q4::BlockQ4 {
                             scale,
+                            sub_scales,
                             codes: codes_of,
                         };
                         place_q4(&codes_of, lane, codes, &mut scales[block]);
                     }
                     BlockFormat::Q8 => {
-                        let mut codes_of = [0; BLOCK];
-                        for r in 0..BLOCK {
-                            codes_of[self.order[first + r] % BLOCK] = level(r);
-                        }
                         let codes_of = q8::BlockQ8 {
                             scale,
                             codes: codes_of,
@@ -202,11 +196,9 @@ impl Factor {
                     }
                 }
             }
-            for (r, error) in rounded.errors.into_iter().enumerate() {
+            for (r, &error) in rounded.errors.iter().enumerate() {
                 errors[first + r] = error;
-                if let Some(e) = by_column.get_mut(self.order[first + r]) {
-                    *e = error;
-                }
+                by_column[self.order[first + r]] = error;
             }
         }
         Some(by_column)
@@ -253,30 +245,25 @@ impl Factor {
     }
 }
 
-/// The positions' columns: blocks by the sum of their moments, then the columns of a block by their own, the largest
-/// first; filled up to whole chunks with columns that don't exist.
+/// The positions' columns: blocks by the sum of their moments, then the sub-blocks of a block, then the columns of a
+/// sub-block, the largest first.
 fn order(moments: &Moments) -> Vec<usize> {
-    let columns = moments.columns;
-    let diagonal = |c: usize| match c < columns {
-        true => moments.diagonal(c),
-        false => -1.0,
+    let by_moments = |first: usize, count: usize, size: usize| {
+        let moment = |at: usize| -> f32 {
+            let columns = at..at + size;
+            columns.map(|column| moments.diagonal(column)).sum()
+        };
+        let mut parts: Vec<(f32, usize)> = (0..count)
+            .map(|i| first + i * size)
+            .map(|at| (moment(at), at))
+            .collect();
+        parts.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        parts.into_iter().map(|(_, at)| at)
     };
-    let mut blocks: Vec<(f32, usize)> = (0..columns.div_ceil(BLOCK))
-        .map(|b| {
-            let columns = b * BLOCK..((b + 1) * BLOCK).min(columns);
-            (columns.map(diagonal).sum(), b)
-        })
-        .collect();
-    blocks.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-    let mut order: Vec<usize> = Vec::new();
-    for (_, b) in blocks {
-        let start = order.len();
-        order.extend(b * BLOCK..(b + 1) * BLOCK);
-        order[start..].sort_by(|&a, &b| diagonal(b).total_cmp(&diagonal(a)).then(a.cmp(&b)));
-    }
-    let n = order.len();
-    order.extend(n..n.next_multiple_of(CHUNK));
-    order
+    by_moments(0, moments.columns / BLOCK, BLOCK)
+        .flat_map(|block| by_moments(block, SUB_BLOCKS, SUB_BLOCK))
+        .flat_map(|sub_block| by_moments(sub_block, SUB_BLOCK, 1))
+        .collect()
 }
 
 /// The lower Cholesky factor of a matrix of n rows, a multiple of [`CHUNK`]: chunk by chunk of rows, panel-major up to
@@ -366,119 +353,185 @@ fn cholesky(
     Some(lower)
 }
 
-/// A block of a panel, rounded.
+/// A block of a panel, rounded. What is by position is so in the block.
 struct Rounded {
     scales: Scales,
-    /// By position in the block, then row: q4's indices or q8's codes.
+    /// By sub-block of positions; 1 in q8.
+    sub_scales: [[u8; LANES]; SUB_BLOCKS],
+    /// By position.
     codes: [[i8; LANES]; BLOCK],
-    /// w - q
+    /// w - q, by position.
     errors: [Lanes; BLOCK],
     /// For each row, the sum of D (t - q)^2.
     losses: [f32; LANES],
 }
 
-/// Steps around the best candidate scale that are tried in the end.
-const REFINEMENTS: [f32; 4] = [0.97, 0.985, 1.015, 1.03];
+/// Steps around the scale that leaves the least error without feedback.
+const REFINEMENTS: [f32; 2] = [0.96, 1.04];
 
-/// Rounds a block with the best scale for each row.
-fn round_block(
+/// A block of a panel that is to be rounded.
+struct Problem<'a> {
     format: BlockFormat,
-    weights: &[Lanes; BLOCK],
-    targets: &[Lanes; BLOCK],
-    v: &[[f32; BLOCK]; BLOCK],
-    pivots: &[f32; BLOCK],
-) -> Option<Rounded> {
-    let mut largest = [0.0f32; LANES];
-    for t in targets {
-        for (m, &t) in largest.iter_mut().zip(&t.0) {
-            if t.abs() > m.abs() {
-                *m = t;
-            }
-        }
-    }
-    let with = |scales: [f32; LANES]| {
-        let scales = scales.map(f16::from_f32);
-        round_with(format, scales, weights, targets, v, pivots)
-    };
-    let mut best: Option<Rounded> = None;
-    let mut try_scales = |scales: [f32; LANES]| {
-        let next = with(scales);
-        match &mut best {
-            None => best = Some(next),
-            Some(best) => best.take_better(&next),
-        }
-        best.as_ref().map(|best| best.scales)
-    };
-    match format {
-        BlockFormat::Q8 => {
-            try_scales(largest.map(|m| m.abs() / f32::from(q8::MAX_CODE)));
-        }
-        BlockFormat::Q4 => {
-            let mut scales = None;
-            for candidate in q4::CANDIDATES {
-                scales = try_scales(largest.map(|m| m / candidate));
-            }
-            let scales = scales?.map(f16::to_f32);
-            for step in REFINEMENTS {
-                try_scales(scales.map(|s| s * step));
-            }
-        }
-    }
-    best.filter(|best| best.scales.iter().all(|s| s.is_finite()))
+    weights: &'a [Lanes; BLOCK],
+    targets: &'a [Lanes; BLOCK],
+    v: &'a Within,
+    pivots: &'a [f32; BLOCK],
 }
 
-fn round_with(
-    format: BlockFormat,
-    scales: Scales,
-    weights: &[Lanes; BLOCK],
-    targets: &[Lanes; BLOCK],
-    v: &[[f32; BLOCK]; BLOCK],
-    pivots: &[f32; BLOCK],
-) -> Rounded {
-    let scale = scales.map(f16::to_f32);
-    let inverse = scale.map(|s| if s == 0.0 { 0.0 } else { 1.0 / s });
-    let mut t = *targets;
-    let mut rounded = Rounded {
-        scales,
-        codes: [[0; LANES]; BLOCK],
-        errors: [Lanes::ZERO; BLOCK],
-        losses: [0.0; LANES],
-    };
-    for j in 0..BLOCK {
-        let mut q = [0.0f32; LANES];
-        match format {
-            BlockFormat::Q4 => {
-                for (l, q) in q.iter_mut().enumerate() {
-                    let code = q4::nearest(t[j].0[l] * inverse[l]);
-                    rounded.codes[j][l] = code as i8;
-                    *q = scale[l] * f32::from(q4::LEVELS[usize::from(code)]);
-                }
-            }
+impl Problem<'_> {
+    /// Rounds with the best scale for each row.
+    fn round(&self) -> Option<Box<Rounded>> {
+        let rows: [[f32; BLOCK]; LANES] =
+            std::array::from_fn(|l| std::array::from_fn(|r| self.targets[r].0[l]));
+        let mut best = match self.format {
             BlockFormat::Q8 => {
-                let limit = f32::from(q8::MAX_CODE);
-                for (l, q) in q.iter_mut().enumerate() {
-                    let code = (t[j].0[l] * inverse[l]).round_ties_even();
-                    let code = code.clamp(-limit, limit) as i8;
-                    rounded.codes[j][l] = code;
-                    *q = scale[l] * f32::from(code);
+                let absmax = rows.map(|row| row.iter().fold(0.0f32, |m, x| m.max(x.abs())));
+                self.with(absmax.map(q8::scale))
+            }
+            BlockFormat::Q4 => {
+                let mut scales = [f16::ZERO; LANES];
+                for (scale, row) in scales.iter_mut().zip(&rows) {
+                    *scale = q4::quantize(row)?.scale;
+                }
+                let mut best = self.with(scales);
+                for step in REFINEMENTS {
+                    let scales = scales.map(|scale| f16::from_f32(scale.to_f32() * step));
+                    best.take_better(&self.with(scales));
+                }
+                best
+            }
+        };
+        for scale in &mut best.scales {
+            if !scale.is_finite() {
+                return None;
+            }
+        }
+        Some(best)
+    }
+
+    /// Rounds with these scales, sub-block after sub-block.
+    fn with(&self, scales: Scales) -> Box<Rounded> {
+        let mut rounded = Box::new(Rounded {
+            scales,
+            sub_scales: [[1; LANES]; SUB_BLOCKS],
+            codes: [[0; LANES]; BLOCK],
+            errors: [Lanes::ZERO; BLOCK],
+            losses: [0.0; LANES],
+        });
+        for sub_block in 0..SUB_BLOCKS {
+            let first = sub_block * SUB_BLOCK;
+            let mut targets: [Lanes; SUB_BLOCK] = std::array::from_fn(|r| self.targets[first + r]);
+            for (i, error) in rounded.errors[..first].iter().enumerate() {
+                for (target, v) in targets.iter_mut().zip(&self.v[i][first..]) {
+                    for l in 0..LANES {
+                        target.0[l] += error.0[l] * v;
+                    }
+                }
+            }
+            let best = self.sub_block(first, &targets, scales.map(f16::to_f32));
+            rounded.sub_scales[sub_block] = best.sub_scales;
+            for r in 0..SUB_BLOCK {
+                rounded.codes[first + r] = best.codes[r];
+                rounded.errors[first + r] = best.errors[r];
+            }
+            for l in 0..LANES {
+                rounded.losses[l] += best.losses[l];
+            }
+        }
+        rounded
+    }
+
+    /// Rounds the sub-block that begins at position `first` with the best sub-scale for each row.
+    fn sub_block(
+        &self,
+        first: usize,
+        targets: &[Lanes; SUB_BLOCK],
+        scales: [f32; LANES],
+    ) -> RoundedSubBlock {
+        if self.format == BlockFormat::Q8 {
+            return self.sub_block_with(first, targets, scales, [1; LANES], q8::code);
+        }
+        let candidates: [_; LANES] = std::array::from_fn(|l| {
+            let absmax = targets.iter().fold(0.0f32, |m, t| m.max(t.0[l].abs()));
+            q4::sub_scales(absmax * q8::inverse(scales[l].abs()))
+        });
+        let most = candidates.iter().map(|c| c.end() - c.start()).max();
+        let mut best: Option<RoundedSubBlock> = None;
+        for i in 0..=most.unwrap_or(0) {
+            let sub_scales = candidates.each_ref().map(|c| (c.start() + i).min(*c.end()));
+            let next = self.sub_block_with(first, targets, scales, sub_scales, q4::code);
+            match &mut best {
+                None => best = Some(next),
+                Some(best) => best.take_better(&next),
+            }
+        }
+        best.expect("a candidate at least")
+    }
+
+    fn sub_block_with(
+        &self,
+        first: usize,
+        targets: &[Lanes; SUB_BLOCK],
+        scales: [f32; LANES],
+        sub_scales: [u8; LANES],
+        code: impl Fn(f32, f32) -> f32,
+    ) -> RoundedSubBlock {
+        let steps: [f32; LANES] = std::array::from_fn(|l| scales[l] * f32::from(sub_scales[l]));
+        let inverse = steps.map(q8::inverse);
+        let mut t = *targets;
+        let mut rounded = RoundedSubBlock {
+            sub_scales,
+            codes: [[0; LANES]; SUB_BLOCK],
+            errors: [Lanes::ZERO; SUB_BLOCK],
+            losses: [0.0; LANES],
+        };
+        for j in 0..SUB_BLOCK {
+            let weights = &self.weights[first + j];
+            let error = &mut rounded.errors[j];
+            for l in 0..LANES {
+                let code = code(t[j].0[l], inverse[l]);
+                rounded.codes[j][l] = code as i8;
+                let q = steps[l] * code;
+                error.0[l] = weights.0[l] - q;
+                let missed = t[j].0[l] - q;
+                rounded.losses[l] += self.pivots[first + j] * missed * missed;
+            }
+            let error = *error;
+            for (t, v) in t[j + 1..]
+                .iter_mut()
+                .zip(&self.v[first + j][first + j + 1..])
+            {
+                for l in 0..LANES {
+                    t.0[l] += error.0[l] * v;
                 }
             }
         }
-        let mut error = Lanes::ZERO;
-        for (l, q) in q.into_iter().enumerate() {
-            error.0[l] = weights[j].0[l] - q;
-            let missed = t[j].0[l] - q;
-            rounded.losses[l] += pivots[j] * missed * missed;
-        }
-        rounded.errors[j] = error;
-        for i in j + 1..BLOCK {
-            let v = v[j][i];
-            for l in 0..LANES {
-                t[i].0[l] += error.0[l] * v;
+        rounded
+    }
+}
+
+/// A sub-block of a panel, rounded: as [`Rounded`].
+struct RoundedSubBlock {
+    sub_scales: [u8; LANES],
+    codes: [[i8; LANES]; SUB_BLOCK],
+    errors: [Lanes; SUB_BLOCK],
+    losses: [f32; LANES],
+}
+
+impl RoundedSubBlock {
+    /// Takes over the rows that the other rounded better.
+    fn take_better(&mut self, other: &Self) {
+        for l in 0..LANES {
+            if other.losses[l] < self.losses[l] {
+                self.losses[l] = other.losses[l];
+                self.sub_scales[l] = other.sub_scales[l];
+                for j in 0..SUB_BLOCK {
+                    self.codes[j][l] = other.codes[j][l];
+                    self.errors[j].0[l] = other.errors[j].0[l];
+                }
             }
         }
     }
-    rounded
 }
 
 impl Rounded {
@@ -488,6 +541,9 @@ impl Rounded {
             if other.losses[l] < self.losses[l] {
                 self.losses[l] = other.losses[l];
                 self.scales[l] = other.scales[l];
+                for j in 0..SUB_BLOCKS {
+                    self.sub_scales[j][l] = other.sub_scales[j][l];
+                }
                 for j in 0..BLOCK {
                     self.codes[j][l] = other.codes[j][l];
                     self.errors[j].0[l] = other.errors[j].0[l];
@@ -500,8 +556,8 @@ impl Rounded {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rq_kernels::kernels;
     use rq_kernels::packed::{PackedMatrix, quantize};
+    use rq_kernels::{hadamard, kernels};
 
     /// Numbers in [-1, 1), always the same.
     fn noise(seed: u64) -> impl FnMut() -> f32 {
@@ -550,7 +606,9 @@ mod tests {
         let mut sum = 0.0;
         for (row, w) in weights.chunks_exact(columns).enumerate() {
             let mut back = vec![0.0; columns];
-            matrix.dequantize_row(row, &mut back);
+            for (block, back) in back.chunks_mut(BLOCK).enumerate() {
+                back.copy_from_slice(&matrix.rotated(row, block));
+            }
             let e: Vec<f64> = w.iter().zip(back).map(|(w, q)| f64::from(w - q)).collect();
             for (h, e_i) in moments.chunks_exact(columns).zip(&e) {
                 let product: f64 = h.iter().zip(&e).map(|(h, e)| f64::from(*h) * e).sum();
@@ -563,7 +621,7 @@ mod tests {
     #[test]
     fn it_beats_the_search_in_its_own_objective() {
         let kernels = kernels::best();
-        for columns in [32, 48, 64, 100, 160] {
+        for columns in [BLOCK, 2 * BLOCK, 3 * BLOCK] {
             let (moments, weights) = problem(columns, LANES);
             let factor =
                 Factor::new(&Moments::new(columns, moments.clone()), 0.01, kernels).unwrap();
@@ -579,7 +637,11 @@ mod tests {
                     .unwrap();
                 bytes.extend_from_slice(bytemuck::cast_slice::<Scales, u8>(&scales));
                 let found = loss(&bytes, format, &weights, &moments, columns);
-                let search = quantize(format, &weights, columns).unwrap();
+                let mut unrotated = weights.clone();
+                for block in unrotated.as_chunks_mut::<BLOCK>().0 {
+                    hadamard::rotate_back(block);
+                }
+                let search = quantize(format, &unrotated, columns).unwrap();
                 let search = loss(&search, format, &weights, &moments, columns);
                 assert!(
                     found < least * search,
@@ -592,13 +654,10 @@ mod tests {
 
     #[test]
     fn the_factor_gives_the_moments_back() {
-        let columns = 160;
+        let columns = 2 * BLOCK;
         let (moments, _) = problem(columns, 1);
-        let value = |i: usize, j: usize| match (i < columns, j < columns) {
-            (true, true) => moments[i * columns + j] + f32::from(i == j),
-            _ => f32::from(i == j),
-        };
-        let n = columns.next_multiple_of(CHUNK);
+        let value = |i: usize, j: usize| moments[i * columns + j] + f32::from(i == j);
+        let n = columns;
         let lower = cholesky(n, value, kernels::best()).unwrap();
         let at = |i: usize, j: usize| {
             let known = lower[i / CHUNK].get(j / LANES * CHUNK + i % CHUNK);
@@ -625,7 +684,21 @@ mod tests {
     #[test]
     fn inputs_that_never_vary_leave_the_weights_to_the_search() {
         let kernels = kernels::best();
-        assert!(Factor::new(&Moments::new(40, vec![0.0; 1600]), 0.01, kernels).is_some());
-        assert!(Factor::new(&Moments::new(40, vec![f32::NAN; 1600]), 0.01, kernels).is_none());
+        assert!(
+            Factor::new(
+                &Moments::new(BLOCK, vec![0.0; BLOCK * BLOCK]),
+                0.01,
+                kernels
+            )
+            .is_some()
+        );
+        assert!(
+            Factor::new(
+                &Moments::new(BLOCK, vec![f32::NAN; BLOCK * BLOCK]),
+                0.01,
+                kernels
+            )
+            .is_none()
+        );
     }
 }

@@ -4,6 +4,7 @@ use rq_format::{
     Architecture, Config, ConfigFields, FormatError, Head, HiddenAct, ModelFile, Provenance,
     SourceFile, TensorFormat, TensorKind, TensorSpec, Writer,
 };
+use rq_kernels::packed::BlockFormat;
 use std::path::Path;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -90,11 +91,17 @@ pub(crate) fn content(spec: &TensorSpec) -> Vec<u8> {
         }
         return bytes;
     };
-    let blocks = spec.rows.div_ceil(16) * spec.columns.div_ceil(32);
-    let codes = blocks * format.code_bytes();
-    bytes.extend((0..codes).map(|i| byte(i).max(1)));
+    let blocks = spec.rows.div_ceil(16) * spec.columns.div_ceil(128);
+    match format {
+        BlockFormat::Q8 => bytes.extend((0..blocks * 2048).map(|i| byte(i).max(1))),
+        BlockFormat::Q4 => bytes.extend((0..blocks * 1088).map(|i| match i % 1088 {
+            0..1024 => byte(i),
+            // Sub-scales, of which none is 0.
+            _ => byte(i) | 0x11,
+        })),
+    }
     for i in 0..blocks * 16 {
-        let row = i / 16 / spec.columns.div_ceil(32) * 16 + i % 16;
+        let row = i / 16 / spec.columns.div_ceil(128) * 16 + i % 16;
         // f16 1.0, and zero for rows of padding.
         bytes.extend(if row < spec.rows {
             [0x00, 0x3c]
@@ -177,7 +184,7 @@ pub(crate) fn assemble(
     let len = file.len() as u64;
     let mut edit = Edit(file);
     edit.bytes(0, &[0x89, b'R', b'Q', b'M', 13, 10, 0x1a, 10])
-        .u32(8, 1)
+        .u32(8, 2)
         .u32(12, 5)
         .u64(16, len)
         .u64(24, 64);

@@ -1,77 +1,146 @@
-//! Quantizing activations to int8 blocks of 32: see [`crate::activation`] for the definition.
+//! Rotating and quantizing activations: see [`crate::activation`] for the definition.
 
+use super::matmul::Panels;
+use crate::BLOCK;
 use crate::activation::{ActivationBlock, SMALLEST_ABSMAX};
+use crate::hadamard;
 use crate::lanes::{LANES, Lanes};
-use crate::packed::{CodesQ8, GROUP, GROUP_BYTES};
+use crate::packed::{GROUP, Group};
 use crate::simd::{F32x16, Simd};
 use crate::tier::Tier;
 
-/// Quantizes 32 values given as two vectors.
+/// Vectors in a block.
+const VECTORS: usize = BLOCK / LANES;
+
+/// Rotates and quantizes a block of which `vectors` hold values; returns the codes and the largest rotated value's size, or
+/// nothing for zeros.
 #[inline(always)]
-fn quantize<S: Simd>(low: F32x16<S>, high: F32x16<S>) -> ActivationBlock {
-    let absmax = low.abs().max(high.abs()).largest();
-    if absmax < SMALLEST_ABSMAX {
-        return ActivationBlock::ZERO;
+fn quantize<S: Simd>(
+    simd: S,
+    mut x: [F32x16<S>; VECTORS],
+    vectors: usize,
+) -> Option<([i8; BLOCK], f32)> {
+    if vectors == VECTORS {
+        for (x, signs) in x.iter_mut().zip(&hadamard::SIGN_LANES) {
+            *x = x.mul(simd.load(signs));
+        }
+        hadamard::transform_vectors(&mut x, VECTORS);
+    } else {
+        hadamard::transform_vectors(&mut x[..vectors], hadamard::width(vectors));
     }
-    let inverse = low.simd().splat(127.0 / absmax);
-    let codes = low.mul(inverse).to_i8(high.mul(inverse));
-    ActivationBlock::new(codes, absmax / 127.0)
+    let mut absmax = x[0].abs();
+    for x in &x[1..] {
+        absmax = absmax.max(x.abs());
+    }
+    let absmax = absmax.largest();
+    if absmax < SMALLEST_ABSMAX {
+        return None;
+    }
+    let inverse = simd.splat(127.0 / absmax);
+    let codes: [[i8; 2 * LANES]; VECTORS / 2] =
+        std::array::from_fn(|i| x[2 * i].mul(inverse).to_i8(x[2 * i + 1].mul(inverse)));
+    Some((bytemuck::cast(codes), absmax))
 }
 
-/// Quantizes a row, two vectors a block; a missing last vector counts as zeros.
+/// An activation.
+#[inline(always)]
+fn activation<S: Simd>(simd: S, x: [F32x16<S>; VECTORS], vectors: usize) -> ActivationBlock {
+    match quantize(simd, x, vectors) {
+        None => ActivationBlock::ZERO,
+        Some((codes, absmax)) => {
+            let scale = absmax / 127.0 * hadamard::inverse(vectors);
+            ActivationBlock::with_pairs(codes, simd.pairs(&codes), scale)
+        }
+    }
+}
+
+/// Some vectors, filled up with zeros.
+#[inline(always)]
+fn filled<'a, S: Simd>(
+    simd: S,
+    mut vectors: impl Iterator<Item = &'a Lanes>,
+) -> [F32x16<S>; VECTORS] {
+    let mut x = [simd.splat(0.0); VECTORS];
+    for x in &mut x {
+        match vectors.next() {
+            Some(lanes) => *x = simd.load(lanes),
+            None => break,
+        }
+    }
+    x
+}
+
+/// Quantizes a row, eight vectors a block; those that the last block lacks count as zeros.
 #[inline(always)]
 pub(crate) fn quantize_row<T: Tier>(tier: T, row: &[Lanes], out: &mut [ActivationBlock]) {
     let simd = tier.simd();
-    for (pair, out) in row.chunks(2).zip(out) {
-        let high = pair.get(1).unwrap_or(&Lanes::ZERO);
-        *out = quantize(simd.load(&pair[0]), simd.load(high));
+    for (vectors, out) in row.chunks(VECTORS).zip(out) {
+        let x = match vectors.as_array::<VECTORS>() {
+            Some(vectors) => vectors.each_ref().map(|lanes| simd.load(lanes)),
+            None => filled(simd, vectors.iter()),
+        };
+        *out = activation(simd, x, VECTORS);
     }
 }
 
-/// Quantizes two neighbouring panels of as many tokens as `out` has blocks; `high` may be empty, and counts as zeros.
+/// Quantizes `panels` panels of as many tokens as `out` has blocks, to blocks of `vectors` vectors; those that are missing
+/// count as zeros.
 #[inline(always)]
 pub(crate) fn quantize_panels<T: Tier>(
     tier: T,
-    low: &[Lanes],
-    high: &[Lanes],
+    values: Panels<'_>,
+    panels: usize,
+    vectors: usize,
     out: &mut [ActivationBlock],
 ) {
     let simd = tier.simd();
     for (token, out) in out.iter_mut().enumerate() {
-        let high = high.get(token).unwrap_or(&Lanes::ZERO);
-        *out = quantize(simd.load(&low[token]), simd.load(high));
+        let x = block_of(simd, values, panels, token);
+        *out = activation(simd, x, vectors);
     }
 }
 
-/// Quantizes 32 columns of some rows to the block `block` of the `blocks` that a panel has; `high` may be empty, and
-/// counts as zeros, as do the rows that the last panel lacks.
+/// The vectors of a token in some panels.
+#[inline(always)]
+fn block_of<S: Simd>(
+    simd: S,
+    values: Panels<'_>,
+    panels: usize,
+    token: usize,
+) -> [F32x16<S>; VECTORS] {
+    let of_token = values.data[token..].iter().step_by(values.stride);
+    filled(simd, of_token.take(panels))
+}
+
+/// Quantizes `panels` panels of `rows` rows to the block `block` of the `blocks` that a panel of packed rows has, each of
+/// `vectors` vectors; those that are missing count as zeros, as do the rows that the last panel lacks.
 #[inline(always)]
 pub(crate) fn pack_rows<T: Tier>(
     tier: T,
-    low: &[Lanes],
-    high: &[Lanes],
+    values: Panels<'_>,
+    (panels, rows): (usize, usize),
+    vectors: usize,
     (block, blocks): (usize, usize),
-    codes: &mut [CodesQ8],
-    scales: &mut [Lanes],
+    (codes, scales): (&mut [Group], &mut [Lanes]),
 ) {
     let simd = tier.simd();
-    for (panel, rows) in low.chunks(LANES).enumerate() {
+    let groups = vectors * LANES / GROUP;
+    for (panel, first) in (0..rows).step_by(LANES).enumerate() {
         let at = panel * blocks + block;
-        let (codes, scales) = (&mut codes[at], &mut scales[at]);
-        if rows.len() < LANES {
-            codes.fill(0x80);
+        let (codes, scales) = (&mut codes[at * groups..][..groups], &mut scales[at]);
+        let rows = LANES.min(rows - first);
+        if rows < LANES {
+            codes.as_flattened_mut().fill(0x80);
             scales.0.fill(0.0);
         }
-        for (lane, row) in rows.iter().enumerate() {
-            let high = high.get(panel * LANES + lane).unwrap_or(&Lanes::ZERO);
-            let quantized = quantize(simd.load(row), simd.load(high));
+        for lane in 0..rows {
+            let x = block_of(simd, values, panels, first + lane);
+            let (row, absmax) = quantize(simd, x, vectors).unwrap_or(([0; BLOCK], 0.0));
             // 22 significant bits, so that a tier's conversions are exact.
-            scales.0[lane] = f32::from_bits(quantized.scale.to_bits() & !3);
-            let (words, _) = quantized.codes.as_chunks::<GROUP>();
-            for (group, word) in words.iter().enumerate() {
-                let bytes: &mut [u8; GROUP] = codes[group * GROUP_BYTES + lane * GROUP..]
-                    .first_chunk_mut()
-                    .expect("a group of the lane");
+            scales.0[lane] = f32::from_bits((absmax / 127.0).to_bits() & !3);
+            let (words, _) = row.as_chunks::<GROUP>();
+            for (group, word) in codes.iter_mut().zip(words) {
+                let bytes = &mut group.as_chunks_mut::<GROUP>().0[lane];
                 *bytes = word.map(|code| code as u8 ^ 0x80);
             }
         }

@@ -1,23 +1,25 @@
 //! AVX2 with FMA and F16C: 2 x 8 lanes.
 //!
-//! There is no int8 dot product here; `vpmaddubsw` multiplies unsigned by signed bytes and adds two products in 16
-//! bits, with saturation. Nothing may saturate:
+//! There is no int8 dot product here. Nothing may saturate, so:
 //!
-//! - q8: |code| times the activation with the code's sign: at most 2 * 127 * 127 = 32,258. Each pair is widened.
-//! - q4: (level + 32), at most 63, times the activation: two products are at most 16,002, so two pairs are added
-//!   before they are widened. The 32 comes off by starting at -32 * (sum of the activation's codes).
+//! - q8 is widened to 16 bits: `vpmaddwd` multiplies pairs of columns and adds them up in 32. On Zen 3 the sign that
+//!   `vpmaddubsw` needs, one operand being unsigned, costs more than the second multiplication.
+//! - q4 stays as it is, without its sub-scales: code + 8 is at most 15, so `vpmaddubsw`'s pairs of products, at most 3,810,
+//!   can be added for the four groups of a sub-block in 16 bits. The 8 comes off by where that sum starts
+//!   ([`ActivationBlock`]'s pairs), and the `vpmaddwd` that widens multiplies by the sub-scale.
 
 use super::token::Avx2;
-use super::ymm::{add_to_sums, tile};
+use super::ymm::{tile, tile_of};
+use crate::BLOCK;
 use crate::activation::{ActivationBlock, START};
-use crate::lanes::LANES;
-use crate::matmul::{Block, Decode, RowScales, Sums, group_word, unsigned_levels};
-use crate::packed::{CodesQ4, CodesQ8, GROUP_BYTES, GROUPS};
-use crate::simd::{F32x16, RECIPROCAL, Simd};
+use crate::lanes::{LANES, Lanes};
+use crate::matmul::{Block, Decode, RowScales, write_words};
+use crate::packed::{CodesQ4, GROUPS, Group, SUB_BLOCK, SUB_BLOCKS};
+use crate::simd::{RECIPROCAL, Simd};
 use half::f16;
 use std::arch::asm;
 use std::arch::x86_64::*;
-use std::mem::offset_of;
+use std::mem::{MaybeUninit, offset_of};
 
 impl Simd for Avx2 {
     type Register = __m256;
@@ -59,6 +61,24 @@ impl Simd for Avx2 {
             let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
             bytemuck::cast(_mm256_permutevar8x32_epi32(_mm256_packs_epi16(low, high), order))
         }
+        fn hadamard(self, x: [__m256; 2]) -> [__m256; 2] {
+            let avx2 = Avx2::here();
+            [_mm256_add_ps(x[0], x[1]), _mm256_sub_ps(x[0], x[1])].map(|x| avx2.hadamard_of_8(x))
+        }
+        fn pairs(self, codes: &[i8; BLOCK]) -> [[i16; 2]; SUB_BLOCKS] {
+            let bytes: [__m256i; 4] = bytemuck::pod_read_unaligned(bytemuck::bytes_of(codes));
+            // A half of a register is a sub-block, whose four groups are added.
+            let [a, b, c, d] = bytes.map(|bytes| _mm256_maddubs_epi16(_mm256_set1_epi8(8), bytes));
+            let ab = _mm256_add_epi16(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
+            let cd = _mm256_add_epi16(_mm256_unpacklo_epi64(c, d), _mm256_unpackhi_epi64(c, d));
+            let (ab, cd) = (_mm256_castsi256_ps(ab), _mm256_castsi256_ps(cd));
+            let even = _mm256_castps_si256(_mm256_shuffle_ps::<0b10_00_10_00>(ab, cd));
+            let odd = _mm256_castps_si256(_mm256_shuffle_ps::<0b11_01_11_01>(ab, cd));
+            let sums = _mm256_sub_epi16(_mm256_setzero_si256(), _mm256_add_epi16(even, odd));
+            // a0 b0 c0 d0 a1 b1 c1 d1
+            let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+            bytemuck::cast(_mm256_permutevar8x32_epi32(sums, order))
+        }
         fn sum(self, x: [__m256; 2]) -> f32 {
             Avx2::here().sum_of_8(_mm256_add_ps(x[0], x[1]))
         }
@@ -84,226 +104,328 @@ impl Avx2 {
             _mm_cvtss_f32(_mm_max_ss(x, _mm_movehdup_ps(x)))
         }
 
-        fn splat_i32(self, x: i32) -> __m256i { _mm256_set1_epi32(x) }
-
-        /// A table of 16 bytes, in both halves.
-        fn load_table(self, table: &[u8; 16]) -> __m256i {
-            _mm256_broadcastsi128_si256(bytemuck::pod_read_unaligned(table))
+        /// The last three stages of the Walsh-Hadamard transform, in which a register's lanes meet each other.
+        pub(super) fn hadamard_of_8(self, x: __m256) -> __m256 {
+            let (plus, minus) = (1.0, -1.0);
+            let swapped = _mm256_permute2f128_ps::<1>(x, x);
+            let signs = _mm256_setr_ps(plus, plus, plus, plus, minus, minus, minus, minus);
+            let x = _mm256_fmadd_ps(x, signs, swapped);
+            let swapped = _mm256_permute_ps::<0b01_00_11_10>(x);
+            let signs = _mm256_setr_ps(plus, plus, minus, minus, plus, plus, minus, minus);
+            let x = _mm256_fmadd_ps(x, signs, swapped);
+            let swapped = _mm256_permute_ps::<0b10_11_00_01>(x);
+            let signs = _mm256_setr_ps(plus, minus, plus, minus, plus, minus, plus, minus);
+            _mm256_fmadd_ps(x, signs, swapped)
         }
 
-        /// Codes, of q8's bytes.
-        fn codes(self, bytes: __m256i) -> __m256i { _mm256_xor_si256(bytes, _mm256_set1_epi8(-128)) }
+        /// Bytes code + 128 as 16 bits: the even columns, the odd ones.
+        fn widen(self, bytes: __m256i) -> [__m256i; 2] {
+            let codes = _mm256_xor_si256(bytes, _mm256_set1_epi8(-128));
+            Avx2::here().widen_signed(codes)
+        }
 
-        fn absolute(self, codes: __m256i) -> __m256i { _mm256_abs_epi8(codes) }
+        /// Codes as 16 bits: the even columns, the odd ones.
+        fn widen_signed(self, codes: __m256i) -> [__m256i; 2] {
+            let even = _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(codes));
+            [even, _mm256_srai_epi16::<8>(codes)]
+        }
 
-        /// The entries of a table for the low halves of some bytes, and for their high halves.
-        fn look_up(self, table: __m256i, bytes: __m256i) -> [__m256i; 2] {
+        /// The low and the high halves of some bytes.
+        pub(super) fn nibbles(self, bytes: __m256i) -> [__m256i; 2] {
             let mask = _mm256_set1_epi8(15);
-            let high = _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), mask);
-            [_mm256_shuffle_epi8(table, _mm256_and_si256(bytes, mask)), _mm256_shuffle_epi8(table, high)]
+            [_mm256_and_si256(bytes, mask), _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), mask)]
         }
 
-        /// dots + codes * x, four products a lane. `absolute` are the sizes of the codes.
-        fn add_products(self, dots: __m256i, codes: __m256i, absolute: __m256i, x: __m256i) -> __m256i {
-            let pairs = _mm256_maddubs_epi16(absolute, _mm256_sign_epi8(x, codes));
-            _mm256_add_epi32(dots, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+        /// The sub-scales of the even or the odd of two sub-blocks, for each row twice as 16 bits: rows 0 to 7, 8 to 15.
+        pub(super) fn sub_scales(self, rows: &[u8; LANES], odd: usize) -> [__m256i; 2] {
+            let rows = _mm256_broadcastsi128_si256(bytemuck::pod_read_unaligned(rows));
+            let rows = _mm256_srl_epi16(rows, _mm_cvtsi32_si128(4 * odd as i32));
+            let rows = _mm256_and_si256(rows, _mm256_set1_epi8(15));
+            let low = _mm256_setr_epi8(
+                0, -1, 0, -1, 1, -1, 1, -1, 2, -1, 2, -1, 3, -1, 3, -1,
+                4, -1, 4, -1, 5, -1, 5, -1, 6, -1, 6, -1, 7, -1, 7, -1,
+            );
+            let high = _mm256_or_si256(low, _mm256_set1_epi8(8));
+            [_mm256_shuffle_epi8(rows, low), _mm256_shuffle_epi8(rows, high)]
         }
 
-        /// The bits of accumulators as floats.
-        fn as_floats(self, dots: [__m256i; 2]) -> [__m256; 2] {
-            [_mm256_castsi256_ps(dots[0]), _mm256_castsi256_ps(dots[1])]
-        }
-    }
-
-    /// The q4 levels of a block, by a table of 16 bytes.
-    #[inline(always)]
-    pub(super) fn levels(self, codes: &CodesQ4, table: &[u8; 16]) -> Levels {
-        let table = self.load_table(table);
-        let (groups, _) = codes.as_chunks::<GROUP_BYTES>();
-        let mut levels = [[self.splat_i32(0); 2]; GROUPS];
-        for j in 0..GROUPS / 2 {
-            let halves: [__m256i; 2] = bytemuck::pod_read_unaligned(&groups[j]);
-            for h in 0..2 {
-                [levels[j][h], levels[j + GROUPS / 2][h]] = self.look_up(table, halves[h]);
-            }
-        }
-        levels
+        fn zero(self) -> __m256i { _mm256_setzero_si256() }
     }
 }
 
-/// 512 bytes, two registers a group.
-pub(super) type Levels = [[__m256i; 2]; GROUPS];
+/// Where the assembly finds [`START`].
+static START_OF_DOTS: i32 = START;
 
-/// A q8 block: codes, their sizes, and the scales.
+/// Sets a token's dot products to [`START`].
+macro_rules! start {
+    ($x:ident $low:literal $high:literal $($more:literal)*) => {
+        concat!(
+            "vpbroadcastd ymm",
+            $low,
+            ", [{start}]\n",
+            "vmovdqa ymm",
+            $high,
+            ", ymm",
+            $low,
+        )
+    };
+}
+
+/// A group of q8 as 16 bits: the even columns and the odd ones, and of each rows 0 to 7 and 8 to 15.
+type GroupWords = [[__m256i; 2]; 2];
+
+/// A q8 block: its groups, and the scales.
 #[derive(Clone, Copy)]
-pub(crate) struct DecodedQ8 {
-    codes: Levels,
-    absolute: Levels,
+pub(crate) struct DecodedQ8<'a> {
+    groups: &'a [GroupWords],
     scales: RowScales<Avx2>,
 }
 
-impl Decode<CodesQ8> for Avx2 {
-    type Block<'a> = DecodedQ8;
+impl Decode<[Group]> for Avx2 {
+    type Words = [GroupWords; GROUPS];
+    type Block<'a> = DecodedQ8<'a>;
 
     #[inline(always)]
-    fn decode(self, bytes: &CodesQ8, scales: RowScales<Self>) -> DecodedQ8 {
-        let mut codes = [[self.splat_i32(0); 2]; GROUPS];
-        let mut absolute = codes;
-        let (groups, _) = bytes.as_chunks::<GROUP_BYTES>();
-        for j in 0..GROUPS {
-            let halves: [__m256i; 2] = bytemuck::pod_read_unaligned(&groups[j]);
-            for h in 0..2 {
-                codes[j][h] = self.codes(halves[h]);
-                absolute[j][h] = self.absolute(codes[j][h]);
-            }
+    fn decode<'a>(
+        self,
+        codes: &'a [Group],
+        scales: RowScales<Self>,
+        words: &'a mut MaybeUninit<Self::Words>,
+    ) -> DecodedQ8<'a> {
+        let groups = write_words(
+            words,
+            codes.len(),
+            #[inline(always)]
+            |group| {
+                let [low, high]: [__m256i; 2] = bytemuck::pod_read_unaligned(&codes[group]);
+                let ([even, odd], [even_high, odd_high]) = (self.widen(low), self.widen(high));
+                [[even, even_high], [odd, odd_high]]
+            },
+        );
+        DecodedQ8 { groups, scales }
+    }
+}
+
+/// The codes of an activation as 16 bits: the even columns, the odd ones.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Words {
+    even: [__m256i; BLOCK / 32],
+    odd: [__m256i; BLOCK / 32],
+    scale: f32,
+}
+
+impl Words {
+    #[inline(always)]
+    fn new(avx2: Avx2, act: &ActivationBlock) -> Self {
+        let (mut even, mut odd) = ([avx2.zero(); BLOCK / 32], [avx2.zero(); BLOCK / 32]);
+        let codes: [__m256i; BLOCK / 32] =
+            bytemuck::pod_read_unaligned(bytemuck::bytes_of(&act.codes));
+        for i in 0..codes.len() {
+            [even[i], odd[i]] = avx2.widen_signed(codes[i]);
         }
-        DecodedQ8 {
-            codes,
-            absolute,
-            scales,
+        Self {
+            even,
+            odd,
+            scale: act.scale,
         }
     }
 }
 
-impl Block for DecodedQ8 {
+/// Four groups. Registers 12 and 13 hold a group's even columns, then its odd ones.
+#[rustfmt::skip]
+macro_rules! step_q8 {
+    ($($x:ident ($low:literal $high:literal)),+) => {
+        concat!(
+            ".irp j, 0, 1, 2, 3\n",
+            step_q8!(@columns "0" $($x $low $high)+),
+            step_q8!(@columns "1" $($x $low $high)+),
+            ".endr\n",
+            "add {weights}, 512\n",
+            "add {i}, 16",
+        )
+    };
+    (@columns $odd:literal $($x:ident $low:literal $high:literal)+) => {
+        concat!(
+            "vmovdqa ymm12, [{weights} + 128 * \\j + 64 * ", $odd, "]\n",
+            "vmovdqa ymm13, [{weights} + 128 * \\j + 64 * ", $odd, " + 32]\n",
+            $(
+                "vpbroadcastd ymm14, [{", stringify!($x), "} + {i} + 4 * \\j + 128 * ", $odd, "]\n",
+                "vpmaddwd ymm15, ymm12, ymm14\n",
+                "vpmaddwd ymm14, ymm13, ymm14\n",
+                "vpaddd ymm", $low, ", ymm", $low, ", ymm15\n",
+                "vpaddd ymm", $high, ", ymm", $high, ", ymm14\n",
+            )+
+        )
+    };
+}
+
+impl Block for DecodedQ8<'_> {
     type Token = Avx2;
-    const PANELS: usize = 1;
-    const TOKENS: usize = 4;
+    // Two share the widened activations.
+    const PANELS: usize = 2;
+    // What 16 registers hold: 12 dot products, a group's even or odd columns, and their products with a token.
+    const TOKENS: usize = 6;
+    const DEPTH: usize = 2;
 
     #[inline(always)]
     fn add<const N: usize, const P: usize>(
         blocks: [&Self; P],
         acts: [&ActivationBlock; N],
-        sums: &mut [[Sums<Self>; P]; N],
+        sums: &mut [&mut [Lanes; N]; P],
     ) {
+        const { assert!(offset_of!(Words, odd) == 128 && SUB_BLOCK == 16) }
         let avx2 = blocks[0].scales.simd();
-        let mut dots = [[[avx2.splat_i32(START); 2]; P]; N];
-        for j in 0..GROUPS {
-            for n in 0..N {
-                let x = avx2.splat_i32(group_word(&acts[n].codes, j));
-                for p in 0..P {
-                    for h in 0..2 {
-                        let (codes, absolute) = (blocks[p].codes[j][h], blocks[p].absolute[j][h]);
-                        dots[n][p][h] = avx2.add_products(dots[n][p][h], codes, absolute, x);
-                    }
-                }
-            }
+        let mut words = [Words::new(avx2, acts[0]); N];
+        for n in 1..N {
+            words[n] = Words::new(avx2, acts[n]);
         }
-        for n in 0..N {
-            for p in 0..P {
-                let dots = F32x16::new(avx2, avx2.as_floats(dots[n][p]));
-                sums[n][p] = blocks[p].scales.add(sums[n][p], dots, acts[n].scale);
+        for (block, sums) in blocks.into_iter().zip(sums) {
+            // SAFETY: the block holds AVX2's token, in its scales, and the assembly has no instruction beyond its row. It reads
+            // the groups, a multiple of 4 and at most 32, which are aligned; the scales, which are aligned
+            // too; as many columns of N activations; and the start. It reads and writes the N sums, which are aligned.
+            unsafe {
+                tile_of!(N, {
+                    weights: block.groups.as_ptr(),
+                    steps: 4 * block.groups.len(),
+                    start: start,
+                    step: step_q8,
+                    scale: offset_of!(Words, scale),
+                    operands: {
+                        start = in(reg) &raw const START_OF_DOTS,
+                    },
+                }, &block.scales, words.each_ref(), sums.as_mut_ptr());
             }
         }
     }
 }
 
-/// The q4 levels + 32: a quarter of what the activation's start takes off. Below 64, four products of one with an
-/// activation fit 16 bits.
-const Q4_TABLE: [u8; 16] = {
-    let table = unsigned_levels(32);
-    assert!(table[15] < 64);
-    table
-};
-
-/// A q4 block: level + 32, and the scales.
+/// A sub-block of q4: codes + 8 of four groups, each rows 0 to 7 and 8 to 15; and the rows' sub-scales, twice as 16 bits.
 #[derive(Clone, Copy)]
-pub(crate) struct DecodedQ4 {
-    levels: Levels,
+#[repr(C)]
+pub(crate) struct SubBlock {
+    groups: [[__m256i; 2]; 4],
+    sub_scales: [__m256i; 2],
+}
+
+/// A q4 block: its sub-blocks, and the scales.
+#[derive(Clone, Copy)]
+pub(crate) struct DecodedQ4<'a> {
+    sub_blocks: &'a [SubBlock],
     scales: RowScales<Avx2>,
 }
 
 impl Decode<CodesQ4> for Avx2 {
-    type Block<'a> = DecodedQ4;
+    type Words = [SubBlock; SUB_BLOCKS];
+    type Block<'a> = DecodedQ4<'a>;
 
     #[inline(always)]
-    fn decode(self, codes: &CodesQ4, scales: RowScales<Self>) -> DecodedQ4 {
-        DecodedQ4 {
-            levels: self.levels(codes, &Q4_TABLE),
-            scales,
-        }
+    fn decode<'a>(
+        self,
+        codes: &'a CodesQ4,
+        scales: RowScales<Self>,
+        words: &'a mut MaybeUninit<Self::Words>,
+    ) -> DecodedQ4<'a> {
+        let (pairs, _) = codes.groups.as_chunks::<2>();
+        let sub_blocks = write_words(
+            words,
+            SUB_BLOCKS,
+            #[inline(always)]
+            |j| {
+                let [[a, b], [c, d]]: [[__m256i; 2]; 2] =
+                    bytemuck::pod_read_unaligned(bytemuck::bytes_of(&pairs[j]));
+                let ([e, f], [g, h]) = (self.nibbles(a), self.nibbles(b));
+                let ([i, k], [l, m]) = (self.nibbles(c), self.nibbles(d));
+                SubBlock {
+                    groups: [[e, g], [f, h], [i, l], [k, m]],
+                    sub_scales: self.sub_scales(&codes.sub_scales[j / 2], j % 2),
+                }
+            },
+        );
+        DecodedQ4 { sub_blocks, scales }
     }
 }
 
-/// What the assembly of [`DecodedQ4`] takes from memory.
-#[repr(C, align(32))]
-struct Constants {
-    /// An activation starts at START - 128 * sum; a level carries 32 too much, a quarter of the 128.
-    start: [i32; 8],
-    ones: [i16; 16],
-}
-
-static CONSTANTS: Constants = Constants {
-    start: [START - START / 4; 8],
-    ones: [1; 16],
-};
-
-/// A quarter of the token's start, and three of [`START`].
+/// A sub-block. The first two registers of a token are its dot products, the others sums of 16 bits, which begin at its pairs
+/// and end multiplied by the sub-scales.
 #[rustfmt::skip]
-macro_rules! start {
-    ($low:literal) => {
+macro_rules! step_q4 {
+    ($($x:ident ($low:literal $high:literal $a:literal $b:literal)),+) => {
         concat!(
-            "vpsrad ymm", $low, ", ymm", $low, ", 2\n",
-            "vpaddd ymm", $low, ", ymm", $low, ", [{constants}]",
+            $(
+                "vpbroadcastd ymm", $a, ", [{", stringify!($x), "} + {i} + {pairs}]\n",
+                "vmovdqa ymm", $b, ", ymm", $a, "\n",
+            )+
+            ".irp j, 0, 1, 2, 3\n",
+            "vmovdqa ymm12, [{weights} + 64 * \\j]\n",
+            "vmovdqa ymm13, [{weights} + 64 * \\j + 32]\n",
+            $(
+                "vpbroadcastd ymm14, [{", stringify!($x), "} + 4 * {i} + 4 * \\j]\n",
+                "vpmaddubsw ymm15, ymm12, ymm14\n",
+                "vpmaddubsw ymm14, ymm13, ymm14\n",
+                "vpaddw ymm", $a, ", ymm", $a, ", ymm15\n",
+                "vpaddw ymm", $b, ", ymm", $b, ", ymm14\n",
+            )+
+            ".endr\n",
+            "vmovdqa ymm12, [{weights} + 256]\n",
+            "vmovdqa ymm13, [{weights} + 288]\n",
+            $(
+                "vpmaddwd ymm", $a, ", ymm", $a, ", ymm12\n",
+                "vpmaddwd ymm", $b, ", ymm", $b, ", ymm13\n",
+                "vpaddd ymm", $low, ", ymm", $low, ", ymm", $a, "\n",
+                "vpaddd ymm", $high, ", ymm", $high, ", ymm", $b, "\n",
+            )+
+            "add {weights}, 320\n",
+            "add {i}, 4",
         )
     };
 }
 
-/// Two groups, which are in registers 8 to 11. Two products of each are added in 16 bits before they are widened.
-#[rustfmt::skip]
-macro_rules! multiply {
-    ($x:ident, $low:literal, $high:literal) => {
-        concat!(
-            "vpbroadcastd ymm12, [{", stringify!($x), "} + \\j]\n",
-            "vpbroadcastd ymm13, [{", stringify!($x), "} + \\j + 4]\n",
-            "vpmaddubsw ymm14, ymm8, ymm12\n",
-            "vpmaddubsw ymm15, ymm10, ymm13\n",
-            "vpmaddubsw ymm12, ymm9, ymm12\n",
-            "vpmaddubsw ymm13, ymm11, ymm13\n",
-            "vpaddw ymm14, ymm14, ymm15\n",
-            "vpaddw ymm12, ymm12, ymm13\n",
-            "vpmaddwd ymm14, ymm14, [{constants} + {ones}]\n",
-            "vpmaddwd ymm12, ymm12, [{constants} + {ones}]\n",
-            "vpaddd ymm", $low, ", ymm", $low, ", ymm14\n",
-            "vpaddd ymm", $high, ", ymm", $high, ", ymm12",
-        )
-    };
-}
-
-impl Block for DecodedQ4 {
+impl Block for DecodedQ4<'_> {
     type Token = Avx2;
-    const PANELS: usize = 1;
-    // What 16 registers hold: eight dot products, two groups, and their products with a token.
-    const TOKENS: usize = 4;
+    const PANELS: usize = 2;
+    // What 16 registers hold: six dot products, six sums of 16 bits, a group, and its products with a token.
+    const TOKENS: usize = 3;
+    const DEPTH: usize = 2;
 
     #[inline(always)]
     fn add<const N: usize, const P: usize>(
         blocks: [&Self; P],
         acts: [&ActivationBlock; N],
-        sums: &mut [[Sums<Self>; P]; N],
+        sums: &mut [&mut [Lanes; N]; P],
     ) {
-        const { assert!(START % 4 == 0) }
-        const { assert!(GROUPS == 8 && GROUP_BYTES == 64 && size_of::<Sums<Self>>() == 64) }
-        // SAFETY: each block holds AVX2's token, in its scales, and the assembly has no instruction beyond its row. It reads
-        // the 512 levels and the scales of a block, which are aligned, an activation block a token, and the constants; it
-        // reads and writes the N x P sums, which are aligned too.
-        unsafe {
-            add_to_sums!(blocks, acts, sums, N, P, {
-                groups: block => block.levels.as_ptr(),
-                start: start,
-                multiply: (
-                    "0, 8, 16, 24",
-                    "vmovdqa ymm8, [{groups} + 16 * \\j]
-                     vmovdqa ymm9, [{groups} + 16 * \\j + 32]
-                     vmovdqa ymm10, [{groups} + 16 * \\j + 64]
-                     vmovdqa ymm11, [{groups} + 16 * \\j + 96]",
-                    multiply
-                ),
-                operands: {
-                    constants = in(reg) &raw const CONSTANTS,
-                    ones = const offset_of!(Constants, ones),
-                },
-            });
+        const {
+            assert!(size_of::<SubBlock>() == 320 && SUB_BLOCK == 16);
+            // Four pairs of products, and where their sum begins.
+            assert!(4 * 2 * 15 * 127 + 8 * 8 * 127 <= i16::MAX as i32);
+        }
+        macro_rules! tile_of_3 {
+            ($($arguments:tt)*) => {
+                match N {
+                    1 => tile!($($arguments)*, 0 a (0 1 6 7)),
+                    2 => tile!($($arguments)*, 0 a (0 1 6 7), 1 b (2 3 8 9)),
+                    3 => tile!($($arguments)*, 0 a (0 1 6 7), 1 b (2 3 8 9), 2 c (4 5 10 11)),
+                    _ => unreachable!("at most TOKENS"),
+                }
+            };
+        }
+        for (block, sums) in blocks.into_iter().zip(sums) {
+            // SAFETY: the block holds AVX2's token, in its scales, and the assembly has no instruction beyond its row. It reads
+            // the sub-blocks and the scales, which are aligned; N activations; and the start. It reads and writes the N
+            // sums, which are aligned.
+            unsafe {
+                tile_of_3!({
+                    weights: block.sub_blocks.as_ptr(),
+                    steps: 4 * SUB_BLOCKS,
+                    start: start,
+                    step: step_q4,
+                    scale: offset_of!(ActivationBlock, scale),
+                    operands: {
+                        start = in(reg) &raw const START_OF_DOTS,
+                        pairs = const offset_of!(ActivationBlock, pairs),
+                    },
+                }, &block.scales, acts, sums.as_mut_ptr());
+            }
         }
     }
 }

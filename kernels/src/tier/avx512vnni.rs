@@ -1,16 +1,18 @@
 //! AVX-512 with VNNI: 1 x 16 lanes.
 //!
 //! `vpdpbusd` adds four products of unsigned with signed bytes to 32 bits, exactly. q8's bytes are code + 128 as they
-//! are; q4's levels get the same 128 from their table; it comes off by where the activation lets accumulators start.
+//! are; q4's levels get the same 128 when they are decoded; it comes off by where the activation lets accumulators start.
 
 use super::token::{Avx2, Avx512Vnni};
+use crate::BLOCK;
 use crate::activation::ActivationBlock;
-use crate::lanes::LANES;
-use crate::matmul::{Block, Decode, RowScales, Sums, group_word, unsigned_levels};
-use crate::packed::{CodesQ4, CodesQ8, GROUP_BYTES, GROUPS};
+use crate::lanes::{LANES, Lanes};
+use crate::matmul::{Block, Decode, RowScales, group_word, write_words};
+use crate::packed::{CodesQ4, Group, SUB_BLOCKS};
 use crate::simd::{F32x16, RECIPROCAL, Simd};
 use half::f16;
 use std::arch::x86_64::*;
+use std::mem::MaybeUninit;
 
 impl Simd for Avx512Vnni {
     type Register = __m512;
@@ -51,6 +53,23 @@ impl Simd for Avx512Vnni {
             let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 0, 0, 0, 0, 0, 0, 0, 0);
             bytemuck::cast(_mm512_castsi512_si256(_mm512_permutexvar_epi32(order, packed)))
         }
+        fn hadamard(self, x: [__m512; 1]) -> [__m512; 1] {
+            // 1 in the lower and -1 in the upper of two lanes, so that x * sign + swapped is one rounded addition.
+            let signs = |upper: u16| {
+                _mm512_mask_blend_ps(upper, _mm512_set1_ps(1.0), _mm512_set1_ps(-1.0))
+            };
+            let swapped = _mm512_shuffle_f32x4::<0b01_00_11_10>(x[0], x[0]);
+            let x = _mm512_fmadd_ps(x[0], signs(0xff00), swapped);
+            let swapped = _mm512_shuffle_f32x4::<0b10_11_00_01>(x, x);
+            let x = _mm512_fmadd_ps(x, signs(0xf0f0), swapped);
+            let swapped = _mm512_permute_ps::<0b01_00_11_10>(x);
+            let x = _mm512_fmadd_ps(x, signs(0xcccc), swapped);
+            let swapped = _mm512_permute_ps::<0b10_11_00_01>(x);
+            [_mm512_fmadd_ps(x, signs(0xaaaa), swapped)]
+        }
+        fn pairs(self, codes: &[i8; BLOCK]) -> [[i16; 2]; SUB_BLOCKS] {
+            Avx2::here().pairs(codes)
+        }
         fn sum(self, x: [__m512; 1]) -> f32 {
             let high = _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(x[0])));
             Avx2::here().sum_of_8(_mm256_add_ps(_mm512_castps512_ps256(x[0]), high))
@@ -66,16 +85,31 @@ impl Avx512Vnni {
     avx512vnni! {
         fn splat_i32(self, x: i32) -> __m512i { _mm512_set1_epi32(x) }
 
-        /// A table of 16 bytes, four times over.
-        fn load_table(self, table: &[u8; 16]) -> __m512i {
-            _mm512_broadcast_i32x4(bytemuck::pod_read_unaligned(table))
+        fn load_group(self, group: &Group) -> __m512i { bytemuck::pod_read_unaligned(group) }
+
+        /// The low and the high halves of some bytes.
+        fn nibbles(self, bytes: __m512i) -> [__m512i; 2] {
+            let mask = _mm512_set1_epi8(15);
+            [_mm512_and_si512(bytes, mask), _mm512_and_si512(_mm512_srli_epi16::<4>(bytes), mask)]
         }
 
-        /// The entries of a table for the low halves of some bytes, and for their high halves.
-        fn look_up(self, table: __m512i, bytes: __m512i) -> [__m512i; 2] {
-            let mask = _mm512_set1_epi8(15);
-            let high = _mm512_and_si512(_mm512_srli_epi16::<4>(bytes), mask);
-            [_mm512_shuffle_epi8(table, _mm512_and_si512(bytes, mask)), _mm512_shuffle_epi8(table, high)]
+        /// The sub-scales of the even or the odd of two sub-blocks, for each row twice as 16 bits.
+        fn sub_scales(self, rows: &[u8; LANES], odd: usize) -> __m512i {
+            let rows = _mm512_cvtepu8_epi32(bytemuck::pod_read_unaligned(rows));
+            let rows = _mm512_srl_epi32(rows, _mm_cvtsi32_si128(4 * odd as i32));
+            let rows = _mm512_and_si512(rows, _mm512_set1_epi32(15));
+            _mm512_or_si512(rows, _mm512_slli_epi32::<16>(rows))
+        }
+
+        /// 128 - 8 sub-scales, for each byte of a row.
+        fn offset(self, sub_scales: __m512i) -> __m512i {
+            let both = _mm512_or_si512(sub_scales, _mm512_slli_epi16::<8>(sub_scales));
+            _mm512_sub_epi8(_mm512_set1_epi8(-128), _mm512_slli_epi16::<3>(both))
+        }
+
+        /// Level + 128 of bytes code + 8. A product is at most 15 * 15, so the two of 16 bits don't meet.
+        fn level_bytes(self, codes: __m512i, sub_scales: __m512i, offset: __m512i) -> __m512i {
+            _mm512_add_epi8(_mm512_mullo_epi16(codes, sub_scales), offset)
         }
 
         /// dots + levels * x, four products a lane; the levels are unsigned.
@@ -90,86 +124,97 @@ impl Avx512Vnni {
 
 /// A block: code + 128 or level + 128, and the scales.
 #[derive(Clone, Copy)]
-pub(crate) struct Decoded<G> {
-    groups: G,
+pub(crate) struct Decoded<'a> {
+    groups: &'a [Group],
     scales: RowScales<Avx512Vnni>,
 }
 
-/// The unsigned bytes of a block, a register a group.
-pub(crate) trait Groups: Copy {
-    /// Those of one group.
-    fn get(&self, group: usize) -> __m512i;
-}
-
 /// q8's bytes are used where they are.
-impl Groups for &CodesQ8 {
-    #[inline(always)]
-    fn get(&self, group: usize) -> __m512i {
-        let (groups, _) = self.as_chunks::<GROUP_BYTES>();
-        bytemuck::pod_read_unaligned(&groups[group])
-    }
-}
-
-impl Groups for [__m512i; GROUPS] {
-    #[inline(always)]
-    fn get(&self, group: usize) -> __m512i {
-        self[group]
-    }
-}
-
-impl Decode<CodesQ8> for Avx512Vnni {
-    type Block<'a> = Decoded<&'a CodesQ8>;
+impl Decode<[Group]> for Avx512Vnni {
+    type Words = [Group; 0];
+    type Block<'a> = Decoded<'a>;
 
     #[inline(always)]
-    fn decode<'a>(self, groups: &'a CodesQ8, scales: RowScales<Self>) -> Self::Block<'a> {
+    fn decode<'a>(
+        self,
+        groups: &'a [Group],
+        scales: RowScales<Self>,
+        _: &'a mut MaybeUninit<Self::Words>,
+    ) -> Decoded<'a> {
         Decoded { groups, scales }
     }
 }
 
-/// The q4 levels + 128, as `vpdpbusd` takes them.
-const Q4_TABLE: [u8; 16] = unsigned_levels(128);
+/// A sub-block of q4 as bytes: four groups.
+type SubBlock = [__m512i; 4];
 
 impl Decode<CodesQ4> for Avx512Vnni {
-    type Block<'a> = Decoded<[__m512i; GROUPS]>;
+    type Words = [SubBlock; SUB_BLOCKS];
+    type Block<'a> = Decoded<'a>;
 
     #[inline(always)]
-    fn decode(self, codes: &CodesQ4, scales: RowScales<Self>) -> Decoded<[__m512i; GROUPS]> {
-        let table = self.load_table(&Q4_TABLE);
-        let (codes, _) = codes.as_chunks::<GROUP_BYTES>();
-        let mut groups = [self.splat_i32(0); GROUPS];
-        for j in 0..GROUPS / 2 {
-            [groups[j], groups[j + GROUPS / 2]] =
-                self.look_up(table, bytemuck::pod_read_unaligned(&codes[j]));
+    fn decode<'a>(
+        self,
+        codes: &'a CodesQ4,
+        scales: RowScales<Self>,
+        words: &'a mut MaybeUninit<Self::Words>,
+    ) -> Decoded<'a> {
+        let (pairs, _) = codes.groups.as_chunks::<2>();
+        let sub_blocks = write_words(
+            words,
+            SUB_BLOCKS,
+            #[inline(always)]
+            |j| {
+                let sub_scales = self.sub_scales(&codes.sub_scales[j / 2], j % 2);
+                let offset = self.offset(sub_scales);
+                let [a, b] = self.nibbles(bytemuck::pod_read_unaligned(&pairs[j][0]));
+                let [c, d] = self.nibbles(bytemuck::pod_read_unaligned(&pairs[j][1]));
+                [
+                    self.level_bytes(a, sub_scales, offset),
+                    self.level_bytes(b, sub_scales, offset),
+                    self.level_bytes(c, sub_scales, offset),
+                    self.level_bytes(d, sub_scales, offset),
+                ]
+            },
+        );
+        Decoded {
+            groups: bytemuck::cast_slice(sub_blocks),
+            scales,
         }
-        Decoded { groups, scales }
     }
 }
 
-impl<G: Groups> Block for Decoded<G> {
+impl Block for Decoded<'_> {
     type Token = Avx512Vnni;
     const PANELS: usize = 2;
-    // What 32 registers hold: 14 sums, 14 dot products, two groups and the activation.
-    const TOKENS: usize = 7;
+    // What 32 registers hold: 24 dot products, two groups and the activation.
+    const TOKENS: usize = 12;
+    const DEPTH: usize = 4;
     const APART: bool = true;
 
     #[inline(always)]
     fn add<const N: usize, const P: usize>(
         blocks: [&Self; P],
         acts: [&ActivationBlock; N],
-        sums: &mut [[Sums<Self>; P]; N],
+        sums: &mut [&mut [Lanes; N]; P],
     ) {
         let avx512 = blocks[0].scales.simd();
         let mut dots = [[avx512.splat_i32(0); P]; N];
         for n in 0..N {
-            dots[n] = [avx512.splat_i32(acts[n].start()); P];
+            dots[n] = [avx512.splat_i32(acts[n].start); P];
         }
-        for j in 0..GROUPS {
-            let mut groups = [blocks[0].groups.get(j); P];
+        let count = blocks[0].groups.len();
+        let mut panels = [blocks[0].groups; P];
+        for p in 1..P {
+            panels[p] = &blocks[p].groups[..count];
+        }
+        for j in 0..count {
+            let mut groups = [avx512.load_group(&panels[0][j]); P];
             for p in 1..P {
-                groups[p] = blocks[p].groups.get(j);
+                groups[p] = avx512.load_group(&panels[p][j]);
             }
             for n in 0..N {
-                let x = avx512.splat_i32(group_word(&acts[n].codes, j));
+                let x = avx512.splat_i32(group_word(acts[n], j));
                 for p in 0..P {
                     dots[n][p] = avx512.add_products(dots[n][p], groups[p], x);
                 }
@@ -178,7 +223,9 @@ impl<G: Groups> Block for Decoded<G> {
         for n in 0..N {
             for p in 0..P {
                 let dots = F32x16::new(avx512, avx512.as_floats(dots[n][p]));
-                sums[n][p] = blocks[p].scales.add(sums[n][p], dots, acts[n].scale);
+                let sum = avx512.load(&sums[p][n]);
+                let sum = blocks[p].scales.add(sum, dots, acts[n].scale);
+                sum.store(&mut sums[p][n]);
             }
         }
     }

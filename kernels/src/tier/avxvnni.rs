@@ -1,54 +1,39 @@
 //! AVX-VNNI: `vpdpbusd` on 256 bits, without AVX-512 (Alder Lake and later, Zen 5). Floats are AVX2's 2 x 8 lanes.
 //!
-//! As on AVX-512, q8's bytes are code + 128 as they are, q4's levels get the same 128 from their table, and the
+//! As on AVX-512, q8's bytes are code + 128 as they are, q4's levels get the same 128 when they are decoded, and the
 //! accumulator starts where the activation says.
 
-use super::avx2::Levels;
 use super::token::{Avx2, AvxVnni};
-use super::ymm::{add_to_sums, tile};
+use super::ymm::{tile, tile_of};
 use crate::activation::ActivationBlock;
-use crate::matmul::{Block, Decode, RowScales, Sums, unsigned_levels};
-use crate::packed::{CodesQ4, CodesQ8, GROUP_BYTES, GROUPS};
+use crate::lanes::Lanes;
+use crate::matmul::{Block, Decode, RowScales, write_words};
+use crate::packed::{CodesQ4, Group, SUB_BLOCKS};
 use crate::tier::Token;
 use std::arch::asm;
+use std::arch::x86_64::*;
+use std::mem::{MaybeUninit, offset_of};
 
-/// The q4 levels + 128, as `vpdpbusd` takes them.
-const Q4_TABLE: [u8; 16] = unsigned_levels(128);
-
-/// A block: where the assembly finds code + 128 or level + 128, the scales, and the proof of `vpdpbusd`.
+/// A block: code + 128 or level + 128, the scales, and the proof of `vpdpbusd`.
 #[derive(Clone, Copy)]
-pub(crate) struct Decoded<G> {
-    groups: G,
+pub(crate) struct Decoded<'a> {
+    groups: &'a [Group],
     scales: RowScales<Avx2>,
     _vnni: AvxVnni,
 }
 
-/// The unsigned bytes of a block, a group of 64 behind the other.
-pub(crate) trait Groups: Copy {
-    /// All of them.
-    fn bytes(&self) -> &CodesQ8;
-}
-
 /// q8's bytes are used where they are.
-impl Groups for &CodesQ8 {
-    #[inline(always)]
-    fn bytes(&self) -> &CodesQ8 {
-        self
-    }
-}
-
-impl Groups for Levels {
-    #[inline(always)]
-    fn bytes(&self) -> &CodesQ8 {
-        bytemuck::cast_ref(self)
-    }
-}
-
-impl Decode<CodesQ8> for AvxVnni {
-    type Block<'a> = Decoded<&'a CodesQ8>;
+impl Decode<[Group]> for AvxVnni {
+    type Words = [Group; 0];
+    type Block<'a> = Decoded<'a>;
 
     #[inline(always)]
-    fn decode<'a>(self, groups: &'a CodesQ8, scales: RowScales<Avx2>) -> Self::Block<'a> {
+    fn decode<'a>(
+        self,
+        groups: &'a [Group],
+        scales: RowScales<Avx2>,
+        _: &'a mut MaybeUninit<Self::Words>,
+    ) -> Decoded<'a> {
         Decoded {
             groups,
             scales,
@@ -57,13 +42,55 @@ impl Decode<CodesQ8> for AvxVnni {
     }
 }
 
+impl Avx2 {
+    avx2! {
+        /// Level + 128 of bytes code + 8, given the sub-scales of their rows. A product is at most 15 * 15, so the two of
+        /// 16 bits don't meet.
+        fn level_bytes(self, codes: __m256i, sub_scales: __m256i) -> __m256i {
+            let products = _mm256_mullo_epi16(codes, sub_scales);
+            let both = _mm256_or_si256(sub_scales, _mm256_slli_epi16::<8>(sub_scales));
+            let offset = _mm256_sub_epi8(_mm256_set1_epi8(-128), _mm256_slli_epi16::<3>(both));
+            _mm256_add_epi8(products, offset)
+        }
+    }
+}
+
+/// A sub-block of q4 as bytes: four groups, each rows 0 to 7 and 8 to 15.
+type SubBlock = [[__m256i; 2]; 4];
+
 impl Decode<CodesQ4> for AvxVnni {
-    type Block<'a> = Decoded<Levels>;
+    type Words = [SubBlock; SUB_BLOCKS];
+    type Block<'a> = Decoded<'a>;
 
     #[inline(always)]
-    fn decode(self, codes: &CodesQ4, scales: RowScales<Avx2>) -> Decoded<Levels> {
+    fn decode<'a>(
+        self,
+        codes: &'a CodesQ4,
+        scales: RowScales<Avx2>,
+        words: &'a mut MaybeUninit<Self::Words>,
+    ) -> Decoded<'a> {
+        let (avx2, (pairs, _)) = (self.simd(), codes.groups.as_chunks::<2>());
+        let sub_blocks = write_words(
+            words,
+            SUB_BLOCKS,
+            #[inline(always)]
+            |j| {
+                let pairs: [[__m256i; 2]; 2] =
+                    bytemuck::pod_read_unaligned(bytemuck::bytes_of(&pairs[j]));
+                let sub_scales = avx2.sub_scales(&codes.sub_scales[j / 2], j % 2);
+                let mut groups = [pairs[0]; 4];
+                for i in 0..2 {
+                    for h in 0..2 {
+                        let [even, odd] = avx2.nibbles(pairs[i][h]);
+                        groups[2 * i][h] = avx2.level_bytes(even, sub_scales[h]);
+                        groups[2 * i + 1][h] = avx2.level_bytes(odd, sub_scales[h]);
+                    }
+                }
+                groups
+            },
+        );
         Decoded {
-            groups: self.simd().levels(codes, &Q4_TABLE),
+            groups: bytemuck::cast_slice(sub_blocks),
             scales,
             _vnni: self,
         }
@@ -72,51 +99,71 @@ impl Decode<CodesQ4> for AvxVnni {
 
 /// The start as the token gives it.
 macro_rules! start {
-    ($low:literal) => {
-        ""
-    };
-}
-
-/// A group, which is in registers 12 and 13.
-#[rustfmt::skip]
-macro_rules! multiply {
-    ($x:ident, $low:literal, $high:literal) => {
+    ($x:ident $low:literal $high:literal) => {
         concat!(
-            "vpbroadcastd ymm14, [{", stringify!($x), "} + \\j]\n",
-            "{{vex}} vpdpbusd ymm", $low, ", ymm12, ymm14\n",
-            "{{vex}} vpdpbusd ymm", $high, ", ymm13, ymm14",
+            "vpbroadcastd ymm",
+            $low,
+            ", [{",
+            stringify!($x),
+            "} + {start}]\n",
+            "vmovdqa ymm",
+            $high,
+            ", ymm",
+            $low,
         )
     };
 }
 
-impl<G: Groups> Block for Decoded<G> {
+/// Four groups, each in registers 12 and 13.
+#[rustfmt::skip]
+macro_rules! step {
+    ($($x:ident ($low:literal $high:literal)),+) => {
+        concat!(
+            ".irp j, 0, 4, 8, 12\n",
+            "vmovdqu ymm12, [{weights} + 16 * \\j]\n",
+            "vmovdqu ymm13, [{weights} + 16 * \\j + 32]\n",
+            $(
+                "vpbroadcastd ymm14, [{", stringify!($x), "} + {i} + \\j]\n",
+                "{{vex}} vpdpbusd ymm", $low, ", ymm12, ymm14\n",
+                "{{vex}} vpdpbusd ymm", $high, ", ymm13, ymm14\n",
+            )+
+            ".endr\n",
+            "add {weights}, 256\n",
+            "add {i}, 16",
+        )
+    };
+}
+
+impl Block for Decoded<'_> {
     type Token = AvxVnni;
     const PANELS: usize = 1;
     // What 16 registers hold: 12 dot products, a group and the activation.
     const TOKENS: usize = 6;
+    const DEPTH: usize = 4;
 
     #[inline(always)]
     fn add<const N: usize, const P: usize>(
         blocks: [&Self; P],
         acts: [&ActivationBlock; N],
-        sums: &mut [[Sums<Self>; P]; N],
+        sums: &mut [&mut [Lanes; N]; P],
     ) {
-        const { assert!(GROUPS == 8 && GROUP_BYTES == 64 && size_of::<Sums<Self>>() == 64) }
-        // SAFETY: each block holds AVX-VNNI's token, and the assembly has no instruction beyond its row. It reads the 512 bytes
-        // and the scales of a block, of which the scales are aligned, and an activation block a token; it reads and writes the
-        // N x P sums, which are aligned too.
-        unsafe {
-            add_to_sums!(blocks, acts, sums, N, P, {
-                groups: block => block.groups.bytes(),
-                start: start,
-                multiply: (
-                    "0, 4, 8, 12, 16, 20, 24, 28",
-                    "vmovdqu ymm12, [{groups} + 16 * \\j]
-                     vmovdqu ymm13, [{groups} + 16 * \\j + 32]",
-                    multiply
-                ),
-                operands: {},
-            });
+        for (block, sums) in blocks.into_iter().zip(sums) {
+            let groups = block.groups;
+            // SAFETY: the block holds AVX-VNNI's token, and the assembly has no instruction beyond its row. It reads the groups,
+            // a multiple of 4 and at most 32; the scales, which are aligned; and as many columns of N activations. It reads
+            // and writes the N sums, which are aligned.
+            unsafe {
+                tile_of!(N, {
+                    weights: groups.as_ptr(),
+                    steps: 4 * groups.len(),
+                    start: start,
+                    step: step,
+                    scale: offset_of!(ActivationBlock, scale),
+                    operands: {
+                        start = const offset_of!(ActivationBlock, start),
+                    },
+                }, &block.scales, acts, sums.as_mut_ptr());
+            }
         }
     }
 }

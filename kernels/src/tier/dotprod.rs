@@ -1,18 +1,19 @@
 //! NEON with the int8 dot product (Armv8.2's FEAT_DotProd): 4 x 4 lanes.
 //!
 //! `sdot` adds four products of signed bytes to 32 bits, exactly. Its second operand can be one lane of a register, so
-//! the 32 codes of an activation are two registers, lane i of the first being group i. For two tokens, a block
-//! is 64 `sdot`, and for each of its 8 accumulators a subtraction, a scale and a fused multiply-add: these 88 are all
-//! that the loop gives the vector pipes to do.
+//! 16 codes of an activation are a register, lane i of which is a group. A tile of four tokens has 16 accumulators; a step
+//! of 16 columns is 64 `sdot`, and nothing else for the vector pipes.
 
-use super::arm::{Levels, START, Scales16, load_codes};
+use super::arm::{START, STEP, Scales16, Step, Steps, codes_of, decode_q4, decode_q8, load_codes};
 use super::token::{Dotprod, Neon};
 use crate::activation::ActivationBlock;
-use crate::matmul::{Block, Decode, RowScales, Sums};
-use crate::packed::{CodesQ4, CodesQ8, GROUPS};
+use crate::lanes::Lanes;
+use crate::matmul::{Block, Decode, RowScales};
+use crate::packed::{CodesQ4, Group};
 use crate::tier::Token;
 use std::arch::aarch64::*;
 use std::arch::asm;
+use std::mem::MaybeUninit;
 
 impl Dotprod {
     dotprod! {
@@ -38,19 +39,26 @@ impl Dotprod {
 
 /// A block: signed levels, the scales, and the proof of `sdot`.
 #[derive(Clone, Copy)]
-pub(crate) struct Decoded {
-    levels: Levels,
+pub(crate) struct Decoded<'a> {
+    steps: &'a [Step],
     scales: Scales16,
     dotprod: Dotprod,
 }
 
-impl Decode<CodesQ8> for Dotprod {
-    type Block<'a> = Decoded;
+impl Decode<[Group]> for Dotprod {
+    type Words = Steps;
+    type Block<'a> = Decoded<'a>;
 
     #[inline(always)]
-    fn decode(self, codes: &CodesQ8, scales: RowScales<Neon>) -> Decoded {
+    fn decode<'a>(
+        self,
+        codes: &'a [Group],
+        scales: RowScales<Neon>,
+        words: &'a mut MaybeUninit<Steps>,
+    ) -> Decoded<'a> {
+        let steps = decode_q8(self.simd(), codes, words, |pair| pair);
         Decoded {
-            levels: self.simd().levels_q8(codes),
+            steps,
             scales: Scales16::new(scales),
             dotprod: self,
         }
@@ -58,64 +66,74 @@ impl Decode<CodesQ8> for Dotprod {
 }
 
 impl Decode<CodesQ4> for Dotprod {
-    type Block<'a> = Decoded;
+    type Words = Steps;
+    type Block<'a> = Decoded<'a>;
 
     #[inline(always)]
-    fn decode(self, codes: &CodesQ4, scales: RowScales<Neon>) -> Decoded {
+    fn decode<'a>(
+        self,
+        codes: &'a CodesQ4,
+        scales: RowScales<Neon>,
+        words: &'a mut MaybeUninit<Steps>,
+    ) -> Decoded<'a> {
+        let steps = decode_q4(self.simd(), codes, words, |pair| pair);
         Decoded {
-            levels: self.simd().levels_q4(codes),
+            steps,
             scales: Scales16::new(scales),
             dotprod: self,
         }
     }
 }
 
-impl Decoded {
+impl Dotprod {
     /// Adds the products of one group, which is lane `LANE` of the activations.
     #[inline(always)]
     fn add_group<const LANE: usize, const N: usize>(
-        &self,
+        self,
         dots: &mut [[int32x4_t; 4]; N],
-        group: usize,
+        levels: &[int8x16_t; 4],
         x: &[int8x16_t; N],
     ) {
-        for n in 0..N {
-            for q in 0..4 {
-                dots[n][q] = self
-                    .dotprod
-                    .dot::<LANE>(dots[n][q], self.levels[group][q], x[n]);
+        for q in 0..4 {
+            for n in 0..N {
+                dots[n][q] = self.dot::<LANE>(dots[n][q], levels[q], x[n]);
             }
         }
     }
 }
 
-impl Block for Decoded {
+impl Block for Decoded<'_> {
     type Token = Dotprod;
     const PANELS: usize = 1;
-    const TOKENS: usize = 2;
+    // What 32 registers hold: 16 of dot products, four of activations, and levels.
+    const TOKENS: usize = 4;
+    const DEPTH: usize = 4;
 
     #[inline(always)]
     fn add<const N: usize, const P: usize>(
         blocks: [&Self; P],
         acts: [&ActivationBlock; N],
-        sums: &mut [[Sums<Self>; P]; N],
+        sums: &mut [&mut [Lanes; N]; P],
     ) {
-        const { assert!(GROUPS == 8, "two registers of four groups") }
-        let neon = blocks[0].scales.neon();
-        let [low, high] = [0, 1].map(|half| acts.map(|act| load_codes(act, half)));
+        const { assert!(STEP == 4, "the lanes of a register") }
         for p in 0..P {
-            let block = blocks[p];
-            let mut dots = acts.map(|_| neon.load_start(&[START; 8]));
-            block.add_group::<0, N>(&mut dots, 0, &low);
-            block.add_group::<1, N>(&mut dots, 1, &low);
-            block.add_group::<2, N>(&mut dots, 2, &low);
-            block.add_group::<3, N>(&mut dots, 3, &low);
-            block.add_group::<0, N>(&mut dots, 4, &high);
-            block.add_group::<1, N>(&mut dots, 5, &high);
-            block.add_group::<2, N>(&mut dots, 6, &high);
-            block.add_group::<3, N>(&mut dots, 7, &high);
+            let (block, dotprod) = (blocks[p], blocks[p].dotprod);
+            let neon = block.scales.neon();
+            // Between two blocks there is as much to load as to add, and with many tokens more than the processor looks ahead.
+            let mut dots = acts.map(|_| match N {
+                1 | 2 => neon.load_start(&[START; 8]),
+                _ => neon.copy_start(),
+            });
+            for (i, [[a, b], [c, d]]) in block.steps.iter().enumerate() {
+                let x = acts.map(|act| load_codes(codes_of(act, i)));
+                dotprod.add_group::<0, N>(&mut dots, a, &x);
+                dotprod.add_group::<1, N>(&mut dots, b, &x);
+                dotprod.add_group::<2, N>(&mut dots, c, &x);
+                dotprod.add_group::<3, N>(&mut dots, d, &x);
+            }
+            let scales = block.scales.load();
             for n in 0..N {
-                sums[n][p] = block.scales.add(sums[n][p], dots[n], acts[n]);
+                scales.add(dots[n], acts[n], &mut sums[p][n]);
             }
         }
     }

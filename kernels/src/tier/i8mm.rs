@@ -5,15 +5,17 @@
 //! are the other operand. So tokens go in pairs, and an odd last one is its own partner, which costs what `sdot` would.
 //! The sums keep the order of these dot products, 2 rows x 2 tokens a register, while blocks go by.
 
-use super::arm::{Levels, START, Scales16, load_codes};
+use super::arm::{GroupPair, START, Scales16, Step, Steps, codes_of, decode_q4, decode_q8};
 use super::token::{I8mm, Neon};
 use crate::activation::ActivationBlock;
-use crate::matmul::{Block, Decode, RowScales, Sums};
-use crate::packed::{CodesQ4, CodesQ8, GROUPS};
-use crate::simd::F32x16;
+use crate::lanes::Lanes;
+use crate::matmul::{Block, Decode, RowScales};
+use crate::packed::{CodesQ4, Group, SUB_BLOCK};
+use crate::simd::{F32x16, Simd};
 use crate::tier::Token;
 use std::arch::aarch64::*;
 use std::arch::asm;
+use std::mem::MaybeUninit;
 
 impl I8mm {
     i8mm! {
@@ -33,21 +35,6 @@ impl I8mm {
             }
             sum
         }
-
-        /// Sums of eight registers and their products with `x`. Written out, because the compiler keeps a loop's sums in memory.
-        fn multiply_rows(self, sums: [int32x4_t; 8], rows: [int8x16_t; 8], x: int8x16_t) -> [int32x4_t; 8] {
-            let i8mm = I8mm::here();
-            [
-                i8mm.multiply(sums[0], rows[0], x),
-                i8mm.multiply(sums[1], rows[1], x),
-                i8mm.multiply(sums[2], rows[2], x),
-                i8mm.multiply(sums[3], rows[3], x),
-                i8mm.multiply(sums[4], rows[4], x),
-                i8mm.multiply(sums[5], rows[5], x),
-                i8mm.multiply(sums[6], rows[6], x),
-                i8mm.multiply(sums[7], rows[7], x),
-            ]
-        }
     }
 }
 
@@ -59,10 +46,32 @@ impl Neon {
             [vreinterpretq_s8_s32(vzip1q_s32(left, right)), vreinterpretq_s8_s32(vzip2q_s32(left, right))]
         }
 
-        /// Two tokens of eight columns a register, of four groups each.
-        fn join_tokens(self, a: int8x16_t, b: int8x16_t) -> [int8x16_t; 2] {
-            let (a, b) = (vreinterpretq_s64_s8(a), vreinterpretq_s64_s8(b));
-            [vreinterpretq_s8_s64(vzip1q_s64(a, b)), vreinterpretq_s8_s64(vzip2q_s64(a, b))]
+        /// Two tokens of eight columns a register, of 16 columns. By way of memory, because zips would take the pipes that
+        /// multiply, one for eight products.
+        fn join_tokens(self, a: &[i8; SUB_BLOCK], b: &[i8; SUB_BLOCK]) -> [int8x16_t; 2] {
+            let mut joined = MaybeUninit::<[u64; 4]>::uninit();
+            let (left, right);
+            // SAFETY: reads the codes of both tokens, 16 bytes each, and writes and reads the 32 bytes of `joined`.
+            unsafe {
+                asm!(
+                    "ldp {a0}, {a1}, [{a}]",
+                    "ldp {b0}, {b1}, [{b}]",
+                    "stp {a0}, {b0}, [{joined}]",
+                    "stp {a1}, {b1}, [{joined}, 16]",
+                    "ldp {left:q}, {right:q}, [{joined}]",
+                    a = in(reg) a.as_ptr(),
+                    b = in(reg) b.as_ptr(),
+                    joined = in(reg) joined.as_mut_ptr(),
+                    a0 = out(reg) _,
+                    a1 = out(reg) _,
+                    b0 = out(reg) _,
+                    b1 = out(reg) _,
+                    left = lateout(vreg) left,
+                    right = lateout(vreg) right,
+                    options(nostack, preserves_flags)
+                );
+            }
+            [left, right]
         }
 
         /// a, b, a, b
@@ -80,9 +89,6 @@ impl Neon {
         }
     }
 }
-
-/// Pairs of groups in a block: eight columns.
-const PAIRS: usize = GROUPS / 2;
 
 /// The lanes of two vectors alternating: a0, b0, a1, b1, ...
 #[inline(always)]
@@ -112,114 +118,181 @@ fn unzip([a, b]: [F32x16<Neon>; 2]) -> [F32x16<Neon>; 2] {
 
 /// A block: signed levels, two rows of eight columns a register; the scales, each twice; and the proof of `smmla`.
 #[derive(Clone, Copy)]
-pub(crate) struct Decoded {
-    rows: [[int8x16_t; 8]; PAIRS],
+pub(crate) struct Decoded<'a> {
+    steps: &'a [Step],
     scales: [Scales16; 2],
     i8mm: I8mm,
 }
 
-impl Decode<CodesQ8> for I8mm {
-    type Block<'a> = Decoded;
+/// Two groups with two rows of eight columns a register.
+#[inline(always)]
+fn join(neon: Neon, [left, right]: GroupPair) -> GroupPair {
+    let join = |q: usize| neon.join(left[q], right[q]);
+    let ([a, b], [c, d], [e, f], [g, h]) = (join(0), join(1), join(2), join(3));
+    [[a, b, c, d], [e, f, g, h]]
+}
+
+impl Decode<[Group]> for I8mm {
+    type Words = Steps;
+    type Block<'a> = Decoded<'a>;
 
     #[inline(always)]
-    fn decode(self, codes: &CodesQ8, scales: RowScales<Neon>) -> Decoded {
-        Decoded::new(self, self.simd().levels_q8(codes), scales)
+    fn decode<'a>(
+        self,
+        codes: &'a [Group],
+        scales: RowScales<Neon>,
+        words: &'a mut MaybeUninit<Steps>,
+    ) -> Decoded<'a> {
+        let steps = decode_q8(self.simd(), codes, words, |pair| join(self.simd(), pair));
+        Decoded {
+            steps,
+            scales: twice(scales),
+            i8mm: self,
+        }
     }
 }
 
 impl Decode<CodesQ4> for I8mm {
-    type Block<'a> = Decoded;
+    type Words = Steps;
+    type Block<'a> = Decoded<'a>;
 
     #[inline(always)]
-    fn decode(self, codes: &CodesQ4, scales: RowScales<Neon>) -> Decoded {
-        Decoded::new(self, self.simd().levels_q4(codes), scales)
+    fn decode<'a>(
+        self,
+        codes: &'a CodesQ4,
+        scales: RowScales<Neon>,
+        words: &'a mut MaybeUninit<Steps>,
+    ) -> Decoded<'a> {
+        let steps = decode_q4(self.simd(), codes, words, |pair| join(self.simd(), pair));
+        Decoded {
+            steps,
+            scales: twice(scales),
+            i8mm: self,
+        }
     }
 }
 
-impl Decoded {
-    #[inline(always)]
-    fn new(i8mm: I8mm, levels: Levels, scales: RowScales<Neon>) -> Self {
-        let neon = i8mm.simd();
-        let mut rows = [[levels[0][0]; 8]; PAIRS];
-        for j in 0..PAIRS {
-            for q in 0..4 {
-                [rows[j][2 * q], rows[j][2 * q + 1]] =
-                    neon.join(levels[2 * j][q], levels[2 * j + 1][q]);
-            }
-        }
-        let scales = scales.scales;
-        Self {
-            rows,
-            scales: zip([scales; 2]).map(|scales| Scales16::new(RowScales::new(scales))),
-            i8mm,
-        }
-    }
+/// The scales, each twice.
+#[inline(always)]
+fn twice(scales: RowScales<Neon>) -> [Scales16; 2] {
+    zip([scales.scales; 2]).map(|scales| Scales16::new(RowScales::new(scales)))
+}
 
-    /// Adds the products with a pair of tokens to their sums.
+impl Decoded<'_> {
+    /// fma(dots * scales of the rows, scales of the tokens, sums), all in the order of the dot products.
     #[inline(always)]
-    fn add_pair(&self, acts: [&ActivationBlock; 2], sums: [F32x16<Neon>; 2]) -> [F32x16<Neon>; 2] {
+    fn add_pair(
+        &self,
+        [low, high]: [[int32x4_t; 4]; 2],
+        acts: [&ActivationBlock; 2],
+        sums: [F32x16<Neon>; 2],
+    ) -> [F32x16<Neon>; 2] {
         let neon = self.i8mm.simd();
-        let ([a, b, c, d], [e, f, g, h]) =
-            (neon.load_start(&[START; 8]), neon.load_start(&[START; 8]));
-        let mut dots = [a, b, c, d, e, f, g, h];
-        for j in 0..PAIRS / 2 {
-            let x = neon.join_tokens(load_codes(acts[0], j), load_codes(acts[1], j));
-            for i in 0..2 {
-                dots = self.i8mm.multiply_rows(dots, self.rows[2 * j + i], x[i]);
-            }
-        }
         let scales = F32x16::new(neon, [neon.alternate(acts[0].scale, acts[1].scale); 4]);
-        let [a, b, c, d, e, f, g, h] = dots;
-        let scaled = [
-            self.scales[0].scaled([a, b, c, d]),
-            self.scales[1].scaled([e, f, g, h]),
-        ];
+        let of_rows = &self.scales;
         [
-            scaled[0].mul_add(scales, sums[0]),
-            scaled[1].mul_add(scales, sums[1]),
+            of_rows[0].load().scaled(low).mul_add(scales, sums[0]),
+            of_rows[1].load().scaled(high).mul_add(scales, sums[1]),
         ]
     }
+
+    /// The dot products with C pairs of tokens.
+    #[inline(always)]
+    fn dots<const C: usize>(&self, acts: [[&ActivationBlock; 2]; C]) -> [[[int32x4_t; 4]; 2]; C] {
+        let (i8mm, neon) = (self.i8mm, self.i8mm.simd());
+        let mut dots = acts.map(|_| [neon.load_start(&[START; 8]), neon.load_start(&[START; 8])]);
+        for (i, [first, second]) in self.steps.iter().enumerate() {
+            let x = acts.map(|[a, b]| neon.join_tokens(codes_of(a, i), codes_of(b, i)));
+            i8mm.add_pair(&mut dots, first, x.map(|[x, _]| x));
+            i8mm.add_pair(&mut dots, second, x.map(|[_, x]| x));
+        }
+        dots
+    }
+
+    /// [`Block::add`] of N tokens, which are C pairs, an odd last one being its own partner.
+    #[inline(always)]
+    fn add_pairs<const N: usize, const C: usize>(
+        &self,
+        acts: [&ActivationBlock; N],
+        sums: &mut [Lanes; N],
+    ) {
+        let neon = self.i8mm.simd();
+        let pairs: [[&ActivationBlock; 2]; C] =
+            std::array::from_fn(|c| [acts[(2 * c).min(N - 1)], acts[(2 * c + 1).min(N - 1)]]);
+        let dots = self.dots(pairs);
+        for c in 0..C {
+            if 2 * c + 1 < N {
+                let before = [neon.load(&sums[2 * c]), neon.load(&sums[2 * c + 1])];
+                let [low, high] = self.add_pair(dots[c], pairs[c], before);
+                low.store(&mut sums[2 * c]);
+                high.store(&mut sums[2 * c + 1]);
+            } else if 2 * c < N {
+                let before = zip([neon.load(&sums[2 * c]); 2]);
+                let [sum, _] = unzip(self.add_pair(dots[c], pairs[c], before));
+                sum.store(&mut sums[2 * c]);
+            }
+        }
+    }
 }
 
-impl Block for Decoded {
+impl I8mm {
+    /// Adds the products of two groups.
+    #[inline(always)]
+    fn add_pair<const C: usize>(
+        self,
+        dots: &mut [[[int32x4_t; 4]; 2]; C],
+        levels: &GroupPair,
+        x: [int8x16_t; C],
+    ) {
+        for half in 0..2 {
+            for q in 0..4 {
+                for c in 0..C {
+                    dots[c][half][q] = self.multiply(dots[c][half][q], levels[half][q], x[c]);
+                }
+            }
+        }
+    }
+}
+
+impl Block for Decoded<'_> {
     type Token = I8mm;
     const PANELS: usize = 1;
-    const TOKENS: usize = 2;
+    // What 32 registers hold: 16 of dot products, two of activations, and levels. Two tokens are as fast where two pipes multiply
+    // (Neoverse N2), and wait for loads of levels where four do (Neoverse V1).
+    const TOKENS: usize = 4;
+    const DEPTH: usize = 4;
 
     #[inline(always)]
     fn add<const N: usize, const P: usize>(
         blocks: [&Self; P],
         acts: [&ActivationBlock; N],
-        sums: &mut [[Sums<Self>; P]; N],
+        sums: &mut [&mut [Lanes; N]; P],
     ) {
-        const { assert!(Self::TOKENS == 2, "a pair of tokens, or one") }
         for p in 0..P {
-            if N == 2 {
-                let pair = [sums[0][p], sums[1][p]];
-                [sums[0][p], sums[1][p]] = blocks[p].add_pair([acts[0], acts[1]], pair);
-            } else {
-                // Its own partner.
-                let pair = blocks[p].add_pair([acts[0]; 2], zip([sums[0][p]; 2]));
-                [sums[0][p], _] = unzip(pair);
+            match N {
+                1 | 2 => blocks[p].add_pairs::<N, 1>(acts, sums[p]),
+                _ => blocks[p].add_pairs::<N, 2>(acts, sums[p]),
             }
         }
     }
 
     #[inline(always)]
-    fn arrange<const N: usize, const P: usize>(sums: &mut [[Sums<Self>; P]; N]) {
-        if N == 2 {
-            for p in 0..P {
-                [sums[0][p], sums[1][p]] = zip([sums[0][p], sums[1][p]]);
-            }
+    fn arrange<const N: usize>(&self, sums: &mut [Lanes; N]) {
+        let neon = self.i8mm.simd();
+        for [a, b] in sums.as_chunks_mut::<2>().0 {
+            let [low, high] = zip([neon.load(a), neon.load(b)]);
+            low.store(a);
+            high.store(b);
         }
     }
 
     #[inline(always)]
-    fn restore<const N: usize, const P: usize>(sums: &mut [[Sums<Self>; P]; N]) {
-        if N == 2 {
-            for p in 0..P {
-                [sums[0][p], sums[1][p]] = unzip([sums[0][p], sums[1][p]]);
-            }
+    fn restore<const N: usize>(&self, sums: &mut [Lanes; N]) {
+        let neon = self.i8mm.simd();
+        for [a, b] in sums.as_chunks_mut::<2>().0 {
+            let [low, high] = unzip([neon.load(a), neon.load(b)]);
+            low.store(a);
+            high.store(b);
         }
     }
 }

@@ -1,28 +1,27 @@
 //! NEON as Armv8.0 has it: 4 x 4 lanes.
 //!
 //! There is no int8 dot product here; `smull` and `smlal` multiply signed bytes and add to 16 bits, and `sadalp` adds
-//! neighbours to 32. Nothing may overflow:
-//!
-//! - q8: a product is at most 127 * 127, and two make 32,258: the 16 bits are widened every two groups. (The code -128,
-//!   which no valid file holds, fits as well: 2 * 128 * 127 = 32,512.)
-//! - q4: a level is at most 31, a product 31 * 127, and eight make 31,496: the 16 bits hold the whole block, one
-//!   product from each group, and are widened once.
+//! neighbours to 32. Nothing may overflow: a product is at most 127 * 127, two make 32,258, and the 16 bits are widened
+//! every two groups. (The code -128, which no valid file holds, fits as well: 2 * 128 * 127 = 32,512.)
 //!
 //! A lane of 16 bits holds one column of a row, so two lanes of 32 bits hold a row's pairs of columns, and the last
 //! addition is between neighbours. A panel's accumulators are 8 registers a token. Cortex-A72 multiplies on one of its
-//! two vector pipes only, 8 products a cycle; `sadalp` has the other, so that q8 and q4 differ little but in memory.
+//! two vector pipes only, 8 products a cycle; `sadalp` has the other, so widening costs next to nothing.
 
-use super::arm::{Levels, START, Scales16, load_codes};
+use super::arm::{
+    GroupPair, START, STEP, Scales16, Step, Steps, codes_of, decode_q4, decode_q8, load_codes,
+};
 use super::token::Neon;
+use crate::BLOCK;
 use crate::activation::ActivationBlock;
-use crate::lanes::LANES;
-use crate::matmul::{Block, Decode, RowScales, Sums};
-use crate::packed::{CodesQ4, CodesQ8, GROUP, GROUPS};
-use crate::q4;
+use crate::lanes::{LANES, Lanes};
+use crate::matmul::{Block, Decode, RowScales};
+use crate::packed::{CodesQ4, GROUP, Group, SUB_BLOCKS};
 use crate::simd::{RECIPROCAL, Simd, fold};
 use half::f16;
 use std::arch::aarch64::*;
 use std::arch::asm;
+use std::mem::MaybeUninit;
 
 impl Simd for Neon {
     type Register = float32x4_t;
@@ -64,6 +63,17 @@ impl Simd for Neon {
         fn to_i8(self, low: [float32x4_t; 4], high: [float32x4_t; 4]) -> [i8; 2 * LANES] {
             let neon = Neon::here();
             bytemuck::cast([neon.narrow(low), neon.narrow(high)])
+        }
+        fn hadamard(self, x: [float32x4_t; 4]) -> [float32x4_t; 4] {
+            let neon = Neon::here();
+            let [a, b] = [vaddq_f32(x[0], x[2]), vaddq_f32(x[1], x[3])];
+            let [c, d] = [vsubq_f32(x[0], x[2]), vsubq_f32(x[1], x[3])];
+            [vaddq_f32(a, b), vsubq_f32(a, b), vaddq_f32(c, d), vsubq_f32(c, d)].map(|x| neon.hadamard_of_4(x))
+        }
+        fn pairs(self, codes: &[i8; BLOCK]) -> [[i16; 2]; SUB_BLOCKS] {
+            let neon = Neon::here();
+            let codes: [[int8x16_t; 4]; 2] = bytemuck::pod_read_unaligned(bytemuck::bytes_of(codes));
+            bytemuck::cast(codes.map(|codes| neon.pairs_of_4(codes)))
         }
         fn sum(self, x: [float32x4_t; 4]) -> f32 {
             let x = vaddq_f32(vaddq_f32(x[0], x[2]), vaddq_f32(x[1], x[3]));
@@ -107,55 +117,41 @@ impl Neon {
             vcombine_s8(vmovn_s16(low), vmovn_s16(high))
         }
 
-        /// Group `J` of an activation, four times over.
-        fn broadcast<const J: i32>(self, act: &ActivationBlock) -> int8x16_t {
-            let half = vreinterpretq_s32_s8(load_codes(act, J as usize / 4));
-            vreinterpretq_s8_s32(match J % 4 {
-                0 => vdupq_laneq_s32::<0>(half),
-                1 => vdupq_laneq_s32::<1>(half),
-                2 => vdupq_laneq_s32::<2>(half),
-                _ => vdupq_laneq_s32::<3>(half),
-            })
+        /// The last two stages of the Walsh-Hadamard transform, in which a register's lanes meet each other. A product with 1 or
+        /// -1 is exact, so a fused multiply-add rounds as the addition does.
+        fn hadamard_of_4(self, x: float32x4_t) -> float32x4_t {
+            let (plus, minus) = (vdup_n_f32(1.0), vdup_n_f32(-1.0));
+            let x = vfmaq_f32(vextq_f32::<2>(x, x), x, vcombine_f32(plus, minus));
+            let signs = vset_lane_f32::<1>(-1.0, plus);
+            vfmaq_f32(vrev64q_f32(x), x, vcombine_f32(signs, signs))
         }
 
-        /// The products of 16 bytes: the lower eight, the upper eight. Not by intrinsics, because the compiler would move the
-        /// upper halves down first.
-        fn multiply(self, w: int8x16_t, x: int8x16_t) -> [int16x8_t; 2] {
-            let (low, high);
-            // SAFETY: arithmetic on registers, part of NEON, for which this function is compiled.
-            unsafe {
-                asm!(
-                    "smull {low:v}.8h, {w:v}.8b, {x:v}.8b",
-                    "smull2 {high:v}.8h, {w:v}.16b, {x:v}.16b",
-                    low = out(vreg) low,
-                    high = lateout(vreg) high,
-                    w = in(vreg) w,
-                    x = in(vreg) x,
-                    options(pure, nomem, nostack, preserves_flags)
-                );
-            }
-            [low, high]
+        /// [`Simd::pairs`] of four sub-blocks.
+        fn pairs_of_4(self, codes: [int8x16_t; 4]) -> int16x8_t {
+            // The even and the odd pair of a group are the halves of a lane of 32 bits: groups are added, 4 to 2 to 1.
+            let [a, b, c, d] = codes.map(|codes| vreinterpretq_s64_s16(vpaddlq_s8(codes)));
+            let fold = |a, b| vaddq_s16(
+                vreinterpretq_s16_s64(vzip1q_s64(a, b)),
+                vreinterpretq_s16_s64(vzip2q_s64(a, b)),
+            );
+            let (ab, cd) = (vreinterpretq_s32_s16(fold(a, b)), vreinterpretq_s32_s16(fold(c, d)));
+            let (even, odd) = (vuzp1q_s32(ab, cd), vuzp2q_s32(ab, cd));
+            vmulq_n_s16(vaddq_s16(vreinterpretq_s16_s32(even), vreinterpretq_s16_s32(odd)), -8)
         }
 
-        /// `sums` and the products of 16 bytes.
-        fn multiply_add(self, sums: [int16x8_t; 2], w: int8x16_t, x: int8x16_t) -> [int16x8_t; 2] {
-            let [mut low, mut high] = sums;
-            // SAFETY: arithmetic on registers, part of NEON, for which this function is compiled.
-            unsafe {
-                asm!(
-                    "smlal {low:v}.8h, {w:v}.8b, {x:v}.8b",
-                    "smlal2 {high:v}.8h, {w:v}.16b, {x:v}.16b",
-                    low = inout(vreg) low,
-                    high = inout(vreg) high,
-                    w = in(vreg) w,
-                    x = in(vreg) x,
-                    options(pure, nomem, nostack, preserves_flags)
-                );
-            }
-            [low, high]
+        /// The groups of a step of an activation, each four times over.
+        fn broadcast(self, codes: int8x16_t) -> [int8x16_t; 4] {
+            let groups = vreinterpretq_s32_s8(codes);
+            [
+                vdupq_laneq_s32::<0>(groups),
+                vdupq_laneq_s32::<1>(groups),
+                vdupq_laneq_s32::<2>(groups),
+                vdupq_laneq_s32::<3>(groups),
+            ].map(|group| vreinterpretq_s8_s32(group))
         }
 
-        /// Pairs and the products of two groups of a register's rows, whose levels are `w`.
+        /// Pairs and the products of two groups of a register's rows, whose levels are `w`. Not by
+        /// intrinsics, because the compiler would move the upper halves down first.
         fn add_groups(self, pairs: [int32x4_t; 2], w: [int8x16_t; 2], x: [int8x16_t; 2]) -> [int32x4_t; 2] {
             let [mut low, mut high] = pairs;
             // SAFETY: arithmetic on registers, part of NEON, for which this function is compiled. In one piece, because the
@@ -182,11 +178,6 @@ impl Neon {
             [low, high]
         }
 
-        /// Pairs and the neighbouring columns of a register's rows.
-        fn widen(self, pairs: [int32x4_t; 2], columns: [int16x8_t; 2]) -> [int32x4_t; 2] {
-            [vpadalq_s16(pairs[0], columns[0]), vpadalq_s16(pairs[1], columns[1])]
-        }
-
         /// The dot products: the sums of neighbours.
         fn add_pairs(self, low: Pairs, high: Pairs) -> [int32x4_t; 4] {
             [
@@ -206,159 +197,100 @@ impl Neon {
     }
 }
 
-/// A q8 block, widened every two groups.
+/// A block: signed levels, and the scales.
 #[derive(Clone, Copy)]
-pub(crate) struct BlockQ8 {
-    levels: Levels,
+pub(crate) struct Decoded<'a> {
+    steps: &'a [Step],
     scales: Scales16,
 }
 
-/// A q4 block, widened once.
-#[derive(Clone, Copy)]
-pub(crate) struct BlockQ4 {
-    levels: Levels,
-    scales: Scales16,
-}
-
-impl Decode<CodesQ8> for Neon {
-    type Block<'a> = BlockQ8;
+impl Decode<[Group]> for Neon {
+    type Words = Steps;
+    type Block<'a> = Decoded<'a>;
 
     #[inline(always)]
-    fn decode(self, codes: &CodesQ8, scales: RowScales<Neon>) -> BlockQ8 {
-        BlockQ8 {
-            levels: self.levels_q8(codes),
+    fn decode<'a>(
+        self,
+        codes: &'a [Group],
+        scales: RowScales<Neon>,
+        words: &'a mut MaybeUninit<Steps>,
+    ) -> Decoded<'a> {
+        let steps = decode_q8(self, codes, words, |pair| pair);
+        Decoded {
+            steps,
             scales: Scales16::new(scales),
         }
     }
 }
 
 impl Decode<CodesQ4> for Neon {
-    type Block<'a> = BlockQ4;
+    type Words = Steps;
+    type Block<'a> = Decoded<'a>;
 
     #[inline(always)]
-    fn decode(self, codes: &CodesQ4, scales: RowScales<Neon>) -> BlockQ4 {
-        BlockQ4 {
-            levels: self.levels_q4(codes),
+    fn decode<'a>(
+        self,
+        codes: &'a CodesQ4,
+        scales: RowScales<Neon>,
+        words: &'a mut MaybeUninit<Steps>,
+    ) -> Decoded<'a> {
+        let steps = decode_q4(self, codes, words, |pair| pair);
+        Decoded {
+            steps,
             scales: Scales16::new(scales),
         }
     }
 }
 
-impl BlockQ8 {
-    /// Adds the products of groups `J` and `K`, which follows.
+impl Neon {
+    /// Adds the products of two groups.
     #[inline(always)]
-    fn add_groups<const J: i32, const K: i32>(
-        &self,
-        pairs: &mut [Pairs; 2],
-        act: &ActivationBlock,
+    fn add_pair<const N: usize>(
+        self,
+        sums: &mut [[Pairs; 2]; N],
+        [left, right]: &GroupPair,
+        x: [[int8x16_t; 2]; N],
     ) {
-        let neon = self.scales.neon();
-        let x = [neon.broadcast::<J>(act), neon.broadcast::<K>(act)];
         for q in 0..4 {
             let (half, r) = (q / 2, q % 2 * 2);
-            let w = [self.levels[J as usize][q], self.levels[K as usize][q]];
-            let sums = [pairs[half][r], pairs[half][r + 1]];
-            [pairs[half][r], pairs[half][r + 1]] = neon.add_groups(sums, w, x);
-        }
-    }
-}
-
-impl Block for BlockQ8 {
-    type Token = Neon;
-    const PANELS: usize = 1;
-    // The pairs of columns of two tokens, with their sums and the operands, are more than 32 registers.
-    const TOKENS: usize = 1;
-
-    #[inline(always)]
-    fn add<const N: usize, const P: usize>(
-        blocks: [&Self; P],
-        acts: [&ActivationBlock; N],
-        sums: &mut [[Sums<Self>; P]; N],
-    ) {
-        const { assert!(GROUPS == 8) }
-        for n in 0..N {
-            for p in 0..P {
-                let (act, block) = (acts[n], blocks[p]);
-                let neon = block.scales.neon();
-                let mut pairs = neon.start_pairs();
-                block.add_groups::<0, 1>(&mut pairs, act);
-                block.add_groups::<2, 3>(&mut pairs, act);
-                block.add_groups::<4, 5>(&mut pairs, act);
-                block.add_groups::<6, 7>(&mut pairs, act);
-                let dots = neon.add_pairs(pairs[0], pairs[1]);
-                sums[n][p] = block.scales.add(sums[n][p], dots, act);
-            }
-        }
-    }
-}
-
-impl BlockQ4 {
-    /// The products of the first group: two rows a register, one column a lane.
-    #[inline(always)]
-    fn first_group(&self, act: &ActivationBlock) -> [[int16x8_t; 2]; 4] {
-        let neon = self.scales.neon();
-        let x = neon.broadcast::<0>(act);
-        self.levels[0].map(|w| neon.multiply(w, x))
-    }
-
-    /// Adds the products of group `J`.
-    #[inline(always)]
-    fn add_group<const J: i32, const N: usize>(
-        &self,
-        columns: &mut [[[int16x8_t; 2]; 4]; N],
-        acts: &[&ActivationBlock; N],
-    ) {
-        let neon = self.scales.neon();
-        let x = acts.map(|act| neon.broadcast::<J>(act));
-        for q in 0..4 {
             for n in 0..N {
-                columns[n][q] = neon.multiply_add(columns[n][q], self.levels[J as usize][q], x[n]);
+                let pairs = &mut sums[n][half];
+                [pairs[r], pairs[r + 1]] =
+                    self.add_groups([pairs[r], pairs[r + 1]], [left[q], right[q]], x[n]);
             }
         }
     }
 }
 
-impl Block for BlockQ4 {
+impl Block for Decoded<'_> {
     type Token = Neon;
     const PANELS: usize = 1;
-    const TOKENS: usize = 2;
+    const TOKENS: usize = 1;
+    const DEPTH: usize = 4;
 
     #[inline(always)]
     fn add<const N: usize, const P: usize>(
         blocks: [&Self; P],
         acts: [&ActivationBlock; N],
-        sums: &mut [[Sums<Self>; P]; N],
+        sums: &mut [&mut [Lanes; N]; P],
     ) {
         const {
-            let mut i = 0;
-            while i < q4::LEVELS.len() {
-                let size = (q4::LEVELS[i] as i32).abs();
-                assert!(size * 127 * GROUPS as i32 <= i16::MAX as i32);
-                i += 1;
-            }
             assert!(GROUP == 4, "a row is one lane of 32 bits");
-            assert!(GROUPS == 8);
+            assert!(STEP == 4, "the lanes of a register");
         }
         for p in 0..P {
             let block = blocks[p];
             let neon = block.scales.neon();
-            let mut columns = acts.map(|act| block.first_group(act));
-            block.add_group::<1, N>(&mut columns, &acts);
-            block.add_group::<2, N>(&mut columns, &acts);
-            block.add_group::<3, N>(&mut columns, &acts);
-            block.add_group::<4, N>(&mut columns, &acts);
-            block.add_group::<5, N>(&mut columns, &acts);
-            block.add_group::<6, N>(&mut columns, &acts);
-            block.add_group::<7, N>(&mut columns, &acts);
+            let mut pairs = acts.map(|_| neon.start_pairs());
+            for (i, [first, second]) in block.steps.iter().enumerate() {
+                let x = acts.map(|act| neon.broadcast(load_codes(codes_of(act, i))));
+                neon.add_pair(&mut pairs, first, x.map(|[a, b, _, _]| [a, b]));
+                neon.add_pair(&mut pairs, second, x.map(|[_, _, c, d]| [c, d]));
+            }
+            let scales = block.scales.load();
             for n in 0..N {
-                let mut pairs = neon.start_pairs();
-                for q in 0..4 {
-                    let (half, r) = (q / 2, q % 2 * 2);
-                    let sums = [pairs[half][r], pairs[half][r + 1]];
-                    [pairs[half][r], pairs[half][r + 1]] = neon.widen(sums, columns[n][q]);
-                }
-                let dots = neon.add_pairs(pairs[0], pairs[1]);
-                sums[n][p] = block.scales.add(sums[n][p], dots, acts[n]);
+                let dots = neon.add_pairs(pairs[n][0], pairs[n][1]);
+                scales.add(dots, acts[n], &mut sums[p][n]);
             }
         }
     }

@@ -2,12 +2,14 @@
 
 use super::token::Scalar;
 use crate::activation::{ActivationBlock, START};
-use crate::lanes::LANES;
-use crate::matmul::{Block, Decode, RowScales, Sums, group_word};
-use crate::packed::{CodesQ4, CodesQ8, GROUP, GROUP_BYTES, GROUPS};
+use crate::hadamard::transform;
+use crate::lanes::{LANES, Lanes};
+use crate::matmul::{Block, Decode, RowScales, group_word, write_words};
+use crate::packed::{CodesQ4, GROUP, GROUPS, Group, SUB_BLOCK};
 use crate::q4;
 use crate::simd::{RECIPROCAL, Simd, fold};
 use half::f16;
+use std::mem::MaybeUninit;
 
 /// The 16 lanes, as one register.
 type Array = [f32; LANES];
@@ -73,6 +75,11 @@ impl Simd for Scalar {
             x.round_ties_even() as i8
         })
     }
+    fn hadamard(self, [x]: [Array; 1]) -> [Array; 1] {
+        let mut x = x;
+        transform(&mut x);
+        [x]
+    }
     fn sum(self, [x]: [Array; 1]) -> f32 {
         fold(x, |a, b| a + b)
     }
@@ -81,59 +88,74 @@ impl Simd for Scalar {
     }
 }
 
-/// Levels by `[group][row][column]`, and the scales.
+/// Levels by row and column.
+type Levels = [[i8; GROUP]; LANES];
+
+/// The levels of each group, and the scales.
 #[derive(Clone, Copy)]
-pub(crate) struct Decoded {
-    levels: [[[i8; GROUP]; LANES]; GROUPS],
+pub(crate) struct Decoded<'a> {
+    groups: &'a [Levels],
     scales: RowScales<Scalar>,
 }
 
-impl Decoded {
-    fn new(level: impl Fn(usize) -> i8, scales: RowScales<Scalar>) -> Self {
-        let levels = std::array::from_fn(|group| {
-            std::array::from_fn(|row| {
-                std::array::from_fn(|k| level(group * GROUP_BYTES + row * GROUP + k))
-            })
+impl Decode<[Group]> for Scalar {
+    type Words = [Levels; GROUPS];
+    type Block<'a> = Decoded<'a>;
+
+    fn decode<'a>(
+        self,
+        codes: &'a [Group],
+        scales: RowScales<Self>,
+        words: &'a mut MaybeUninit<Self::Words>,
+    ) -> Decoded<'a> {
+        let groups = write_words(words, codes.len(), |group| {
+            let (rows, _) = codes[group].as_chunks::<GROUP>();
+            std::array::from_fn(|row| rows[row].map(|byte| (byte ^ 0x80) as i8))
         });
-        Self { levels, scales }
-    }
-}
-
-impl Decode<CodesQ8> for Scalar {
-    type Block<'a> = Decoded;
-
-    fn decode(self, codes: &CodesQ8, scales: RowScales<Self>) -> Decoded {
-        Decoded::new(|byte| (codes[byte] ^ 0x80) as i8, scales)
+        Decoded { groups, scales }
     }
 }
 
 impl Decode<CodesQ4> for Scalar {
-    type Block<'a> = Decoded;
+    type Words = [Levels; GROUPS];
+    type Block<'a> = Decoded<'a>;
 
-    fn decode(self, codes: &CodesQ4, scales: RowScales<Self>) -> Decoded {
-        let level = |byte: usize| {
-            let shift = if byte < codes.len() { 0 } else { 4 };
-            q4::LEVELS[usize::from(codes[byte % codes.len()] >> shift & 15)]
-        };
-        Decoded::new(level, scales)
+    fn decode<'a>(
+        self,
+        codes: &'a CodesQ4,
+        scales: RowScales<Self>,
+        words: &'a mut MaybeUninit<Self::Words>,
+    ) -> Decoded<'a> {
+        let nibble = |byte: u8, odd: usize| (byte >> (4 * odd) & 15) as i8;
+        let groups = write_words(words, GROUPS, |group| {
+            let (rows, _) = codes.groups[group / 2].as_chunks::<GROUP>();
+            let sub_block = group * GROUP / SUB_BLOCK;
+            let sub_scales = codes.sub_scales[sub_block / 2];
+            std::array::from_fn(|row| {
+                let sub_scale = nibble(sub_scales[row], sub_block % 2);
+                rows[row].map(|byte| (nibble(byte, group % 2) + q4::MIN_CODE) * sub_scale)
+            })
+        });
+        Decoded { groups, scales }
     }
 }
 
-impl Block for Decoded {
+impl Block for Decoded<'_> {
     type Token = Scalar;
     const PANELS: usize = 1;
     const TOKENS: usize = 1;
+    const DEPTH: usize = 4;
 
     fn add<const N: usize, const P: usize>(
         blocks: [&Self; P],
         acts: [&ActivationBlock; N],
-        sums: &mut [[Sums<Self>; P]; N],
+        sums: &mut [&mut [Lanes; N]; P],
     ) {
-        for (act, sums) in acts.into_iter().zip(sums) {
-            for (block, sums) in blocks.into_iter().zip(sums) {
+        for (block, sums) in blocks.into_iter().zip(sums) {
+            for (act, sums) in acts.into_iter().zip(&mut **sums) {
                 let mut dots = [0i32; LANES];
-                for (group, rows) in block.levels.iter().enumerate() {
-                    let x = group_word(&act.codes, group).to_le_bytes();
+                for (group, rows) in block.groups.iter().enumerate() {
+                    let x = group_word(act, group).to_le_bytes();
                     for (dot, levels) in dots.iter_mut().zip(rows) {
                         for k in 0..GROUP {
                             *dot += i32::from(levels[k]) * i32::from(x[k] as i8);
@@ -141,8 +163,7 @@ impl Block for Decoded {
                     }
                 }
                 let ([scales], [starts]) = block.scales.registers();
-                let [sums] = sums.registers_mut();
-                for (row, sum) in sums.iter_mut().enumerate() {
+                for (row, sum) in sums.0.iter_mut().enumerate() {
                     let dot = f32::from_bits((START + dots[row]) as u32);
                     let scaled = dot.mul_add(scales[row], starts[row]);
                     *sum = scaled.mul_add(act.scale, *sum);

@@ -7,8 +7,9 @@ use rq_format::{
 };
 use rq_kernels::BLOCK;
 use rq_kernels::lanes::{LANES, panels_for};
-use rq_kernels::packed::BlockFormat;
+use rq_kernels::packed::{BlockFormat, CodesQ4};
 use serde_json::{Map, Value, json};
+use std::mem::offset_of;
 use std::path::Path;
 
 /// What distinguishes RoBERTa's sizes.
@@ -112,22 +113,27 @@ impl Shape {
     }
 }
 
-/// The bytes of a packed tensor: random legal codes, and a scale with which weights spread about as trained ones do.
+/// The bytes of a packed tensor: random legal codes, and a scale with which weights spread about as trained ones do: with a
+/// standard deviation of 0.02, which is sqrt(128) times as much in the rotated blocks that are stored.
 fn packed(tensor: &ExpectedTensor, format: BlockFormat, random: &mut Random) -> Vec<u8> {
     let blocks = panels_for(tensor.rows) * tensor.columns.div_ceil(BLOCK);
     let mut bytes = vec![0; blocks * format.code_bytes()];
     for word in bytes.as_chunks_mut::<8>().0 {
         *word = random.next().to_le_bytes();
     }
-    // Powers of two, as f16: 2^-12 and 2^-10, for a standard deviation of 0.02.
-    let scale: u16 = match format {
-        BlockFormat::Q8 => 3 << 10,
-        BlockFormat::Q4 => 5 << 10,
-    };
-    if format == BlockFormat::Q8 {
+    match format {
         // 0 would be the code -128, which isn't legal.
-        bytes.iter_mut().for_each(|byte| *byte = (*byte).max(1));
+        BlockFormat::Q8 => bytes.iter_mut().for_each(|byte| *byte = (*byte).max(1)),
+        // Sub-scales from 8 to 15: none may be 0, and most of a trained model's are large.
+        BlockFormat::Q4 => {
+            for block in bytes.chunks_exact_mut(format.code_bytes()) {
+                let sub_scales = &mut block[offset_of!(CodesQ4, sub_scales)..];
+                sub_scales.iter_mut().for_each(|byte| *byte |= 0x88);
+            }
+        }
     }
+    // 2^-8, as f16: q8's codes have a standard deviation of 74, q4's with their sub-scales one of 54.
+    let scale: u16 = 7 << 10;
     for panel in 0..panels_for(tensor.rows) {
         // The rows beyond the last are padding, which must be zero.
         let rows = panel * LANES..(panel + 1) * LANES;
@@ -201,6 +207,15 @@ mod tests {
             let model = Model::open(&path).unwrap();
             model.file().verify().unwrap();
             assert_eq!(model.tokenizer().mask_token(), Some("<mask>"));
+            let weights = model.file().packed("layers.0.ffn.up.weight").unwrap();
+            let mut row = vec![0.0; weights.columns()];
+            let mut squares = 0.0;
+            for r in 0..weights.rows() {
+                weights.dequantize_row(r, &mut row);
+                squares += row.iter().map(|x| x * x).sum::<f32>();
+            }
+            let deviation = (squares / (weights.rows() * weights.columns()) as f32).sqrt();
+            assert!((0.015..0.03).contains(&deviation), "{deviation}");
         }
     }
 }
