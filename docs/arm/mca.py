@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Estimate the speed of the Arm kernels without an Arm machine.
 
-Builds rq-kernels for aarch64 as assembly, finds in `matmul` of each tier the loops that decode a run of blocks
-and that multiply it with a tile of tokens, has llvm-mca simulate exactly those instructions, and prints README.md's
-tables: what the loops take, and what RoBERTa-large would take. Nothing in the kernels is marked for this; a loop is
-known by its instructions.
+Builds rq-kernels for aarch64 as assembly, finds in each tier's product of a packed matrix the loops that decode blocks
+and that multiply a block with a tile of tokens, has llvm-mca simulate exactly those instructions, and prints
+README.md's tables: what the loops take, and what RoBERTa-large would take. Nothing in the kernels is marked for this; a
+loop is known by its instructions.
 
     docs/arm/mca.py [--asm FILE] [--mca PROGRAM]
 
@@ -25,14 +25,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 TARGET = "aarch64-unknown-linux-gnu"
 # Rows of a panel, columns of a block.
-ROWS, COLUMNS = 16, 32
+ROWS, COLUMNS = 16, 128
+# Columns that the loop over a block goes through at a time: STEP groups in kernels/src/tier/arm.rs.
+STEP = 16
 ITERATIONS = 100
 
 
 @dataclass(frozen=True)
 class Tier:
     name: str
-    # The type in kernels/src/kernels.rs whose method holds the loops.
+    # The token in kernels/src/tier/token.rs whose `vectorize` holds the loops.
     symbol: str
     cpu: str
     # Multiply-adds of each multiplying instruction.
@@ -67,7 +69,7 @@ BOARDS = [
 # RoBERTa-large.
 LAYERS, HIDDEN, INTERMEDIATE = 24, 1024, 4096
 WEIGHTS = LAYERS * (4 * HIDDEN * HIDDEN + 2 * HIDDEN * INTERMEDIATE)
-BITS = {"q8": 8.5, "q4": 4.5}
+BITS = {"q8": 8.125, "q4": 4.375}
 
 
 def fail(message):
@@ -75,15 +77,6 @@ def fail(message):
 
 
 # ---------------------------------------------------------------- assembly
-
-def depth():
-    """Blocks that are decoded at a time, as the source has it."""
-    source = ROOT / "kernels/src/tier.rs"
-    found = re.search(r"^const DEPTH: usize = (\d+);", source.read_text(), re.M)
-    if not found:
-        fail(f"{source} has no DEPTH")
-    return int(found[1])
-
 
 def build(directory):
     """The path of rq-kernels' assembly, made by the release profile."""
@@ -183,19 +176,15 @@ def natural_loops(blocks):
     return loops
 
 
-def body(blocks, loop, head):
-    """The instructions of a loop, from its head on."""
-    order = sorted(loop, key=lambda i: (i < head, i))
-    return [code for i in order for code in blocks[i].code]
-
-
-def through(blocks, loop, head, inner):
-    """Those blocks of a loop that one of its rounds goes through when it goes through an inner loop."""
-    before, after = {inner}, {inner}
-    for _ in loop:
-        before |= {i for i in loop if blocks[i].successors & (before - {head})}
-        after |= {j for i in after for j in blocks[i].successors & loop if j != head}
-    return before | after
+def rounds(blocks, loops, head, inner=None, times=1):
+    """The instructions of one round of a loop, from its head on, with `times` rounds of the one within it."""
+    code = []
+    for i in sorted(loops[head], key=lambda i: (i < head, i)):
+        if i == inner:
+            code += rounds(blocks, loops, inner) * times
+        elif inner is None or i not in loops[inner]:
+            code += blocks[i].code
+    return code
 
 
 def count(code, pattern):
@@ -203,77 +192,70 @@ def count(code, pattern):
 
 
 @dataclass
+class Product:
+    """A block with a tile's tokens."""
+    tokens: int
+    # The loop over the columns of a block, STEP at a time.
+    step: list
+    # A whole block: the loop, and adding to the sums.
+    block: list
+
+
+@dataclass
 class Kernel:
     tier: Tier
-    format: str
-    tokens: int
-    # One block with the tile's tokens.
-    inner: list
-    # A run of blocks, with the loads and stores of the sums.
-    tile: list
-    # One block made ready.
-    decode: list
+    products: list
+    # One block made ready, by format.
+    decodes: dict
 
-
-def kernels_of(tier, text):
-    """The loops of a tier: one kernel a format."""
+def kernel_of(tier, text):
+    """The loops of a tier."""
     multiply = "|".join(tier.multiplies)
+    # The product of a packed matrix is the one that decodes q4.
     candidates = [lines for symbol, lines in functions(text).items()
-                  if tier.symbol in symbol and "matmul" in symbol
-                  and any(re.match(rf"\s+({multiply})\s", line) for line in lines)]
+                  if tier.symbol in symbol and "vectorize" in symbol
+                  and all(any(re.match(rf"\s+({names})\s", line) for line in lines) for names in (multiply, "tbl"))]
     if len(candidates) != 1:
-        fail(f"{tier.name}: {len(candidates)} functions matmul with {multiply}, not one")
+        fail(f"{tier.name}: {len(candidates)} functions with {multiply} and tbl, not one")
     blocks = blocks_of(candidates[0])
     loops = natural_loops(blocks)
-    code = {head: body(blocks, loop, head) for head, loop in loops.items()}
-    innermost = [h for h in loops if not any(o != h and loops[o] < loops[h] for o in loops)]
+    around = {h: min((o for o in loops if loops[h] < loops[o]), key=lambda o: len(loops[o]), default=None)
+              for h in loops}
+    innermost = {h: rounds(blocks, loops, h) for h in loops if h not in around.values()}
 
-    def macs(head):
-        return sum(count(code[head], name) * size for name, size in tier.multiplies.items())
-
-    def around(head):
-        """The loops that hold this one, the smallest first."""
-        return sorted((o for o in loops if loops[head] < loops[o]), key=lambda o: len(loops[o]))
-
-    decodes = {h: "q4" if count(code[h], "tbl") else "q8" for h in innermost
-               if macs(h) == 0 and (count(code[h], "tbl") == ROWS * COLUMNS // 16
-                                    or count(code[h], "eor") == ROWS * COLUMNS // 16)}
-    kernels = []
-    for format in ("q8", "q4"):
-        best = None
-        for head in innermost:
-            if macs(head) == 0:
-                continue
-            outer = around(head)
-            decode = next((d for o in outer for d in decodes if loops[d] < loops[o]), None)
-            if decode is None or decodes[decode] != format:
-                continue
-            if best is None or macs(head) > macs(best[0]):
-                best = (head, outer[0], decode)
-        if best is None:
-            fail(f"{tier.name} {format}: no loop that multiplies, beside one that decodes; "
-                 f"of {len(loops)} loops {len(innermost)} are innermost and {len(decodes)} decode")
-        head, tile, decode = best
-        tokens, odd = divmod(macs(head), ROWS * COLUMNS)
-        if odd or tokens == 0:
-            fail(f"{tier.name} {format}: the loop has {macs(head)} multiply-adds, "
-                 f"not a multiple of {ROWS} rows x {COLUMNS} columns: it isn't unrolled as expected")
-        # Tiles of other numbers of tokens have loops of their own: only what lies on the way through this one.
-        others = set().union(*(loops[h] for h in innermost if h != head and h in loops[tile] and macs(h) > 0))
-        whole = []
-        for i in sorted(through(blocks, loops[tile] - others, tile, head), key=lambda i: (i < tile, i)):
-            if i == head:
-                whole += code[head] * depth()
-            elif i not in loops[head]:
-                whole += blocks[i].code
-        kernels.append(Kernel(tier, format, tokens, code[head], whole, code[decode]))
-    return kernels
+    products, decodes = {}, {}
+    for head, code in innermost.items():
+        macs = sum(count(code, name) * size for name, size in tier.multiplies.items())
+        outer = around[head]
+        if macs > 0:
+            tokens, odd = divmod(macs, ROWS * STEP)
+            if odd or tokens == 0 or outer is None:
+                fail(f"{tier.name}: a loop has {macs} multiply-adds, not a multiple of {ROWS} rows x {STEP} columns")
+            found = Product(tokens, code, rounds(blocks, loops, outer, head, COLUMNS // STEP))
+            # Both formats have such loops, and i8mm also for one token less, which are a little shorter.
+            if tokens not in products or len(found.block) > len(products[tokens].block):
+                products[tokens] = found
+        else:
+            # Levels are a register for 16 weights: q4 has a multiplication for each, q8 an exclusive or.
+            for format, name in (("q4", "mul"), ("q8", "eor")):
+                registers = count(code, rf"{name}\s+v\d+\.16b")
+                if registers < 8:
+                    continue
+                times = ROWS * COLUMNS // 16 // registers
+                alone = outer is not None and not any(h != head and around[h] == outer for h in innermost)
+                decodes[format] = rounds(blocks, loops, outer, head, times) if alone else code * times
+    if not products or len(decodes) != 2:
+        fail(f"{tier.name}: {len(products)} loops that multiply, {len(decodes)} that decode")
+    return Kernel(tier, list(products.values()), decodes)
 
 
 # ---------------------------------------------------------------- simulation
 
 def simulate(mca, cpu, code):
     """Cycles an iteration, in a steady state."""
+    if cpu == "neoverse-n1":
+        # LLVM's table forgets products of bytes, and takes them for additions; those of 16 bits have the same pipe.
+        code = [re.sub(r"\.16b\b", ".8h", line) if re.match(r"mul\s", line) else line for line in code]
     # Every branch goes to a label that is there; the simulation falls through all of them.
     text = "\n".join(re.sub(r"\.L\w+$", "0b", line) if re.match(r"(b|cb|tb)", line) else line for line in code)
     command = [mca, "-mtriple=aarch64-linux-gnu", f"-mcpu={cpu}", f"-iterations={ITERATIONS}"]
@@ -299,34 +281,48 @@ def llvm_mca(given):
 @dataclass
 class Result:
     kernel: Kernel
-    inner: float
-    # Cycles for a block and the tile's tokens, with a share of loading and storing the sums.
-    tile: float
-    decode: float
+    # Cycles of a step and of a block, by the number of tokens.
+    step: dict
+    block: dict
+    # By format.
+    decode: dict
 
-    @property
-    def rate(self):
-        return ROWS * COLUMNS * self.kernel.tokens / self.tile
+    def rate(self, tokens):
+        return ROWS * COLUMNS * tokens / self.block[tokens]
+
+    def cycles(self, format, tokens):
+        """A block made ready, and multiplied with all tokens in tiles of as equal a number as can be."""
+        most = max(self.block)
+        tiles = -(-tokens // most)
+        fewest, larger = divmod(tokens, tiles)
+        # An odd token is its own partner where there are only pairs.
+        tile = {n: self.block.get(n) or self.block.get(n + 1, 0) for n in range(1, most + 1)}
+        return self.decode[format] + larger * tile.get(fewest + 1, 0) + (tiles - larger) * tile[fewest]
 
 
 def measure(mca, kernel):
-    cpu = kernel.tier.cpu
-    return Result(kernel, simulate(mca, cpu, kernel.inner), simulate(mca, cpu, kernel.tile) / depth(),
-                  simulate(mca, cpu, kernel.decode))
+    def cycles(code):
+        return simulate(mca, kernel.tier.cpu, code)
+    return Result(kernel, {p.tokens: cycles(p.step) for p in kernel.products},
+                  {p.tokens: cycles(p.block) for p in kernel.products},
+                  {format: cycles(code) for format, code in kernel.decodes.items()})
 
 
 # ---------------------------------------------------------------- tables
 
 def loops_table(results):
-    print("| tier, format | simulated core | tokens x rows | instructions | loads | stores | on the stack | cycles "
+    print("| tier | simulated core | tokens x rows | instructions | loads | stores | on the stack | cycles "
           "| cycles, with sums | multiply-adds a cycle | pipes allow | share |")
     print("|---|---|---|---|---|---|---|---|---|---|---|---|")
     for r in results:
-        k, code = r.kernel, r.kernel.inner
-        loads, stores = count(code, "ld[a-z0-9]*"), count(code, "st[a-z0-9]*")
-        stack = sum(re.match(r"(ld|st).*\[sp", line) is not None for line in code)
-        print(f"| {k.tier.name}, {k.format} | {k.tier.cpu} | {k.tokens} x {ROWS} | {len(code)} | {loads} | {stores} "
-              f"| {stack} | {r.inner:.1f} | {r.tile:.1f} | {r.rate:.1f} | {k.tier.peak} | {r.rate / k.tier.peak:.0%} |")
+        tier = r.kernel.tier
+        for p in sorted(r.kernel.products, key=lambda p: p.tokens):
+            loads, stores = count(p.block, "ld[a-z0-9]*"), count(p.block, "st[a-z0-9]*")
+            stack = sum(re.match(r"(ld|st).*\[sp", line) is not None for line in p.block)
+            rate = r.rate(p.tokens)
+            print(f"| {tier.name} | {tier.cpu} | {p.tokens} x {ROWS} | {len(p.block)} | {loads} | {stores} | {stack} "
+                  f"| {COLUMNS // STEP * r.step[p.tokens]:.0f} | {r.block[p.tokens]:.0f} | {rate:.1f} | {tier.peak} "
+                  f"| {rate / tier.peak:.0%} |")
 
 
 def decode_table(results):
@@ -334,28 +330,28 @@ def decode_table(results):
     print("| tier, format | instructions | cycles a block | " + " | ".join(f"{n} tokens" for n in tokens) + " |")
     print("|---|---|---|" + "---|" * len(tokens))
     for r in results:
-        shares = (r.decode / (r.decode + n * r.tile / r.kernel.tokens) for n in tokens)
-        print(f"| {r.kernel.tier.name}, {r.kernel.format} | {len(r.kernel.decode)} | {r.decode:.1f} | "
-              + " | ".join(f"{share:.0%}" for share in shares) + " |")
+        for format in BITS:
+            shares = (r.decode[format] / r.cycles(format, n) for n in tokens)
+            print(f"| {r.kernel.tier.name}, {format} | {len(r.kernel.decodes[format])} | {r.decode[format]:.0f} | "
+                  + " | ".join(f"{share:.0%}" for share in shares) + " |")
 
 
 def prediction_table(results):
-    print("| board, cores | format | memory | " + " | ".join(f"{n} tokens" for n in (8, 16, 32, 128)) + " |")
-    print("|---|---|---|---|---|---|---|")
+    tokens = (8, 16, 32, 128)
+    print("| board, cores | format | memory | " + " | ".join(f"{n} tokens" for n in tokens) + " |")
+    print("|---|---|---|" + "---|" * len(tokens))
     for board in BOARDS:
+        r = next(r for r in results if r.kernel.tier.name == board.tier)
         for cores in (1, 4):
-            for r in results:
-                if r.kernel.tier.name != board.tier:
-                    continue
-                memory = WEIGHTS * BITS[r.kernel.format] / 8 / board.bandwidth
+            for format, bits in BITS.items():
+                memory = WEIGHTS * bits / 8 / board.bandwidth
                 row = []
-                for n in (8, 16, 32, 128):
-                    blocks = WEIGHTS / (ROWS * COLUMNS)
-                    linear = blocks * (r.decode + n * r.tile / r.kernel.tokens) / board.hertz / cores
+                for n in tokens:
+                    linear = WEIGHTS / (ROWS * COLUMNS) * r.cycles(format, n) / board.hertz / cores
                     attention = 2 * LAYERS * n * n * HIDDEN / (board.float_peak / 2) / board.hertz / cores
                     bound = "m" if memory > linear else "c"
                     row.append(f"{1e3 * (max(memory, linear) + attention):.0f} {bound}")
-                print(f"| {board.name}, {cores} | {r.kernel.format} | {1e3 * memory:.0f} | " + " | ".join(row) + " |")
+                print(f"| {board.name}, {cores} | {format} | {1e3 * memory:.0f} | " + " | ".join(row) + " |")
 
 
 def main():
@@ -369,7 +365,7 @@ def main():
         text = path.read_text()
     compiler = re.search(r'\.ident\s+"(rustc [^"]*)"', text)
     print(f"{version}; {compiler[1] if compiler else 'compiler unknown'}\n")
-    results = [measure(mca, kernel) for tier in TIERS for kernel in kernels_of(tier, text)]
+    results = [measure(mca, kernel) for tier in TIERS for kernel in [kernel_of(tier, text)]]
     loops_table(results)
     print()
     decode_table(results)
