@@ -86,7 +86,7 @@ impl Calibration {
         &self.text
     }
 
-    /// The lines that no calibration uses, for a comparison that doesn't flatter: one in [`KEPT_BACK_ONE_IN`].
+    /// The lines that no calibration uses, for a comparison that doesn't flatter: one in 16.
     pub fn kept_back(&self) -> String {
         self.lines(true)
     }
