@@ -7,7 +7,8 @@
 //! no inverse of H). An error that the inputs already carry, known by its products g with them, moves the targets:
 //! t_j gains z_j, where z D V^T = g.
 //!
-//! All of this is in the rotated basis: columns are those of H w, and inputs those of H x / 128, quantized.
+//! All of this is in the rotated basis: columns are those of H D w, and inputs those of H D x / 128, quantized
+//! (H and D as in [`rq_kernels::hadamard`], not the D above).
 //!
 //! Departures from the paper: columns come block by block, those with the largest moments first, within a block the
 //! sub-blocks and within these the columns alike, so that a scale is still chosen for what its weights have become; and a
@@ -175,8 +176,9 @@ impl Factor {
                 let mut sub_scales = [0; SUB_BLOCKS];
                 for r in 0..BLOCK {
                     let k = self.order[first + r] % BLOCK;
-                    codes_of[k] = rounded.codes[r][lane];
-                    sub_scales[k / SUB_BLOCK] = rounded.sub_scales[r / SUB_BLOCK][lane];
+                    let part = &rounded.sub_blocks[r / SUB_BLOCK];
+                    codes_of[k] = part.codes[r % SUB_BLOCK][lane];
+                    sub_scales[k / SUB_BLOCK] = part.sub_scales[lane];
                 }
                 match format {
                     BlockFormat::Q4 => {
@@ -196,7 +198,7 @@ impl Factor {
                     }
                 }
             }
-            for (r, &error) in rounded.errors.iter().enumerate() {
+            for (r, &error) in rounded.errors().enumerate() {
                 errors[first + r] = error;
                 by_column[self.order[first + r]] = error;
             }
@@ -353,17 +355,67 @@ fn cholesky(
     Some(lower)
 }
 
-/// A block of a panel, rounded. What is by position is so in the block.
+/// A block of a panel, rounded.
 struct Rounded {
     scales: Scales,
-    /// By sub-block of positions; 1 in q8.
-    sub_scales: [[u8; LANES]; SUB_BLOCKS],
-    /// By position.
-    codes: [[i8; LANES]; BLOCK],
-    /// w - q, by position.
-    errors: [Lanes; BLOCK],
+    /// In the order of their positions.
+    sub_blocks: Vec<RoundedSubBlock>,
+}
+
+/// A sub-block of a panel, rounded.
+struct RoundedSubBlock {
+    /// 1 in q8.
+    sub_scales: [u8; LANES],
+    /// By position in the sub-block.
+    codes: [[i8; LANES]; SUB_BLOCK],
+    /// w - q, by position in the sub-block.
+    errors: [Lanes; SUB_BLOCK],
     /// For each row, the sum of D (t - q)^2.
     losses: [f32; LANES],
+}
+
+impl RoundedSubBlock {
+    /// Takes over a row.
+    fn take_row(&mut self, l: usize, other: &Self) {
+        self.losses[l] = other.losses[l];
+        self.sub_scales[l] = other.sub_scales[l];
+        for j in 0..SUB_BLOCK {
+            self.codes[j][l] = other.codes[j][l];
+            self.errors[j].0[l] = other.errors[j].0[l];
+        }
+    }
+
+    /// Takes over the rows that the other rounded better.
+    fn take_better(&mut self, other: &Self) {
+        for l in 0..LANES {
+            if other.losses[l] < self.losses[l] {
+                self.take_row(l, other);
+            }
+        }
+    }
+}
+
+impl Rounded {
+    fn loss(&self, l: usize) -> f32 {
+        self.sub_blocks.iter().map(|part| part.losses[l]).sum()
+    }
+
+    /// Takes over the rows that the other rounded better.
+    fn take_better(&mut self, other: &Self) {
+        for l in 0..LANES {
+            if other.loss(l) < self.loss(l) {
+                self.scales[l] = other.scales[l];
+                for (part, other) in self.sub_blocks.iter_mut().zip(&other.sub_blocks) {
+                    part.take_row(l, other);
+                }
+            }
+        }
+    }
+
+    /// w - q, by position in the block.
+    fn errors(&self) -> impl Iterator<Item = &Lanes> {
+        self.sub_blocks.iter().flat_map(|part| &part.errors)
+    }
 }
 
 /// Steps around the scale that leaves the least error without feedback.
@@ -380,10 +432,10 @@ struct Problem<'a> {
 
 impl Problem<'_> {
     /// Rounds with the best scale for each row.
-    fn round(&self) -> Option<Box<Rounded>> {
+    fn round(&self) -> Option<Rounded> {
         let rows: [[f32; BLOCK]; LANES] =
             std::array::from_fn(|l| std::array::from_fn(|r| self.targets[r].0[l]));
-        let mut best = match self.format {
+        let best = match self.format {
             BlockFormat::Q8 => {
                 let absmax = rows.map(|row| row.iter().fold(0.0f32, |m, x| m.max(x.abs())));
                 self.with(absmax.map(q8::scale))
@@ -401,42 +453,27 @@ impl Problem<'_> {
                 best
             }
         };
-        for scale in &mut best.scales {
-            if !scale.is_finite() {
-                return None;
-            }
-        }
-        Some(best)
+        let finite = best.scales.iter().all(|scale| scale.is_finite());
+        finite.then_some(best)
     }
 
     /// Rounds with these scales, sub-block after sub-block.
-    fn with(&self, scales: Scales) -> Box<Rounded> {
-        let mut rounded = Box::new(Rounded {
+    fn with(&self, scales: Scales) -> Rounded {
+        let mut rounded = Rounded {
             scales,
-            sub_scales: [[1; LANES]; SUB_BLOCKS],
-            codes: [[0; LANES]; BLOCK],
-            errors: [Lanes::ZERO; BLOCK],
-            losses: [0.0; LANES],
-        });
-        for sub_block in 0..SUB_BLOCKS {
-            let first = sub_block * SUB_BLOCK;
+            sub_blocks: Vec::with_capacity(SUB_BLOCKS),
+        };
+        for first in (0..BLOCK).step_by(SUB_BLOCK) {
             let mut targets: [Lanes; SUB_BLOCK] = std::array::from_fn(|r| self.targets[first + r]);
-            for (i, error) in rounded.errors[..first].iter().enumerate() {
+            for (i, error) in rounded.errors().enumerate() {
                 for (target, v) in targets.iter_mut().zip(&self.v[i][first..]) {
                     for l in 0..LANES {
                         target.0[l] += error.0[l] * v;
                     }
                 }
             }
-            let best = self.sub_block(first, &targets, scales.map(f16::to_f32));
-            rounded.sub_scales[sub_block] = best.sub_scales;
-            for r in 0..SUB_BLOCK {
-                rounded.codes[first + r] = best.codes[r];
-                rounded.errors[first + r] = best.errors[r];
-            }
-            for l in 0..LANES {
-                rounded.losses[l] += best.losses[l];
-            }
+            let sub_block = self.sub_block(first, &targets, scales.map(f16::to_f32));
+            rounded.sub_blocks.push(sub_block);
         }
         rounded
     }
@@ -507,49 +544,6 @@ impl Problem<'_> {
             }
         }
         rounded
-    }
-}
-
-/// A sub-block of a panel, rounded: as [`Rounded`].
-struct RoundedSubBlock {
-    sub_scales: [u8; LANES],
-    codes: [[i8; LANES]; SUB_BLOCK],
-    errors: [Lanes; SUB_BLOCK],
-    losses: [f32; LANES],
-}
-
-impl RoundedSubBlock {
-    /// Takes over the rows that the other rounded better.
-    fn take_better(&mut self, other: &Self) {
-        for l in 0..LANES {
-            if other.losses[l] < self.losses[l] {
-                self.losses[l] = other.losses[l];
-                self.sub_scales[l] = other.sub_scales[l];
-                for j in 0..SUB_BLOCK {
-                    self.codes[j][l] = other.codes[j][l];
-                    self.errors[j].0[l] = other.errors[j].0[l];
-                }
-            }
-        }
-    }
-}
-
-impl Rounded {
-    /// Takes over the rows that the other rounded better.
-    fn take_better(&mut self, other: &Self) {
-        for l in 0..LANES {
-            if other.losses[l] < self.losses[l] {
-                self.losses[l] = other.losses[l];
-                self.scales[l] = other.scales[l];
-                for j in 0..SUB_BLOCKS {
-                    self.sub_scales[j][l] = other.sub_scales[j][l];
-                }
-                for j in 0..BLOCK {
-                    self.codes[j][l] = other.codes[j][l];
-                    self.errors[j].0[l] = other.errors[j].0[l];
-                }
-            }
-        }
     }
 }
 
