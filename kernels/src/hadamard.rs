@@ -10,9 +10,9 @@
 //! The order of the additions is part of the format: distances n / 2, n / 4, ... 1, and at each the sum of two values and
 //! their difference, the lower less the upper.
 
-use crate::BLOCK;
 use crate::lanes::{LANES, Lanes};
 use crate::simd::{F32x16, Simd};
+use crate::{BLOCK, VECTORS};
 
 /// The sign of each column of a block: -1 where an odd number of the pairs of bits 0 and 1, 2 and 3, 4 and 5 of its number are
 /// both set. H has no row that agrees or disagrees with it in more than 72 of 128 columns.
@@ -29,8 +29,8 @@ pub const SIGNS: [f32; BLOCK] = {
 };
 
 /// [`SIGNS`] as vectors.
-pub(crate) static SIGN_LANES: [Lanes; BLOCK / LANES] = {
-    let mut lanes = [Lanes::ZERO; BLOCK / LANES];
+pub(crate) static SIGN_LANES: [Lanes; VECTORS] = {
+    let mut lanes = [Lanes::ZERO; VECTORS];
     let mut k = 0;
     while k < BLOCK {
         lanes[k / LANES].0[k % LANES] = SIGNS[k];

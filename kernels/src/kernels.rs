@@ -8,7 +8,7 @@
 //! | [`Kernels::matmul_int8`] | rows that [`Kernels::pack_rows`] packed and quantized | quantized activations | attention scores |
 //! | [`Kernels::matmul_f32`] | f32 rows | f32 panels | attention's context, calibration |
 
-use crate::BLOCK;
+use crate::VECTORS;
 use crate::activation::{ActivationBlock, Activations, PackedRows};
 use crate::float::gelu::Gelu;
 use crate::float::matmul::{Panels, PanelsMut};
@@ -126,15 +126,15 @@ impl Kernels {
     /// The products of packed rows with activations, panel-major: `[panel][token]`.
     ///
     /// # Panics
-    /// When `acts` or `out` don't have the sizes that the rows imply.
+    /// When `acts` or `out` don't have the sizes that the rows imply, or the blocks not 4, 8, ... 32 groups.
     pub fn matmul_int8(self, rows: PackedRows<'_>, acts: &Activations<'_>, out: &mut [Lanes]) {
         assert!(rows.blocks > 0, "blocks in a panel");
         let panels = rows.scales.len() / rows.blocks;
         assert_eq!(rows.scales.len(), panels * rows.blocks, "whole panels");
         let groups = rows.codes.len() / rows.scales.len().max(1);
         let whole = groups * rows.scales.len() == rows.codes.len();
-        let quarters = groups.is_multiple_of(SUB_BLOCK / GROUP) && groups <= GROUPS;
-        assert!(whole && quarters, "groups of the blocks");
+        let steps = groups.is_multiple_of(SUB_BLOCK / GROUP) && (1..=GROUPS).contains(&groups);
+        assert!(whole && steps, "groups of the blocks");
         assert_eq!(rows.blocks, acts.blocks(), "blocks of a token");
         let vectors = panels * acts.tokens();
         assert_eq!(vectors, out.len(), "panels and tokens of the output");
@@ -253,9 +253,6 @@ impl Kernels {
         dispatch!(self, tier => float::softmax::softmax(tier, scores, columns, scale, inverse_sums));
     }
 }
-
-/// Vectors in a block of 128 columns.
-const VECTORS: usize = BLOCK / LANES;
 
 fn check_panels(values: Panels<'_>, panels: usize, vectors: usize, tokens: usize) {
     assert!((1..=VECTORS).contains(&vectors), "{vectors} vectors");

@@ -41,3 +41,5 @@ pub use float::matmul::{Panels, PanelsMut};
 
 /// Columns in a block: of weights and of activations.
 pub const BLOCK: usize = 128;
+/// Vectors of a block, and panels of as many outputs.
+pub const VECTORS: usize = BLOCK / lanes::LANES;

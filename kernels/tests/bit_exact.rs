@@ -8,7 +8,7 @@ use rq_kernels::isa::Isa;
 use rq_kernels::kernels::{Kernels, Tile, kernels};
 use rq_kernels::lanes::{LANES, Lanes, panels_for};
 use rq_kernels::packed::{self, BlockFormat, GROUP, GROUP_BYTES, PackedMatrix};
-use rq_kernels::{BLOCK, Gelu, Panels, PanelsMut};
+use rq_kernels::{BLOCK, Gelu, Panels, PanelsMut, VECTORS};
 use std::collections::BTreeSet;
 
 fn scalar() -> Kernels {
@@ -31,8 +31,6 @@ impl Bytes {
 }
 
 const CANARY: f32 = -12345.678;
-/// Vectors in a block.
-const VECTORS: usize = BLOCK / LANES;
 
 /// All panels of the product, panel-major, `at_once` of them a call, with canaries around each output.
 fn product(
@@ -520,6 +518,20 @@ fn matmul_int8() {
             }
         }
     }
+}
+
+/// The loops over groups run at least once.
+#[test]
+#[should_panic(expected = "groups of the blocks")]
+fn blocks_without_groups_are_refused() {
+    let rows = PackedRows {
+        codes: &[],
+        scales: &[Lanes::ZERO],
+        blocks: 1,
+    };
+    let acts = [ActivationBlock::ZERO];
+    let acts = Activations::row_major(&acts, 1);
+    scalar().matmul_int8(rows, &acts, &mut [Lanes::ZERO]);
 }
 
 #[test]

@@ -7,13 +7,10 @@
 use crate::encoder::workspace::{HeadBlocks, QUERIES_AT_ONCE, Slot, heads_per_task};
 use rq_kernels::activation::{ActivationBlock, Activations, PackedRows};
 use rq_kernels::kernels::Kernels;
-use rq_kernels::lanes::{LANES, Lanes, panels_for};
+use rq_kernels::lanes::{Lanes, panels_for};
 use rq_kernels::packed::Group;
-use rq_kernels::{BLOCK, Panels, PanelsMut};
+use rq_kernels::{Panels, PanelsMut, VECTORS};
 use std::ops::Range;
-
-/// Panels of a block.
-const PANELS: usize = BLOCK / LANES;
 
 /// The operands of one layer's attention.
 pub(crate) struct Attention<'a> {
@@ -39,7 +36,7 @@ pub(crate) struct Attention<'a> {
 impl Attention<'_> {
     /// How many blocks of the context one task makes.
     pub(crate) fn blocks_per_task(head_panels: usize) -> usize {
-        head_panels * heads_per_task(head_panels) / PANELS
+        head_panels * heads_per_task(head_panels) / VECTORS
     }
 
     /// Computes the task's heads, and quantizes their contexts to `out`, block-major.
@@ -74,13 +71,13 @@ impl Attention<'_> {
             }
         }
         for (data, out) in context
-            .chunks(PANELS * self.rows)
+            .chunks(VECTORS * self.rows)
             .zip(out.chunks_mut(self.rows))
         {
             let stride = self.rows;
             let panels = data.len() / stride;
             self.kernels
-                .quantize_panels(Panels { data, stride }, panels, PANELS, out);
+                .quantize_panels(Panels { data, stride }, panels, VECTORS, out);
         }
     }
 

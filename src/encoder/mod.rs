@@ -17,16 +17,14 @@ use crate::profile::{Part, Timers};
 use rq_format::{Architecture, Config};
 use rq_kernels::activation::{ActivationBlock, Activations};
 use rq_kernels::kernels::Kernels;
-use rq_kernels::lanes::{LANES, Lanes, as_floats_mut, panels_for};
+use rq_kernels::lanes::{Lanes, as_floats_mut, panels_for};
 use rq_kernels::threads::Threads;
-use rq_kernels::{BLOCK, Gelu, Panels};
+use rq_kernels::{BLOCK, Gelu, Panels, VECTORS};
 use std::ops::Range;
 use std::sync::Mutex;
 
 /// Panels of a product that one task computes.
 const PANELS_PER_TASK: usize = 2;
-/// Panels of a block.
-const BLOCK_PANELS: usize = BLOCK / LANES;
 /// Rows that one task normalizes.
 const ROWS_PER_TASK: usize = 4;
 
@@ -147,8 +145,8 @@ impl Compute<'_> {
             let mut slot = slots[self.threads.index()]
                 .lock()
                 .unwrap_or_else(|e| e.into_inner());
-            let first = block * BLOCK_PANELS;
-            let range = first..panels.min(first + BLOCK_PANELS);
+            let first = block * VECTORS;
+            let range = first..panels.min(first + VECTORS);
             let count = range.len();
             let tile = &mut slot.lanes[..count * tokens];
             self.products(linear, range, acts, tile);
@@ -158,8 +156,7 @@ impl Compute<'_> {
                     data: tile,
                     stride: tokens,
                 };
-                self.kernels
-                    .quantize_panels(values, count, BLOCK_PANELS, out);
+                self.kernels.quantize_panels(values, count, VECTORS, out);
             });
         });
     }
@@ -374,7 +371,7 @@ impl Compute<'_> {
         let hidden = &mut hidden[..rows * panels];
         let acts = &mut acts[..rows * blocks];
 
-        let context = &mut inner[..attention_panels.div_ceil(BLOCK_PANELS) * rows];
+        let context = &mut inner[..attention_panels.div_ceil(VECTORS) * rows];
         self.attention(config, qkv, (rows, tokens), sequences, slots, context);
 
         let output = &mut output[..panels * rows];

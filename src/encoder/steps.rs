@@ -8,13 +8,13 @@ pub use crate::encoder::weights::{Embeddings, Linear, Norm};
 use crate::batch::Batch;
 use crate::encoder::weights::gelu;
 use crate::encoder::workspace::{Extent, Slot};
-use crate::encoder::{BLOCK_PANELS, Compute, attention_panels};
+use crate::encoder::{Compute, attention_panels};
 use rq_format::Config;
-use rq_kernels::BLOCK;
 use rq_kernels::activation::{ActivationBlock, Activations};
 use rq_kernels::kernels::Kernels;
 use rq_kernels::lanes::{LANES, Lanes, panels_for};
 use rq_kernels::threads::Threads;
+use rq_kernels::{BLOCK, VECTORS};
 use std::sync::Mutex;
 
 /// A product of a layer, in the order of their use, and what follows it up to the next.
@@ -61,9 +61,9 @@ impl State {
     #[inline]
     pub fn input(&self, token: usize, panel: usize) -> Lanes {
         let (block_stride, token_stride) = self.strides;
-        let at = panel / BLOCK_PANELS * block_stride + token * token_stride;
+        let at = panel / VECTORS * block_stride + token * token_stride;
         let ActivationBlock { codes, scale, .. } = &self.inputs[at];
-        let codes = &codes[panel % BLOCK_PANELS * LANES..][..LANES];
+        let codes = &codes[panel % VECTORS * LANES..][..LANES];
         Lanes(std::array::from_fn(|l| f32::from(codes[l]) * scale))
     }
 
@@ -145,8 +145,7 @@ impl<'a> Steps<'a> {
             compute.linear(linear, 0..panels, inputs, &mut out);
             out
         };
-        let blocks =
-            |panels: usize| vec![ActivationBlock::ZERO; panels.div_ceil(BLOCK_PANELS) * tokens];
+        let blocks = |panels: usize| vec![ActivationBlock::ZERO; panels.div_ceil(VECTORS) * tokens];
         let slots = || {
             let extent = Extent::new([tokens].into_iter(), 0);
             [Mutex::new(Slot::of(self.config, &extent))]

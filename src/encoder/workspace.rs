@@ -2,10 +2,10 @@
 
 use bytemuck::Zeroable;
 use rq_format::Config;
-use rq_kernels::BLOCK;
 use rq_kernels::activation::ActivationBlock;
 use rq_kernels::lanes::{LANES, Lanes, panels_for};
 use rq_kernels::packed::{GROUP, Group};
+use rq_kernels::{BLOCK, VECTORS};
 use std::ops::Range;
 use std::sync::Mutex;
 
@@ -15,8 +15,7 @@ pub(crate) const QUERIES_AT_ONCE: usize = 48;
 
 /// Heads of a task: so many that their contexts are whole blocks.
 pub(crate) fn heads_per_task(head_panels: usize) -> usize {
-    let panels = BLOCK / LANES;
-    panels >> head_panels.trailing_zeros().min(panels.trailing_zeros())
+    VECTORS >> head_panels.trailing_zeros().min(VECTORS.trailing_zeros())
 }
 
 /// How the queries and the keys of a head are cut into blocks: into one of its own size, or of 128 columns where that is less.
@@ -32,7 +31,7 @@ pub(crate) struct HeadBlocks {
 
 impl HeadBlocks {
     pub(crate) fn new(head_panels: usize) -> Self {
-        let vectors = head_panels.min(BLOCK / LANES);
+        let vectors = head_panels.min(VECTORS);
         Self {
             blocks: head_panels.div_ceil(vectors),
             vectors,
@@ -140,10 +139,10 @@ impl Lengths {
             hidden: tokens * panels_for(hidden),
             acts: tokens * hidden.div_ceil(BLOCK),
             qkv: 3 * attention_panels * tokens,
-            inner: inner_blocks.max((attention_panels * LANES).div_ceil(BLOCK)) * tokens,
+            inner: inner_blocks.max(attention_panels.div_ceil(VECTORS)) * tokens,
             output: (panels_for(hidden) * tokens).max(panels_for(config.outputs()) * extent.logits),
             // Attention's context, keys' scales and scores; or a block of a feed-forward layer.
-            lanes: (context + key_blocks + scores).max(BLOCK / LANES * tokens),
+            lanes: (context + key_blocks + scores).max(VECTORS * tokens),
             codes: key_blocks * groups,
             queries: QUERIES_AT_ONCE * blocks,
         }

@@ -19,7 +19,7 @@ use rq_kernels::hadamard::rotate;
 use rq_kernels::kernels::{self, Kernels};
 use rq_kernels::lanes::{LANES, Lanes, as_floats, as_floats_mut, panels_for, to_lanes};
 use rq_kernels::packed::{BlockFormat, PackedMatrix, rotate_row};
-use rq_kernels::{BLOCK, Panels, PanelsMut};
+use rq_kernels::{BLOCK, Panels, PanelsMut, VECTORS};
 
 /// Tokens whose moments are computed at a time, about.
 const GROUP_TOKENS: usize = 1024;
@@ -536,14 +536,14 @@ fn transposed(rows: &[Lanes], width: usize) -> Vec<Lanes> {
     columns.copied().collect()
 }
 
-/// Panel-major inputs as a product with rotated weights takes them: H x / 128, each block filled up with zeros.
+/// Panel-major inputs as a product with rotated weights takes them: H D x / 128, each block filled up with zeros.
 fn rotated(inputs: &[Lanes], tokens: usize) -> Vec<Lanes> {
     let mut out = inputs.to_vec();
     out.resize(
-        (inputs.len() / tokens).next_multiple_of(BLOCK / LANES) * tokens,
+        (inputs.len() / tokens).next_multiple_of(VECTORS) * tokens,
         Lanes::ZERO,
     );
-    for block in out.chunks_exact_mut(BLOCK / LANES * tokens) {
+    for block in out.chunks_exact_mut(VECTORS * tokens) {
         for token in 0..tokens {
             let mut values = [0.0; BLOCK];
             let panels = values.as_chunks_mut::<LANES>().0.iter_mut();

@@ -1,16 +1,13 @@
 //! Rotating and quantizing activations: see [`crate::activation`] for the definition.
 
 use super::matmul::Panels;
-use crate::BLOCK;
 use crate::activation::{ActivationBlock, SMALLEST_ABSMAX};
 use crate::hadamard;
 use crate::lanes::{LANES, Lanes};
 use crate::packed::{GROUP, Group};
 use crate::simd::{F32x16, Simd};
 use crate::tier::Tier;
-
-/// Vectors in a block.
-const VECTORS: usize = BLOCK / LANES;
+use crate::{BLOCK, VECTORS};
 
 /// Rotates and quantizes a block of which `vectors` hold values; returns the codes and the largest rotated value's size, or
 /// nothing for zeros.
