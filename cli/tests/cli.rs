@@ -634,7 +634,6 @@ fn files_that_are_no_models() {
 
     // Tensors are read when they are used: only `verify` looks at each.
     let mut tensor = sound.clone();
-    // The last tensor is a bias, of which the last vector is padding.
     *tensor.last_mut().unwrap() ^= 1;
     fs::write(&file, &tensor).unwrap();
     user.rq(&["info", &file]).succeeds();

@@ -2,7 +2,7 @@
 //! is behind them.
 
 use crate::input::Input;
-use rq_format::{ModelFile, Section};
+use rq_format::{ModelFile, Section, TensorFormat};
 use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
 
 const TABLE: usize = 64;
@@ -137,12 +137,8 @@ impl Parts {
                 // Another shape, with bytes for it.
                 let (format, rows, columns) =
                     (input.byte() % 3, input.below(512), input.below(512));
-                let len = match format {
-                    0 => rows * columns.div_ceil(16) * 64,
-                    f => {
-                        rows.div_ceil(16) * columns.div_ceil(128) * if f == 1 { 2080 } else { 1120 }
-                    }
-                };
+                let len = TensorFormat::ALL[usize::from(format)].byte_len(rows, columns);
+                let len = len.expect("small dimensions");
                 let tensor = &mut self.tensors[at];
                 tensor.content.resize(len.min(MAX_LEN), input.byte());
                 tensor.record[72] = format;

@@ -136,8 +136,7 @@ pub(crate) fn linear<T: Tier>(
     acts: &Activations<'_>,
     out: &mut [Lanes],
 ) {
-    let scales = weights.scales();
-    let blocks = weights.blocks();
+    let (scales, blocks) = (weights.scales(), weights.blocks());
     match weights.codes() {
         Codes::Q8(codes) => {
             let matrix = Matrix::<[Group], _> {

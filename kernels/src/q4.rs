@@ -206,7 +206,8 @@ mod tests {
         assert!((dequantize(&block)[40] - 1000.0).abs() < 10.0);
     }
 
-    /// The error of a normal distribution, as a share of its square: a search of all scales would leave 0.0079.
+    /// The error of a nearly normal distribution, as a share of its square: 0.00545. Ten candidates leave a little more than a
+    /// fine grid would.
     #[test]
     fn the_search_is_near_the_optimum() {
         let (mut seed, mut error, mut square) = (1, 0.0, 0.0);
@@ -215,8 +216,7 @@ mod tests {
             error += squared_error(&values, &quantize(&values).unwrap());
             square += values.iter().map(|x| f64::from(x * x)).sum::<f64>();
         }
-        println!("{}", error / square);
-        assert!(error / square < 0.0085, "{}", error / square);
+        assert!(error / square < 0.0055, "{}", error / square);
     }
 
     proptest! {

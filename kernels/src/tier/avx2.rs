@@ -157,16 +157,12 @@ impl Avx2 {
 static START_OF_DOTS: i32 = START;
 
 /// Sets a token's dot products to [`START`].
+#[rustfmt::skip]
 macro_rules! start {
     ($x:ident $low:literal $high:literal $($more:literal)*) => {
         concat!(
-            "vpbroadcastd ymm",
-            $low,
-            ", [{start}]\n",
-            "vmovdqa ymm",
-            $high,
-            ", ymm",
-            $low,
+            "vpbroadcastd ymm", $low, ", [{start}]\n",
+            "vmovdqa ymm", $high, ", ymm", $low,
         )
     };
 }
@@ -282,8 +278,8 @@ impl Block for DecodedQ8<'_> {
         }
         for (block, sums) in blocks.into_iter().zip(sums) {
             // SAFETY: the block holds AVX2's token, in its scales, and the assembly has no instruction beyond its row. It reads
-            // the groups, a multiple of 4 and at most 32, which are aligned; the scales, which are aligned
-            // too; as many columns of N activations; and the start. It reads and writes the N sums, which are aligned.
+            // the groups, a multiple of 4 from 4 to 32, and the scales, which are aligned; as many columns of N activations; and
+            // the start. It reads and writes the N sums, which are aligned.
             unsafe {
                 tile_of!(N, {
                     weights: block.groups.as_ptr(),
@@ -383,6 +379,7 @@ macro_rules! step_q4 {
 
 impl Block for DecodedQ4<'_> {
     type Token = Avx2;
+    // From 256 tokens up, a tile's activations come from the second-level cache: two panels fetch them once.
     const PANELS: usize = 2;
     // What 16 registers hold: six dot products, six sums of 16 bits, a group, and its products with a token.
     const TOKENS: usize = 3;

@@ -98,18 +98,12 @@ impl Decode<CodesQ4> for AvxVnni {
 }
 
 /// The start as the token gives it.
+#[rustfmt::skip]
 macro_rules! start {
     ($x:ident $low:literal $high:literal) => {
         concat!(
-            "vpbroadcastd ymm",
-            $low,
-            ", [{",
-            stringify!($x),
-            "} + {start}]\n",
-            "vmovdqa ymm",
-            $high,
-            ", ymm",
-            $low,
+            "vpbroadcastd ymm", $low, ", [{", stringify!($x), "} + {start}]\n",
+            "vmovdqa ymm", $high, ", ymm", $low,
         )
     };
 }
@@ -150,7 +144,7 @@ impl Block for Decoded<'_> {
         for (block, sums) in blocks.into_iter().zip(sums) {
             let groups = block.groups;
             // SAFETY: the block holds AVX-VNNI's token, and the assembly has no instruction beyond its row. It reads the groups,
-            // a multiple of 4 and at most 32; the scales, which are aligned; and as many columns of N activations. It reads
+            // a multiple of 4 from 4 to 32; the scales, which are aligned; and as many columns of N activations. It reads
             // and writes the N sums, which are aligned.
             unsafe {
                 tile_of!(N, {
