@@ -82,9 +82,9 @@ pub(super) struct ConvertArgs {
 
     /// Calibrate the weights of the layers on FILE, one text per line [default: built-in English prose]
     ///
-    /// q4 and q4m are calibrated anyway, on built-in English prose; q8 only if asked for, which takes a third off its error
-    /// and minutes for roberta-large. If the model isn't used on English, give a few hundred lines like those it will see. At
-    /// most 24,576 tokens are used, spread over the whole file; one line in 16 is kept back for the comparison at the end.
+    /// q4 and q4m are calibrated anyway, on built-in English prose; q8 only if asked for. It takes many minutes for
+    /// roberta-large. If the model isn't used on English, give a few hundred lines like those it will see. At most 24,576
+    /// tokens are used, spread over the whole file; one line in 16 is kept back for the comparison at the end.
     #[arg(
         long,
         value_name = "FILE",

@@ -59,7 +59,7 @@ pub(super) struct BenchArgs {
 
     /// Random weights in this shape, instead of a model [default: roberta-large]
     ///
-    /// They are written to a temporary file of up to 382 MB, in TMPDIR, which is removed afterwards.
+    /// They are written to a temporary file of up to 366 MB, in TMPDIR, which is removed afterwards.
     #[arg(long, value_name = "NAME")]
     #[arg(value_parser = PossibleValuesParser::new(SHAPES.map(|shape| shape.name)))]
     shape: Option<String>,
