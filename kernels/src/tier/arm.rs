@@ -7,10 +7,11 @@
 use super::token::Neon;
 use crate::activation::{self, ActivationBlock};
 use crate::lanes::{LANES, Lanes};
-use crate::matmul::{RowScales, write_words};
+use crate::matmul::{Block, Decode, RowScales, write_words};
 use crate::packed::{CodesQ4, GROUP, GROUPS, Group, SUB_BLOCK, SUB_BLOCKS};
 use crate::q4;
 use crate::simd::{F32x16, Simd};
+use crate::tier::Token;
 use std::arch::aarch64::*;
 use std::arch::asm;
 use std::mem::{MaybeUninit, offset_of};
@@ -19,67 +20,92 @@ use std::mem::{MaybeUninit, offset_of};
 pub(super) const STEP: usize = SUB_BLOCK / GROUP;
 
 /// Two groups of a panel, each four rows of four columns a register; or as a tier arranges them.
-pub(super) type GroupPair = [[int8x16_t; 4]; 2];
+pub(crate) type GroupPair = [[int8x16_t; 4]; 2];
 
 /// A sub-block: two pairs of groups.
-pub(super) type Step = [GroupPair; STEP / 2];
+pub(crate) type Step = [GroupPair; STEP / 2];
 
 /// Memory for the signed bytes of a block.
-pub(super) type Steps = [Step; SUB_BLOCKS];
+pub(crate) type Steps = [Step; SUB_BLOCKS];
 
-/// The signed bytes of a q8 block, each pair of groups as `arrange` leaves it.
-#[inline(always)]
-pub(super) fn decode_q8<'a>(
-    neon: Neon,
-    codes: &[Group],
-    words: &'a mut MaybeUninit<Steps>,
-    arrange: impl Fn(GroupPair) -> GroupPair,
-) -> &'a [Step] {
-    let (steps, _) = codes.as_chunks::<STEP>();
-    write_words(
-        words,
-        steps.len(),
-        #[inline(always)]
-        |j| {
-            let bytes: [[[uint8x16_t; 4]; 2]; 2] =
-                bytemuck::pod_read_unaligned(steps[j].as_flattened());
-            let [first, second] =
-                bytes.map(|pair| pair.map(|bytes| bytes.map(|bytes| neon.levels(bytes))));
-            [arrange(first), arrange(second)]
-        },
-    )
+/// A tier of Arm: both formats become its signed bytes in the same way.
+pub(crate) trait Arm: Token<Simd = Neon> {
+    /// A block with its signed bytes.
+    type Decoded<'a>: Block<Token = Self>;
+
+    /// A pair of groups as this tier multiplies it.
+    #[inline(always)]
+    fn arrange(self, pair: GroupPair) -> GroupPair {
+        pair
+    }
+
+    /// A block of these sub-blocks.
+    fn block<'a>(self, steps: &'a [Step], scales: RowScales<Neon>) -> Self::Decoded<'a>;
 }
 
-/// The signed bytes of a q4 block, each pair of groups as `arrange` leaves it.
-#[inline(always)]
-pub(super) fn decode_q4<'a>(
-    neon: Neon,
-    codes: &CodesQ4,
-    words: &'a mut MaybeUninit<Steps>,
-    arrange: impl Fn(GroupPair) -> GroupPair,
-) -> &'a [Step] {
-    const { assert!(SUB_BLOCKS == GROUPS / STEP && STEP == 4) }
-    let (steps, _) = codes.groups.as_chunks::<2>();
-    write_words(
-        words,
-        SUB_BLOCKS,
-        #[inline(always)]
-        |j| {
-            let rows = bytemuck::pod_read_unaligned(&codes.sub_scales[j / 2]);
-            let sub_scales = neon.spread(neon.nibbles(rows)[j % 2]);
-            let pair = |at: usize| {
-                let bytes: [uint8x16_t; 4] = bytemuck::pod_read_unaligned(&steps[j][at]);
-                let mut pair = [sub_scales; 2];
-                for q in 0..4 {
-                    [pair[0][q], pair[1][q]] = neon
-                        .nibbles(bytes[q])
-                        .map(|codes| neon.scale_codes(codes, sub_scales[q]));
-                }
-                arrange(pair)
-            };
-            [pair(0), pair(1)]
-        },
-    )
+impl<T: Arm> Decode<[Group]> for T {
+    type Words = Steps;
+    type Block<'a> = T::Decoded<'a>;
+
+    #[inline(always)]
+    fn decode<'a>(
+        self,
+        codes: &'a [Group],
+        scales: RowScales<Neon>,
+        words: &'a mut MaybeUninit<Steps>,
+    ) -> T::Decoded<'a> {
+        let (neon, (steps, _)) = (self.simd(), codes.as_chunks::<STEP>());
+        let steps = write_words(
+            words,
+            steps.len(),
+            #[inline(always)]
+            |j| {
+                let bytes: [[[uint8x16_t; 4]; 2]; 2] =
+                    bytemuck::pod_read_unaligned(steps[j].as_flattened());
+                let [first, second] =
+                    bytes.map(|pair| pair.map(|bytes| bytes.map(|bytes| neon.levels(bytes))));
+                [self.arrange(first), self.arrange(second)]
+            },
+        );
+        self.block(steps, scales)
+    }
+}
+
+impl<T: Arm> Decode<CodesQ4> for T {
+    type Words = Steps;
+    type Block<'a> = T::Decoded<'a>;
+
+    #[inline(always)]
+    fn decode<'a>(
+        self,
+        codes: &'a CodesQ4,
+        scales: RowScales<Neon>,
+        words: &'a mut MaybeUninit<Steps>,
+    ) -> T::Decoded<'a> {
+        const { assert!(SUB_BLOCKS == GROUPS / STEP && STEP == 4) }
+        let (neon, (steps, _)) = (self.simd(), codes.groups.as_chunks::<2>());
+        let steps = write_words(
+            words,
+            SUB_BLOCKS,
+            #[inline(always)]
+            |j| {
+                let rows = bytemuck::pod_read_unaligned(&codes.sub_scales[j / 2]);
+                let sub_scales = neon.spread(neon.nibbles(rows)[j % 2]);
+                let pair = |at: usize| {
+                    let bytes: [uint8x16_t; 4] = bytemuck::pod_read_unaligned(&steps[j][at]);
+                    let mut pair = [sub_scales; 2];
+                    for q in 0..4 {
+                        [pair[0][q], pair[1][q]] = neon
+                            .nibbles(bytes[q])
+                            .map(|codes| neon.scale_codes(codes, sub_scales[q]));
+                    }
+                    self.arrange(pair)
+                };
+                [pair(0), pair(1)]
+            },
+        );
+        self.block(steps, scales)
+    }
 }
 
 /// [`activation::START`] as a float: an exact conversion for free. On Cortex-A76 `scvtf` takes always the same vector

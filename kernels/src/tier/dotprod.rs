@@ -4,16 +4,13 @@
 //! 16 codes of an activation are a register, lane i of which is a group. A tile of four tokens has 16 accumulators; a step
 //! of 16 columns is 64 `sdot`, and nothing else for the vector pipes.
 
-use super::arm::{START, STEP, Scales16, Step, Steps, codes_of, decode_q4, decode_q8, load_codes};
+use super::arm::{Arm, START, STEP, Scales16, Step, codes_of, load_codes};
 use super::token::{Dotprod, Neon};
 use crate::activation::ActivationBlock;
 use crate::lanes::Lanes;
-use crate::matmul::{Block, Decode, RowScales};
-use crate::packed::{CodesQ4, Group};
-use crate::tier::Token;
+use crate::matmul::{Block, RowScales};
 use std::arch::aarch64::*;
 use std::arch::asm;
-use std::mem::MaybeUninit;
 
 impl Dotprod {
     dotprod! {
@@ -45,38 +42,11 @@ pub(crate) struct Decoded<'a> {
     dotprod: Dotprod,
 }
 
-impl Decode<[Group]> for Dotprod {
-    type Words = Steps;
-    type Block<'a> = Decoded<'a>;
+impl Arm for Dotprod {
+    type Decoded<'a> = Decoded<'a>;
 
     #[inline(always)]
-    fn decode<'a>(
-        self,
-        codes: &'a [Group],
-        scales: RowScales<Neon>,
-        words: &'a mut MaybeUninit<Steps>,
-    ) -> Decoded<'a> {
-        let steps = decode_q8(self.simd(), codes, words, |pair| pair);
-        Decoded {
-            steps,
-            scales: Scales16::new(scales),
-            dotprod: self,
-        }
-    }
-}
-
-impl Decode<CodesQ4> for Dotprod {
-    type Words = Steps;
-    type Block<'a> = Decoded<'a>;
-
-    #[inline(always)]
-    fn decode<'a>(
-        self,
-        codes: &'a CodesQ4,
-        scales: RowScales<Neon>,
-        words: &'a mut MaybeUninit<Steps>,
-    ) -> Decoded<'a> {
-        let steps = decode_q4(self.simd(), codes, words, |pair| pair);
+    fn block<'a>(self, steps: &'a [Step], scales: RowScales<Neon>) -> Decoded<'a> {
         Decoded {
             steps,
             scales: Scales16::new(scales),

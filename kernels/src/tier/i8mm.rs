@@ -5,12 +5,12 @@
 //! are the other operand. So tokens go in pairs, and an odd last one is its own partner, which costs what `sdot` would.
 //! The sums keep the order of these dot products, 2 rows x 2 tokens a register, while blocks go by.
 
-use super::arm::{GroupPair, START, Scales16, Step, Steps, codes_of, decode_q4, decode_q8};
+use super::arm::{Arm, GroupPair, START, Scales16, Step, codes_of};
 use super::token::{I8mm, Neon};
 use crate::activation::ActivationBlock;
 use crate::lanes::Lanes;
-use crate::matmul::{Block, Decode, RowScales};
-use crate::packed::{CodesQ4, Group, SUB_BLOCK};
+use crate::matmul::{Block, RowScales};
+use crate::packed::SUB_BLOCK;
 use crate::simd::{F32x16, Simd};
 use crate::tier::Token;
 use std::arch::aarch64::*;
@@ -124,58 +124,27 @@ pub(crate) struct Decoded<'a> {
     i8mm: I8mm,
 }
 
-/// Two groups with two rows of eight columns a register.
-#[inline(always)]
-fn join(neon: Neon, [left, right]: GroupPair) -> GroupPair {
-    let join = |q: usize| neon.join(left[q], right[q]);
-    let ([a, b], [c, d], [e, f], [g, h]) = (join(0), join(1), join(2), join(3));
-    [[a, b, c, d], [e, f, g, h]]
-}
+impl Arm for I8mm {
+    type Decoded<'a> = Decoded<'a>;
 
-impl Decode<[Group]> for I8mm {
-    type Words = Steps;
-    type Block<'a> = Decoded<'a>;
+    /// Two rows of eight columns a register.
+    #[inline(always)]
+    fn arrange(self, [left, right]: GroupPair) -> GroupPair {
+        let join = |q: usize| self.simd().join(left[q], right[q]);
+        let ([a, b], [c, d], [e, f], [g, h]) = (join(0), join(1), join(2), join(3));
+        [[a, b, c, d], [e, f, g, h]]
+    }
 
     #[inline(always)]
-    fn decode<'a>(
-        self,
-        codes: &'a [Group],
-        scales: RowScales<Neon>,
-        words: &'a mut MaybeUninit<Steps>,
-    ) -> Decoded<'a> {
-        let steps = decode_q8(self.simd(), codes, words, |pair| join(self.simd(), pair));
+    fn block<'a>(self, steps: &'a [Step], scales: RowScales<Neon>) -> Decoded<'a> {
+        // Each scale twice.
+        let scales = zip([scales.scales; 2]);
         Decoded {
             steps,
-            scales: twice(scales),
+            scales: scales.map(|scales| Scales16::new(RowScales::new(scales))),
             i8mm: self,
         }
     }
-}
-
-impl Decode<CodesQ4> for I8mm {
-    type Words = Steps;
-    type Block<'a> = Decoded<'a>;
-
-    #[inline(always)]
-    fn decode<'a>(
-        self,
-        codes: &'a CodesQ4,
-        scales: RowScales<Neon>,
-        words: &'a mut MaybeUninit<Steps>,
-    ) -> Decoded<'a> {
-        let steps = decode_q4(self.simd(), codes, words, |pair| join(self.simd(), pair));
-        Decoded {
-            steps,
-            scales: twice(scales),
-            i8mm: self,
-        }
-    }
-}
-
-/// The scales, each twice.
-#[inline(always)]
-fn twice(scales: RowScales<Neon>) -> [Scales16; 2] {
-    zip([scales.scales; 2]).map(|scales| Scales16::new(RowScales::new(scales)))
 }
 
 impl Decoded<'_> {

@@ -8,20 +8,17 @@
 //! addition is between neighbours. A panel's accumulators are 8 registers a token. Cortex-A72 multiplies on one of its
 //! two vector pipes only, 8 products a cycle; `sadalp` has the other, so widening costs next to nothing.
 
-use super::arm::{
-    GroupPair, START, STEP, Scales16, Step, Steps, codes_of, decode_q4, decode_q8, load_codes,
-};
+use super::arm::{Arm, GroupPair, START, STEP, Scales16, Step, codes_of, load_codes};
 use super::token::Neon;
 use crate::BLOCK;
 use crate::activation::ActivationBlock;
 use crate::lanes::{LANES, Lanes};
-use crate::matmul::{Block, Decode, RowScales};
-use crate::packed::{CodesQ4, GROUP, Group, SUB_BLOCKS};
+use crate::matmul::{Block, RowScales};
+use crate::packed::{GROUP, SUB_BLOCKS};
 use crate::simd::{RECIPROCAL, Simd, fold};
 use half::f16;
 use std::arch::aarch64::*;
 use std::arch::asm;
-use std::mem::MaybeUninit;
 
 impl Simd for Neon {
     type Register = float32x4_t;
@@ -204,37 +201,11 @@ pub(crate) struct Decoded<'a> {
     scales: Scales16,
 }
 
-impl Decode<[Group]> for Neon {
-    type Words = Steps;
-    type Block<'a> = Decoded<'a>;
+impl Arm for Neon {
+    type Decoded<'a> = Decoded<'a>;
 
     #[inline(always)]
-    fn decode<'a>(
-        self,
-        codes: &'a [Group],
-        scales: RowScales<Neon>,
-        words: &'a mut MaybeUninit<Steps>,
-    ) -> Decoded<'a> {
-        let steps = decode_q8(self, codes, words, |pair| pair);
-        Decoded {
-            steps,
-            scales: Scales16::new(scales),
-        }
-    }
-}
-
-impl Decode<CodesQ4> for Neon {
-    type Words = Steps;
-    type Block<'a> = Decoded<'a>;
-
-    #[inline(always)]
-    fn decode<'a>(
-        self,
-        codes: &'a CodesQ4,
-        scales: RowScales<Neon>,
-        words: &'a mut MaybeUninit<Steps>,
-    ) -> Decoded<'a> {
-        let steps = decode_q4(self, codes, words, |pair| pair);
+    fn block<'a>(self, steps: &'a [Step], scales: RowScales<Neon>) -> Decoded<'a> {
         Decoded {
             steps,
             scales: Scales16::new(scales),
