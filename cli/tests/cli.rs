@@ -729,7 +729,11 @@ fn checkpoints_that_cannot_be_converted() {
                 fs::remove_file(model.join("model.safetensors")).unwrap();
                 fs::write(model.join("pytorch_model.bin"), "PK").unwrap();
             },
-            &["pytorch_model.bin", "isn't a zip", "download it again"],
+            &[
+                "pytorch_model.bin",
+                "isn't what torch.save writes",
+                "download it again",
+            ],
         ),
         (
             |model| {

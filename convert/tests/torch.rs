@@ -1,7 +1,7 @@
 //! Weights that torch.save wrote: read as those in safetensors are, and refused when anything is wrong with them.
 
 use crate::common;
-use crate::common::torch::{Entry, View, entries, file, pickle, zip};
+use crate::common::torch::{Entry, View, entries, file, legacy, pickle, zip};
 use crate::common::{Dtype, HIDDEN, Tensors, assert_error, find, model, tensors, write};
 use rq_convert::{Checkpoint, ConvertError, ConvertOptions, HfConfig, NoProgress, Quant, convert};
 use rq_format::ModelFile;
@@ -12,6 +12,8 @@ use std::path::Path;
 const WORD: &str = "roberta.embeddings.word_embeddings.weight";
 /// What torch 2.15 wrote; see `data/torch_file.py`.
 const TORCH_FILE: &[u8] = include_bytes!("data/pytorch_model.bin");
+/// The same in the format from before torch 1.6.
+const LEGACY_FILE: &[u8] = include_bytes!("data/pytorch_model_legacy.bin");
 
 fn open(directory: &Path) -> Result<Checkpoint, ConvertError> {
     Ok(Checkpoint::open(
@@ -34,6 +36,14 @@ fn refused(file: &[u8], expected: &str) {
     let directory = torch_model(file);
     let expected = format!("can't read DIR/pytorch_model.bin: {expected}");
     assert_error(open(directory.path()), directory.path(), &expected);
+}
+
+/// As [`refused`], whatever the error says first.
+#[track_caller]
+fn refused_with(file: &[u8], end: &str) {
+    let directory = torch_model(file);
+    let error = common::chain(&open(directory.path()).unwrap_err());
+    assert!(error.ends_with(end), "{error}");
 }
 
 /// The entries of a whole file.
@@ -104,7 +114,17 @@ fn assert_same(a: &ModelFile, b: &ModelFile) {
 
 #[test]
 fn a_file_of_torch_itself_converts_to_the_same_bytes() {
-    let torch = torch_model(TORCH_FILE);
+    converts_to_the_same_bytes(TORCH_FILE);
+}
+
+#[test]
+fn a_file_from_before_1_6_converts_to_the_same_bytes() {
+    converts_to_the_same_bytes(LEGACY_FILE);
+}
+
+#[track_caller]
+fn converts_to_the_same_bytes(file: &[u8]) {
+    let torch = torch_model(file);
     let safetensors = model(&tensors("roberta."));
     for quant in Quant::ALL {
         let (from_torch, ignored) = converted(torch.path(), quant);
@@ -125,7 +145,7 @@ fn a_file_of_torch_itself_converts_to_the_same_bytes() {
         let weights = &from_torch.provenance().weights;
         assert_eq!(weights.len(), 1);
         assert_eq!(weights[0].file, "pytorch_model.bin");
-        assert_eq!(weights[0].bytes, TORCH_FILE.len() as u64);
+        assert_eq!(weights[0].bytes, file.len() as u64);
     }
 }
 
@@ -296,7 +316,7 @@ fn damaged_shards_are_refused() {
 }
 
 #[test]
-fn what_is_no_zip_is_refused() {
+fn what_torch_does_not_write_is_refused() {
     for bytes in [
         &b""[..],
         b"P",
@@ -306,7 +326,7 @@ fn what_is_no_zip_is_refused() {
     ] {
         refused(
             bytes,
-            "it isn't a zip, as torch.save writes; download it again",
+            "it isn't what torch.save writes: neither a zip nor torch's format before 1.6; download it again",
         );
     }
     let directory =
@@ -318,14 +338,93 @@ fn what_is_no_zip_is_refused() {
     );
 }
 
+/// A file from before 1.6 with one tensor.
+fn legacy_with_view(view: View, names: &[&str], storages: &[(u64, &[u8])]) -> Vec<u8> {
+    legacy(true, &pickle(&[("odd", view)]), names, storages)
+}
+
 #[test]
-fn the_format_before_1_6_is_refused_with_advice() {
-    // pickle.dumps(0x1950a86a20f9469cfc6c, protocol=2), and the protocol's number.
+fn the_format_before_1_6_must_be_whole() {
+    let content = [0; 32];
+    let whole = |names: &[&str], storages: &[(u64, &[u8])]| {
+        legacy_with_view(view(0, &[2, 4], &[4, 1]), names, storages)
+    };
     refused(
-        b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.",
-        "it is in the format of torch before 1.6, which rq doesn't read; save it again as safetensors, with \
-         `AutoModelForMaskedLM.from_pretrained(DIR).save_pretrained(NEW_DIR)`",
+        &whole(&["0"], &[(8, &content[1..])]),
+        "it ends within the storage `0`; download it again",
     );
+    refused(
+        &whole(&["0"], &[(u64::MAX / 2, &content)]),
+        "it ends within the storage `0`; download it again",
+    );
+    refused(
+        &whole(&["0"], &[]),
+        "it ends within the storage `0`; download it again",
+    );
+    refused(
+        &[&whole(&["0"], &[(8, &content)])[..], b"more"].concat(),
+        "4 bytes follow its end; download it again",
+    );
+    refused(
+        &whole(&["0", "0"], &[(8, &content), (8, &content)]),
+        "it has the storage `0` twice",
+    );
+    refused(
+        &whole(&[], &[]),
+        "the tensor `odd` is in the storage `0`, which the file doesn't have",
+    );
+    refused(
+        &whole(&["0"], &[(7, &content[..28])]),
+        "the tensor `odd` is in the storage `0` of 28 bytes, which should have 8 elements of 4 bytes",
+    );
+    refused(
+        &legacy_with_view(view(1, &[2, 4], &[4, 1]), &["0"], &[(8, &content)]),
+        "the tensor `odd`, of shape [2, 4], strides [4, 1] and offset 1, isn't within its storage of 8 elements",
+    );
+    let big_endian = legacy(false, &pickle(&[]), &[], &[]);
+    refused(
+        &big_endian,
+        "its bytes are in the order `big`; rq reads `little`",
+    );
+    let pickles = legacy(true, &pickle(&[]), &[], &[]);
+    for length in [28, 40, pickles.len() - 1] {
+        refused(&pickles[..length], "its pickle ends early");
+    }
+}
+
+#[test]
+fn the_pickles_from_before_1_6_are_data_too() {
+    let magic = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.";
+    let machine = b"\x80\x02}X\x0d\0\0\0little_endian\x88s.";
+    let with = |pickles: &[&[u8]]| [&[&magic[..]], pickles].concat().concat();
+    refused(
+        &with(&[b"\x80\x02cos\nsystem\nX\x04\0\0\0echo\x85R."]),
+        "its pickle names `os.system`, which weights don't need; it is refused for safety; a file that you trust can be \
+         saved again as safetensors",
+    );
+    refused(
+        &with(&[b"\x80\x02}."]),
+        "the instruction at byte 3 of its pickle needs the order of the bytes",
+    );
+    refused(
+        &with(&[machine, b"\x80\x02]."]),
+        "it holds no dictionary of tensors",
+    );
+    // The names of storages: not a list, a number in it, a name that no tensor has.
+    for names in [
+        &b"\x80\x02}."[..],
+        b"\x80\x02](K\0e.",
+        b"\x80\x02](X\x01\0\0\x009e.",
+    ] {
+        let file = with(&[machine, b"\x80\x02}.", names]);
+        refused_with(&file, "needs the names of the storages");
+    }
+    // A storage that is a view of another, as torch 0.3 wrote.
+    let pickle = pickle(&[("odd", view(0, &[8], &[1]))]);
+    let at = pickle.windows(2).position(|pair| pair == b"tQ").unwrap();
+    let with_view = [&pickle[..at], b"(X\x01\0\0\x001K\0K\x08t", &pickle[at..]].concat();
+    let file = legacy(true, &with_view, &["0"], &[(8, &[0; 32])]);
+    refused_with(&file, "needs a storage of its own, not a view of another");
 }
 
 #[test]
@@ -342,7 +441,7 @@ fn a_zip_must_be_whole() {
     }
     refused(
         &[&whole[..], b"more"].concat(),
-        "4 bytes follow the end of the zip; download it again",
+        "4 bytes follow its end; download it again",
     );
     // The end says one entry more, or fewer.
     for count in [whole_count() + 1, whole_count() - 1] {
@@ -560,7 +659,7 @@ fn tensors_are_within_their_storages() {
             storage: "1".into(),
             ..whole.clone()
         }),
-        "the tensor `odd` is in the storage `1`, which the zip doesn't have",
+        "the tensor `odd` is in the storage `1`, which the file doesn't have",
     );
     for (storage_type, len, element) in [
         ("FloatStorage", 9, 4),

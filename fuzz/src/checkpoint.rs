@@ -36,6 +36,20 @@ pub fn small_torch() -> Vec<u8> {
     torch::file(&common::tensors("roberta."), Dtype::F16)
 }
 
+/// The same as torch wrote it before 1.6.
+pub fn small_legacy_torch() -> Vec<u8> {
+    let entries = small_torch_entries();
+    let storages = || entries.iter().filter(|entry| entry.name.contains("/data/"));
+    let names: Vec<&str> = storages()
+        .filter_map(|entry| entry.name.rsplit('/').next())
+        .collect();
+    // Of 16 bits.
+    let storages: Vec<(u64, &[u8])> = storages()
+        .map(|entry| (entry.content.len() as u64 / 2, &entry.content[..]))
+        .collect();
+    torch::legacy(true, &entries[0].content, &names, &storages)
+}
+
 /// The pickle in such a file.
 pub fn small_pickle() -> Vec<u8> {
     small_torch_entries()[0].content.clone()

@@ -38,6 +38,8 @@ fn main() {
 
     let torch = [&[0][..], &checkpoint::small_torch()].concat();
     write("torch", "zip", &torch);
+    let legacy = [&[0][..], &checkpoint::small_legacy_torch()].concat();
+    write("torch", "legacy", &legacy);
     let pickle = checkpoint::small_pickle();
     write("torch", "pickle", &[&[2][..], &pickle].concat());
     write("torch", "pickle-zip64", &[&[3][..], &pickle].concat());

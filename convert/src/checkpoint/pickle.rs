@@ -1,4 +1,5 @@
-//! The pickle in a file that `torch.save` wrote, as far as weights need it: a dictionary of tensors, nothing else.
+//! The pickles in a file that `torch.save` wrote, as far as weights need them: a dictionary of tensors; in the format from
+//! before torch 1.6 also what the machine was like, and the order of the storages.
 //!
 //! A pickle is a program for a stack machine, and Python's own reader lets it call whatever it names. This one isn't
 //! an interpreter of that machine: it knows the instructions of protocol 2 that torch writes, and the few names that
@@ -138,24 +139,59 @@ pub(crate) struct View {
     pub(crate) strides: Vec<usize>,
 }
 
-/// Reads the tensors of a state dictionary, by name.
+/// Reads the tensors of a state dictionary, by name. The pickle is all of the bytes.
 pub(crate) fn read(bytes: &[u8]) -> Result<BTreeMap<String, View>, PickleError> {
     if bytes.len() > MAX_PICKLE_LEN {
         return Err(too_many("bytes", MAX_PICKLE_LEN));
     }
-    Machine {
-        bytes,
-        at: 0,
-        opcode_at: 0,
-        stack: Vec::new(),
-        marks: Vec::new(),
-        memo: BTreeMap::new(),
-        tuples: Vec::new(),
-        dicts: Vec::new(),
-        storages: Vec::new(),
-        tensors: Vec::new(),
+    let mut machine = Machine::new(bytes);
+    let root = machine.run()?;
+    if machine.at < bytes.len() {
+        let bytes = bytes.len() - machine.at;
+        return Err(PickleError::Trailing { bytes });
     }
-    .run()
+    machine.state_dictionary(root)
+}
+
+/// What the pickles at the beginning of a file from before torch 1.6 say.
+pub(crate) struct Legacy {
+    pub(crate) tensors: BTreeMap<String, View>,
+    pub(crate) little_endian: bool,
+    /// The storages in the order in which they follow, each with the type of its elements.
+    pub(crate) storages: Vec<(String, Dtype)>,
+    /// Where the last pickle ends.
+    pub(crate) len: usize,
+}
+
+/// Reads three pickles, one behind the other: the machine, the state dictionary, the storages' names.
+pub(crate) fn read_legacy(bytes: &[u8]) -> Result<Legacy, PickleError> {
+    let bytes = &bytes[..bytes.len().min(MAX_PICKLE_LEN)];
+    let mut machine = Machine::new(bytes);
+    let first = machine.run()?;
+    let little_endian = machine.is_little_endian(first)?;
+
+    let mut machine = machine.next();
+    let root = machine.run()?;
+    let tensors = machine.state_dictionary(root)?;
+    let storages = std::mem::take(&mut machine.storages);
+
+    let mut machine = machine.next();
+    let keys = machine.run()?;
+    let types: BTreeMap<&str, Dtype> = storages.iter().map(|s| (s.key, s.dtype)).collect();
+    let named = |key: &Value<'_>| match key {
+        Value::Text(key) => Some(((*key).to_owned(), *types.get(key)?)),
+        _ => None,
+    };
+    let storages = match keys {
+        Value::List(list) => machine.lists[list].iter().map(named).collect(),
+        _ => None,
+    };
+    Ok(Legacy {
+        tensors,
+        little_endian,
+        storages: storages.ok_or_else(|| machine.needs("the names of the storages"))?,
+        len: machine.at,
+    })
 }
 
 /// What a pickle may name.
@@ -197,14 +233,14 @@ impl Global {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Value<'a> {
     None,
-    Bool,
+    Bool(bool),
     Int(i64),
     Float,
     Text(&'a str),
     Global(Global),
     Tuple(usize),
     Dict(usize),
-    List,
+    List(usize),
     Storage(usize),
     Tensor(usize),
 }
@@ -229,19 +265,46 @@ struct Machine<'a> {
     memo: BTreeMap<usize, Value<'a>>,
     tuples: Vec<Vec<Value<'a>>>,
     dicts: Vec<Vec<(Value<'a>, Value<'a>)>>,
+    lists: Vec<Vec<Value<'a>>>,
     storages: Vec<Storage<'a>>,
     tensors: Vec<View>,
 }
 
 impl<'a> Machine<'a> {
-    fn run(mut self) -> Result<BTreeMap<String, View>, PickleError> {
-        if self.bytes.is_empty() {
+    fn new(bytes: &'a [u8]) -> Self {
+        Self {
+            bytes,
+            at: 0,
+            opcode_at: 0,
+            stack: Vec::new(),
+            marks: Vec::new(),
+            memo: BTreeMap::new(),
+            tuples: Vec::new(),
+            dicts: Vec::new(),
+            lists: Vec::new(),
+            storages: Vec::new(),
+            tensors: Vec::new(),
+        }
+    }
+
+    /// Another, for the pickle that follows this one.
+    fn next(&self) -> Self {
+        Self {
+            at: self.at,
+            ..Self::new(self.bytes)
+        }
+    }
+
+    /// Runs a pickle to its end, and gives the value that it leaves.
+    fn run(&mut self) -> Result<Value<'a>, PickleError> {
+        let start = &self.bytes[self.at..];
+        if start.is_empty() {
             return Err(PickleError::Truncated);
         }
-        if !self.bytes.starts_with(&[opcode::PROTO, 2]) {
+        if !start.starts_with(&[opcode::PROTO, 2]) {
             return Err(PickleError::Protocol);
         }
-        self.at = 2;
+        self.at += 2;
         loop {
             self.opcode_at = self.at;
             let [code] = self.take()?;
@@ -251,7 +314,9 @@ impl<'a> Machine<'a> {
                 opcode::MARK => self.mark()?,
 
                 opcode::NONE => self.push(Value::None)?,
-                opcode::NEWTRUE | opcode::NEWFALSE => self.push(Value::Bool)?,
+                opcode::NEWTRUE | opcode::NEWFALSE => {
+                    self.push(Value::Bool(code == opcode::NEWTRUE))?;
+                }
                 opcode::BININT => {
                     let value = i32::from_le_bytes(self.take()?);
                     self.push(Value::Int(value.into()))?;
@@ -287,14 +352,17 @@ impl<'a> Machine<'a> {
                     let values = self.pop_mark()?;
                     self.push_tuple(values)?;
                 }
-                opcode::EMPTY_LIST => self.push(Value::List)?,
+                opcode::EMPTY_LIST => {
+                    self.lists.push(Vec::new());
+                    self.push(Value::List(self.lists.len() - 1))?;
+                }
                 opcode::APPEND => {
-                    self.pop()?;
-                    self.top_list()?;
+                    let value = self.pop()?;
+                    self.append(vec![value])?;
                 }
                 opcode::APPENDS => {
-                    self.pop_mark()?;
-                    self.top_list()?;
+                    let values = self.pop_mark()?;
+                    self.append(values)?;
                 }
                 opcode::EMPTY_DICT => self.push_dict()?,
                 opcode::SETITEM => {
@@ -341,20 +409,31 @@ impl<'a> Machine<'a> {
                 }
             }
         }
-        self.finish()
-    }
-
-    /// The tensors of the dictionary that is left.
-    fn finish(mut self) -> Result<BTreeMap<String, View>, PickleError> {
-        let root = self.pop()?;
+        let value = self.pop()?;
         if !self.stack.is_empty() {
             let values = self.stack.len() + 1;
             return Err(PickleError::Leftover { values });
         }
-        if self.at < self.bytes.len() {
-            let bytes = self.bytes.len() - self.at;
-            return Err(PickleError::Trailing { bytes });
+        Ok(value)
+    }
+
+    /// What a dictionary with `little_endian` says of it.
+    fn is_little_endian(&self, value: Value<'_>) -> Result<bool, PickleError> {
+        let items = match value {
+            Value::Dict(dict) => self.dicts[dict].as_slice(),
+            _ => &[],
+        };
+        let entry = items
+            .iter()
+            .find(|(key, _)| *key == Value::Text("little_endian"));
+        match entry {
+            Some((_, Value::Bool(little_endian))) => Ok(*little_endian),
+            _ => Err(self.needs("the order of the bytes")),
         }
+    }
+
+    /// The tensors of a dictionary.
+    fn state_dictionary(&self, root: Value<'_>) -> Result<BTreeMap<String, View>, PickleError> {
         let Value::Dict(root) = root else {
             return Err(PickleError::NotDictionary);
         };
@@ -458,12 +537,13 @@ impl<'a> Machine<'a> {
         self.push(Value::Dict(self.dicts.len() - 1))
     }
 
-    /// Lists occur only in what isn't read; what is in them is forgotten.
-    fn top_list(&self) -> Result<(), PickleError> {
-        match self.top()? {
-            Value::List => Ok(()),
-            _ => Err(self.needs("a list")),
-        }
+    /// Adds values to the list on top.
+    fn append(&mut self, values: Vec<Value<'a>>) -> Result<(), PickleError> {
+        let Value::List(list) = self.top()? else {
+            return Err(self.needs("a list"));
+        };
+        self.lists[list].extend(values);
+        Ok(())
     }
 
     /// Adds keys and values, by turns, to the dictionary on top.
@@ -529,7 +609,7 @@ impl<'a> Machine<'a> {
         line.ok_or_else(|| self.needs("a name"))
     }
 
-    /// `("storage", type, key, device, length)`.
+    /// `("storage", type, key, device, length)`; before torch 1.6 with a view of another storage, which is always `None` since 0.4.
     fn storage(&mut self) -> Result<(), PickleError> {
         let values = match self.pop()? {
             Value::Tuple(tuple) => self.tuples[tuple].as_slice(),
@@ -541,10 +621,14 @@ impl<'a> Machine<'a> {
             Value::Text(key),
             Value::Text(_),
             Value::Int(len),
+            ref view @ ..,
         ] = *values
         else {
             return Err(self.needs("the description of a storage"));
         };
+        if !matches!(view, [] | [Value::None]) {
+            return Err(self.needs("a storage of its own, not a view of another"));
+        }
         let len = usize::try_from(len).map_err(|_| self.needs("a length"))?;
         self.storages.push(Storage { dtype, key, len });
         self.push(Value::Storage(self.storages.len() - 1))
@@ -560,7 +644,7 @@ impl<'a> Machine<'a> {
         match (callable, arguments) {
             (Global::OrderedDict, []) => self.push_dict(),
             // The tensor, whether it has a gradient, and hooks for that.
-            (Global::RebuildParameter, [tensor @ Value::Tensor(_), Value::Bool, hooks])
+            (Global::RebuildParameter, [tensor @ Value::Tensor(_), Value::Bool(_), hooks])
                 if self.is_empty(*hooks) =>
             {
                 self.push(*tensor)
@@ -572,7 +656,7 @@ impl<'a> Machine<'a> {
                     Value::Int(offset),
                     Value::Tuple(shape),
                     Value::Tuple(strides),
-                    Value::Bool,
+                    Value::Bool(_),
                     hooks,
                     // Newer ones: whether the values are to be negated or conjugated.
                     metadata @ ..,

@@ -1,5 +1,5 @@
-//! Files that `torch.save` writes since 1.6, such as `pytorch_model.bin`: a zip, nothing compressed, with a pickle that
-//! describes the tensors ([`pickle`]) and one entry for each storage. Every entry is below one directory:
+//! Files that `torch.save` writes, such as `pytorch_model.bin`. Since 1.6: a zip, nothing compressed, with a pickle that describes
+//! the tensors ([`pickle`]) and one entry for each storage. Every entry is below one directory:
 //!
 //! ```text
 //! pytorch_model/data.pkl     the state dictionary
@@ -7,7 +7,18 @@
 //! pytorch_model/data/0       the bytes of the storage "0"
 //! ```
 //!
-//! The writer: <https://github.com/pytorch/pytorch/blob/v2.8.0/torch/serialization.py>, `_save`.
+//! Before 1.6, and since then on request, it wrote pickles one behind the other, and then each storage behind its length:
+//!
+//! ```text
+//! pickle     a number that says what the file is
+//! pickle     1001, the version of the format
+//! pickle     the machine: `{"little_endian": True, ...}`
+//! pickle     the state dictionary
+//! pickle     the names of the storages, in the order in which they follow
+//! storages   for each, the number of its elements in 8 bytes, and its bytes
+//! ```
+//!
+//! The writer: <https://github.com/pytorch/pytorch/blob/v2.8.0/torch/serialization.py>, `_save` and `_legacy_save`.
 
 use super::pickle::{self, PickleError, View};
 use rawzip::{CompressionMethod, ZipArchive, ZipSliceArchive};
@@ -16,8 +27,9 @@ use safetensors::tensor::Dtype;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// What a file from before 1.6 begins with: a pickle of this number alone.
-const LEGACY_MAGIC: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
+/// What a file from before 1.6 begins with: a pickle of a number, and one of 1001.
+const LEGACY_MAGIC: &[u8] =
+    b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.\x80\x02M\xe9\x03.";
 /// What a zip begins with that has an entry.
 const ZIP_MAGIC: &[u8] = b"PK\x03\x04";
 /// The most entries: a model has one for each tensor, and a few.
@@ -27,22 +39,19 @@ const MAX_ENTRIES: u64 = 1 << 15;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TorchError {
-    /// It is in the format that torch had before 1.6.
+    /// It is neither a zip nor in the format from before 1.6.
     #[error(
-        "it is in the format of torch before 1.6, which rq doesn't read; save it again as safetensors, with `AutoModelForMaskedLM.from_pretrained(DIR).save_pretrained(NEW_DIR)`"
+        "it isn't what torch.save writes: neither a zip nor torch's format before 1.6; download it again"
     )]
-    Legacy,
-    /// It is no zip at all.
-    #[error("it isn't a zip, as torch.save writes; download it again")]
-    NotZip,
+    NotTorch,
     /// The zip's directory is damaged or missing.
     #[error("the zip is incomplete or damaged ({reason}); download it again")]
     Zip {
         /// What the parser says.
         reason: String,
     },
-    /// Something follows the zip.
-    #[error("{bytes} bytes follow the end of the zip; download it again")]
+    /// Something follows the zip, or the last storage.
+    #[error("{bytes} bytes follow its end; download it again")]
     Trailing {
         /// How many.
         bytes: u64,
@@ -86,7 +95,7 @@ pub enum TorchError {
     #[error(transparent)]
     Pickle(#[from] PickleError),
     /// A tensor's storage isn't there.
-    #[error("the tensor `{tensor}` is in the storage `{storage}`, which the zip doesn't have")]
+    #[error("the tensor `{tensor}` is in the storage `{storage}`, which the file doesn't have")]
     NoStorage {
         /// Which tensor.
         tensor: String,
@@ -106,8 +115,20 @@ pub enum TorchError {
         expected: usize,
         /// The bytes of an element.
         element: usize,
-        /// What the zip has.
+        /// What the file has.
         found: usize,
+    },
+    /// In the format from before 1.6, a storage's name is there twice.
+    #[error("it has the storage `{storage}` twice")]
+    StorageTwice {
+        /// Its name.
+        storage: String,
+    },
+    /// In the format from before 1.6, the file ends within a storage, or a storage's length can't be.
+    #[error("it ends within the storage `{storage}`; download it again")]
+    StorageTruncated {
+        /// Its name.
+        storage: String,
     },
     /// A tensor isn't within its storage.
     #[error(
@@ -141,11 +162,11 @@ pub(crate) struct TorchTensor {
 /// Finds the tensors of a file. Their storages' checksums are compared, which reads them once, in parallel; nothing
 /// is copied.
 pub(crate) fn read(bytes: &[u8]) -> Result<BTreeMap<String, TorchTensor>, TorchError> {
-    if bytes.starts_with(LEGACY_MAGIC) {
-        return Err(TorchError::Legacy);
+    if let Some(rest) = bytes.strip_prefix(LEGACY_MAGIC) {
+        return read_legacy(rest, LEGACY_MAGIC.len());
     }
     if !bytes.starts_with(ZIP_MAGIC) {
-        return Err(TorchError::NotZip);
+        return Err(TorchError::NotTorch);
     }
     let zip = Zip::read(bytes)?;
     let (root, pickle) = zip.pickle()?;
@@ -177,6 +198,48 @@ pub(crate) fn read(bytes: &[u8]) -> Result<BTreeMap<String, TorchTensor>, TorchE
     used.par_iter()
         .try_for_each(|(name, entry)| zip.check(name, entry))?;
     Ok(tensors)
+}
+
+/// Finds the tensors of a file from before 1.6: what follows its first `start` bytes.
+fn read_legacy(bytes: &[u8], start: usize) -> Result<BTreeMap<String, TorchTensor>, TorchError> {
+    let legacy = pickle::read_legacy(bytes)?;
+    if !legacy.little_endian {
+        let found = "big".into();
+        return Err(TorchError::ByteOrder { found });
+    }
+    let (mut ranges, mut at) = (BTreeMap::new(), legacy.len);
+    for (storage, dtype) in legacy.storages {
+        let range = storage_at(bytes, at, dtype);
+        let Some(range) = range else {
+            return Err(TorchError::StorageTruncated { storage });
+        };
+        at = range.end;
+        let range = start + range.start..start + range.end;
+        if ranges.insert(storage.clone(), range).is_some() {
+            return Err(TorchError::StorageTwice { storage });
+        }
+    }
+    if at < bytes.len() {
+        let bytes = (bytes.len() - at) as u64;
+        return Err(TorchError::Trailing { bytes });
+    }
+    let place = |(name, view): (String, View)| match ranges.get(&view.storage) {
+        Some(range) => Ok((name.clone(), place(&name, view, range)?)),
+        None => Err(TorchError::NoStorage {
+            tensor: name,
+            storage: view.storage,
+        }),
+    };
+    legacy.tensors.into_iter().map(place).collect()
+}
+
+/// The content of a storage whose length is at `at`; nothing if the file ends before it does.
+fn storage_at(bytes: &[u8], at: usize, dtype: Dtype) -> Option<Range<usize>> {
+    let len = bytes.get(at..)?.first_chunk().copied()?;
+    let len = usize::try_from(u64::from_le_bytes(len)).ok()?;
+    let start = at + size_of::<u64>();
+    let end = len.checked_mul(dtype.bitsize() / 8)?.checked_add(start)?;
+    (end <= bytes.len()).then_some(start..end)
 }
 
 /// Checks a view against its storage, which is at `range` in the file.
@@ -365,6 +428,7 @@ mod tests {
     use proptest::prelude::*;
 
     const FILE: &[u8] = include_bytes!("../../tests/data/pytorch_model.bin");
+    const LEGACY: &[u8] = include_bytes!("../../tests/data/pytorch_model_legacy.bin");
 
     /// Reads a file; every tensor that it gives must be there.
     fn read_within(bytes: &[u8]) {
@@ -379,9 +443,11 @@ mod tests {
 
     #[test]
     fn any_length_but_the_whole_is_refused() {
-        assert!(read(FILE).is_ok());
-        for length in 0..FILE.len() {
-            assert!(read(&FILE[..length]).is_err(), "{length}");
+        for file in [FILE, LEGACY] {
+            assert!(read(file).is_ok());
+            for length in 0..file.len() {
+                assert!(read(&file[..length]).is_err(), "{length}");
+            }
         }
     }
 
@@ -391,6 +457,7 @@ mod tests {
             read_within(&bytes);
             read_within(&[ZIP_MAGIC, &bytes].concat());
             read_within(&[ZIP_MAGIC, &bytes, &FILE[FILE.len() - 300..]].concat());
+            read_within(&[LEGACY_MAGIC, &bytes].concat());
         }
 
         #[test]
@@ -399,9 +466,15 @@ mod tests {
             changes in prop::collection::vec((prop_oneof![1..22_usize, 1..4000_usize, 1..FILE.len()], any::<u8>()), 1..4),
         ) {
             let mut bytes = FILE.to_vec();
-            for (from_end, byte) in changes {
+            for &(from_end, byte) in &changes {
                 let at = bytes.len() - from_end;
                 bytes[at] = byte;
+            }
+            read_within(&bytes);
+            // The pickles are at the beginning.
+            let mut bytes = LEGACY.to_vec();
+            for (at, byte) in changes {
+                bytes[at % LEGACY.len()] = byte;
             }
             read_within(&bytes);
         }

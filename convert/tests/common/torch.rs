@@ -111,14 +111,6 @@ pub(crate) struct View {
 pub(crate) fn pickle(tensors: &[(&str, View)]) -> Vec<u8> {
     let ordered_dict = b"ccollections\nOrderedDict\n)R";
     let mut bytes = [&b"\x80\x02"[..], ordered_dict, b"("].concat();
-    let text = |text: &str| {
-        [
-            b"X",
-            &(text.len() as u32).to_le_bytes()[..],
-            text.as_bytes(),
-        ]
-        .concat()
-    };
     let int = |int: i64| [b"\x8a\x08", &int.to_le_bytes()[..]].concat();
     let tuple = |ints: &[i64]| {
         let ints: Vec<u8> = ints.iter().flat_map(|i| int(*i)).collect();
@@ -138,6 +130,40 @@ pub(crate) fn pickle(tensors: &[(&str, View)]) -> Vec<u8> {
     }
     bytes.extend(b"u.");
     bytes
+}
+
+/// A file as torch wrote it before 1.6: the pickle of the tensors, the names of the storages, and each storage: the number of
+/// its elements, and its content.
+pub(crate) fn legacy(
+    little_endian: bool,
+    pickle: &[u8],
+    names: &[&str],
+    storages: &[(u64, &[u8])],
+) -> Vec<u8> {
+    let mut bytes = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.".to_vec();
+    bytes.extend(b"\x80\x02}X\x0d\0\0\0little_endian");
+    bytes.extend(if little_endian { b"\x88s." } else { b"\x89s." });
+    bytes.extend(pickle);
+    bytes.extend(b"\x80\x02](");
+    for name in names {
+        bytes.extend(text(name));
+    }
+    bytes.extend(b"e.");
+    for (elements, content) in storages {
+        bytes.extend(elements.to_le_bytes());
+        bytes.extend(*content);
+    }
+    bytes
+}
+
+/// A string in a pickle.
+fn text(text: &str) -> Vec<u8> {
+    [
+        b"X",
+        &(text.len() as u32).to_le_bytes()[..],
+        text.as_bytes(),
+    ]
+    .concat()
 }
 
 /// The entries of a file of these tensors, in the order of torch.

@@ -1,4 +1,5 @@
-"""Writes pytorch_model.bin: the small model of `common/mod.rs`, as torch itself saves it.
+"""Writes pytorch_model.bin and pytorch_model_legacy.bin: the small model of `common/mod.rs`, as torch itself saves it, and as it did
+before 1.6.
 
     python torch_file.py      # with torch 2.15; the values need no other package
 
@@ -90,7 +91,9 @@ def main():
     state["bytes"] = torch.tensor([1, 2], dtype=torch.uint8)
     state["ints"] = torch.tensor([-1, 70000], dtype=torch.int32)
     state._metadata = OrderedDict({"": {"version": 1}, "roberta": {"version": 1}})
-    torch.save(state, Path(__file__).parent / "pytorch_model.bin")
+    directory = Path(__file__).parent
+    torch.save(state, directory / "pytorch_model.bin")
+    torch.save(state, directory / "pytorch_model_legacy.bin", _use_new_zipfile_serialization=False)
 
 
 main()
