@@ -17,6 +17,7 @@ mod hostile;
 mod joint;
 mod minilm;
 mod parity;
+mod rxnfp;
 mod score;
 mod tag;
 mod tokenizer;

@@ -1,17 +1,14 @@
 //! all-MiniLM-L6-v2, a sentence encoder that people use, against transformers and sentence-transformers in fp32:
-//! `goldens/tasks/embed.json`. Its 91 MB aren't in the repository: `.ci/minilm` gets them. Without them the tests say SKIP, or
-//! fail if `RQ_REQUIRE_MINILM` is set.
+//! `goldens/tasks/embed.json`. Its 91 MB aren't in the repository: `.ci/models` gets them. Without them the tests say SKIP, or
+//! fail if `RQ_REQUIRE_MODELS` is set.
 
-use crate::common::{self, convert_to, cosine, options, session};
+use crate::common::{self, convert_to, cosine, downloaded, options, session};
 use rq::{EmbedOptions, Embedder, Model, Pooling, Task};
 use rq_convert::Quant;
 use serde::Deserialize;
-use std::io::Write;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 const NAME: &str = "all-MiniLM-L6-v2";
-const REQUIRE: &str = "RQ_REQUIRE_MINILM";
 
 /// What 8 bits may cost: 1 - cosine of an embedding with that of fp32, at most (of the empty text it is largest) and in the
 /// mean, and the difference of two texts' cosine.
@@ -27,34 +24,14 @@ struct Golden {
     embedding: Vec<f32>,
 }
 
-/// Where `.ci/minilm` puts the model.
-fn directory() -> Option<PathBuf> {
-    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-    let cache = match variable("XDG_CACHE_HOME") {
-        Some(cache) => cache.into(),
-        None => Path::new(&variable("HOME")?).join(".cache"),
-    };
-    let directory = cache.join("rq-models").join(NAME);
-    directory
-        .join("model.safetensors")
-        .is_file()
-        .then_some(directory)
-}
-
 /// The model in q8, converted once; none where it isn't there.
 fn model() -> Option<&'static Arc<Model>> {
     static MODEL: OnceLock<Option<Arc<Model>>> = OnceLock::new();
     let model = MODEL.get_or_init(|| {
-        let Some(directory) = directory() else {
-            let message = format!("no {NAME} in the cache: bash .ci/minilm gets it");
-            assert!(std::env::var_os(REQUIRE).is_none(), "{REQUIRE}: {message}");
-            // Not captured, unlike what is printed.
-            let _ = writeln!(std::io::stderr(), "SKIP: NOT TESTED HERE: {message}");
-            return None;
-        };
+        let weights = downloaded(NAME, "model.safetensors")?;
         let converted = tempfile::tempdir().unwrap();
         let output = converted.path().join("model.rq");
-        convert_to(&directory, Quant::Q8, &output);
+        convert_to(weights.parent()?, Quant::Q8, &output);
         let bytes = std::fs::read(output).unwrap();
         Some(Arc::new(Model::from_bytes(bytes).unwrap()))
     });

@@ -7,6 +7,7 @@ use rq_convert::{ConvertOptions, HubCache, NoProgress, Quant, Source, convert};
 use safetensors::SafeTensors;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -62,6 +63,22 @@ pub(crate) fn model(model: &str, quant: Quant) -> Arc<Model> {
     let directory = tempfile::tempdir().unwrap();
     let bytes = std::fs::read(converted(model, quant, directory.path())).unwrap();
     Arc::new(Model::from_bytes(bytes).unwrap())
+}
+
+/// A file of a model that `.ci/models` gets. Where it isn't there this says SKIP, or fails if `RQ_REQUIRE_MODELS` is set.
+pub(crate) fn downloaded(model: &str, file: &str) -> Option<PathBuf> {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    let cache = variable("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.or_else(|| Some(Path::new(&variable("HOME")?).join(".cache")));
+    let path = cache.map(|cache| cache.join("rq-models").join(model).join(file));
+    let path = path.filter(|path| path.is_file());
+    if path.is_none() {
+        let message = format!("no {model} in the cache: bash .ci/models gets it");
+        assert!(variable("RQ_REQUIRE_MODELS").is_none(), "{message}");
+        // Not captured, unlike what is printed.
+        let _ = writeln!(std::io::stderr(), "SKIP: NOT TESTED HERE: {message}");
+    }
+    path
 }
 
 /// The cases of a file of goldens: `{"cases": [...]}`.
