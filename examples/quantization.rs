@@ -3,7 +3,7 @@
 //!     cargo run --release -p rq-runtime --example quantization -- MODEL TEXT [CALIBRATION]
 //!
 //! MODEL is a directory with a checkpoint, TEXT what is evaluated on, a text a line, CALIBRATION what is calibrated on
-//! instead of the built-in English prose. Q4_0 and IQ4_NL are ggml's, by their arithmetic: weights quantized and
+//! instead of the built-in English text. Q4_0 and IQ4_NL are ggml's, by their arithmetic: weights quantized and
 //! dequantized, activations in f32.
 
 use half::f16;

@@ -80,9 +80,9 @@ pub(super) struct ConvertArgs {
     #[arg(short, long, value_name = "QUANT", default_value = "q8", value_parser = one_of(QUANTS))]
     quant: Quant,
 
-    /// Calibrate the weights of the layers on FILE, one text per line [default: built-in English prose]
+    /// Calibrate the weights of the layers on FILE, one text per line [default: built-in English text]
     ///
-    /// q4 and q4m are calibrated anyway, on built-in English prose; q8 only if asked for. It takes many minutes for
+    /// q4 and q4m are calibrated anyway, on built-in English text; q8 only if asked for. It takes many minutes for
     /// roberta-large. If the model isn't used on English, give a few hundred lines like those it will see. At most 24,576
     /// tokens are used, spread over the whole file; one line in 16 is kept back for the comparison at the end.
     #[arg(

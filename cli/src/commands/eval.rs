@@ -34,7 +34,7 @@ pub(super) struct EvalArgs {
     #[arg(long, value_name = "SOURCE")]
     against: String,
 
-    /// File to evaluate on, one text per line [default: the built-in English prose]
+    /// File to evaluate on, one text per line [default: the built-in English text]
     ///
     /// Choose a text that the model wasn't calibrated on. For a masked language model, about 15 % of the tokens are masked,
     /// always the same ones.
@@ -79,7 +79,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<ExitCode> {
     let source = Source::find(&args.against, &HubCache::from_env())?;
     let (name, text) = match &args.text {
         None => (
-            "built-in English prose".to_owned(),
+            "built-in English text".to_owned(),
             Calibration::english().text().to_owned(),
         ),
         Some(path) => {
