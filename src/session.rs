@@ -328,7 +328,8 @@ impl Session {
         if let Some(&token) = batch.ids().iter().find(|&&id| id as usize >= vocab_size) {
             return Err(Error::TokenRange { token, vocab_size });
         }
-        let type_vocab_size = config.type_vocab_size;
+        // A model without token types takes the type 0, as one that has no other.
+        let type_vocab_size = config.type_vocab_size.max(1);
         if let Some(&token_type) = batch
             .token_types()
             .iter()

@@ -1,12 +1,16 @@
 //! Each architecture and each head, against transformers in fp32: tokens and their places exactly, hidden states and logits
 //! within what f32 and 8 bits leave. The models are tiny and random: see `goldens/README.md`.
 
-use crate::common::{convert_to, session, tensor, tests_path};
-use rq::{Batch, Model, Rows, Tokens};
+use crate::bits::available;
+use crate::common::{convert_to, session, session_on, tensor, tests_path};
+use rq::{Aggregation, Batch, Model, Rows, Session, TagOptions, Tagger, Task, Tokens};
 use rq_convert::{HubCache, Pretrained, Quant, Reference, Source};
 use rq_format::{Config, Head};
+use rq_kernels::isa::Isa;
 use safetensors::SafeTensors;
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -310,4 +314,104 @@ fn what_a_session_computes_together_is_what_it_computes_alone() {
             assert_eq!(bits(together), bits(alone), "{name}");
         }
     }
+}
+
+/// SHA-256 of a batch's hidden states, and of the logits of some of its rows.
+fn digest(session: &mut Session, batch: &Batch, wanted: &[usize]) -> String {
+    let mut digest = Sha256::new();
+    digest.update(bytemuck::cast_slice(
+        &session.hidden_states(batch, Rows::All).unwrap(),
+    ));
+    if session.model().config().head != Head::None {
+        let logits = session.logits(batch, Rows::Only(wanted)).unwrap();
+        digest.update(bytemuck::cast_slice(&logits));
+    }
+    format!("{:x}", digest.finalize())
+}
+
+/// As `bits.rs` has it for the larger models: one golden for every instruction set and number of threads.
+#[test]
+fn the_bits_of_each_are_the_same_everywhere() {
+    let path = tests_path("goldens/architectures-bits.json");
+    let update = std::env::var_os("UPDATE_GOLDENS").is_some();
+    let mut goldens: BTreeMap<String, String> = match std::fs::read(&path) {
+        Ok(json) => serde_json::from_slice(&json).unwrap(),
+        Err(_) => BTreeMap::new(),
+    };
+    for (name, cases) in cases().into_iter().filter(|(name, _)| is_whole(name)) {
+        let model = converted(&directory(&name));
+        let limit = model.config().max_tokens();
+        let mut batch = Batch::new();
+        for tokens in cases.into_iter().map(|(_, case)| case.fields.tokens()) {
+            if tokens.ids.len() <= limit {
+                batch.push_with_types(&tokens.ids, &tokens.token_types);
+            }
+        }
+        let wanted = match model.config().head {
+            Head::SequenceClassification => batch.first_rows().to_vec(),
+            _ => (0..batch.ids().len()).filter(|row| row % 5 == 3).collect(),
+        };
+        let mut oracle = session_on(&model, Isa::Scalar, 1).unwrap();
+        let expected = digest(&mut oracle, &batch, &wanted);
+        if update {
+            goldens.insert(name.clone(), expected.clone());
+        }
+        assert_eq!(goldens.get(&name), Some(&expected), "{name}: scalar");
+        let hidden = oracle.hidden_states(&batch, Rows::All).unwrap();
+        let width = model.config().hidden_size;
+        let rows = wanted.iter().map(|row| &hidden[row * width..][..width]);
+        let rows = rows.collect::<Vec<_>>().concat();
+        for isa in available() {
+            for threads in [1, 2] {
+                let mut session = session_on(&model, isa, threads).unwrap();
+                let found = digest(&mut session, &batch, &wanted);
+                assert_eq!(found, expected, "{name}: {isa}, {threads} threads");
+                // Where only these go through the last layer.
+                let only = session.hidden_states(&batch, Rows::Only(&wanted));
+                assert_eq!(only.unwrap(), rows, "{name}: {isa}, {threads} threads");
+            }
+        }
+    }
+    if update {
+        let json = serde_json::to_string_pretty(&goldens).unwrap() + "\n";
+        std::fs::write(&path, json).unwrap();
+    }
+}
+
+/// What ELECTRA's discriminator says of a token has a probability, which is the sigmoid of its logit.
+#[test]
+fn electras_discriminator_tags_what_was_replaced() {
+    let model = converted(&directory("electra-discriminator"));
+    let text = "The cat sat on the mat, and the dog lay by the door.";
+    let ids = model.tokenizer().encode(text, false).unwrap().ids;
+    let batch = Batch::from_iter([&ids]);
+    let logits = session(&model).logits(&batch, Rows::All).unwrap();
+    let mut tagger = Tagger::new(session(&model)).unwrap();
+    assert_eq!(tagger.labels(), ["original", "replaced"]);
+    let mut options = TagOptions::default();
+    options.aggregation = Aggregation::None;
+    let entities = tagger.run_one(text, &options).unwrap();
+    assert_eq!(entities.len(), ids.len() - 2);
+    for entity in entities {
+        let row = &logits[2 * entity.index.unwrap()..][..2];
+        assert_eq!(row[0], 0.0);
+        let replaced = 1.0 / (1.0 + (-row[1]).exp());
+        let (label, score) = match replaced > 0.5 {
+            true => ("replaced", replaced),
+            false => ("original", 1.0 - replaced),
+        };
+        assert_eq!(entity.label, label);
+        assert!((entity.score - score).abs() < 1e-6, "{}", entity.score);
+    }
+}
+
+#[test]
+fn a_model_without_token_types_takes_no_other_than_zero() {
+    let model = converted(&directory("mpnet-base-model"));
+    let mut batch = Batch::new();
+    batch.push_with_types(&[0, 9, 2], &[0, 1, 0]);
+    let error = session(&model)
+        .hidden_states(&batch, Rows::All)
+        .unwrap_err();
+    assert_eq!(error.to_string(), "token type 1, of a model with 1");
 }

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The instruction sets of this machine, or the one that `RQ_ISA` forces.
-fn available() -> Vec<Isa> {
+pub(crate) fn available() -> Vec<Isa> {
     if std::env::var_os(ISA_VARIABLE).is_some_and(|name| !name.is_empty()) {
         return vec![SessionOptions::default().chosen_isa().unwrap()];
     }

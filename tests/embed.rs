@@ -176,6 +176,9 @@ fn a_model_of_any_head_has_embeddings() {
         "bert-qa",
         "camembert-mlm",
         "bert-base-model",
+        "distilbert-classifier",
+        "electra-discriminator",
+        "mpnet-mlm",
     ] {
         let model = architecture(name);
         let mut session = session(&model);

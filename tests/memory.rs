@@ -5,7 +5,7 @@ mod common;
 /// The root of the workspace.
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-use common::{MODELS, model, options};
+use common::{convert_to, model, options, tests_path};
 use rq::{Batch, Model, Rows, Session, SessionOptions};
 use rq_convert::Quant;
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -39,6 +39,25 @@ fn session(model: &Arc<Model>, threads: usize) -> Session {
     Session::new(Arc::clone(model), &options!(SessionOptions { threads })).unwrap()
 }
 
+/// The models of the other tests, and one with a relative bias and one with narrow embeddings.
+fn models() -> [(&'static str, Arc<Model>); 4] {
+    let architecture = |name| {
+        let directory = tempfile::tempdir().unwrap();
+        let output = directory.path().join("model.rq");
+        let source = tests_path("goldens/architectures").join(name);
+        convert_to(&source, Quant::Q8, &output);
+        let bytes = std::fs::read(output).unwrap();
+        (name, Arc::new(Model::from_bytes(bytes).unwrap()))
+    };
+    let [first, second] = common::MODELS.map(|name| (name, model(name, Quant::Q8)));
+    [
+        first,
+        second,
+        architecture("mpnet-mlm"),
+        architecture("electra-mlm"),
+    ]
+}
+
 /// Allocations of one call, at best: on several threads the pool's queue grows now and then, by a block for some dozens of
 /// calls.
 fn fewest_allocations(mut call: impl FnMut()) -> usize {
@@ -53,8 +72,7 @@ fn fewest_allocations(mut call: impl FnMut()) -> usize {
 // One test, so that no other allocates beside it.
 #[test]
 fn memory_is_what_is_stated_and_stays() {
-    for name in MODELS {
-        let model = model(name, Quant::Q8);
+    for (name, model) in models() {
         let config = model.config();
         let lengths = [3, 100, 1, 17];
         let ids = |length: usize| -> Vec<u32> { (0..length).map(|i| 5 + i as u32 % 15).collect() };

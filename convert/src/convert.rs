@@ -5,7 +5,7 @@
 use crate::checkpoint::{Checkpoint, Origin, Pretrained, WeightsFile};
 use crate::error::ConvertError;
 use crate::progress::Progress;
-use crate::quantize::{Calibration, Calibrator, Squares, Tokens, Tuning, quantize};
+use crate::quantize::{Calibration, Calibrator, Packed, Squares, Tokens, Tuning, quantize};
 use crate::source::Source;
 use crate::source::files::BESIDE_WEIGHTS;
 use crate::summary::{CalibrationSummary, Summary};
@@ -157,6 +157,8 @@ fn write(
         calibration,
     };
     let mut calibrator: Option<Calibrator<'_>> = None;
+    // The word embeddings, and what takes them to the hidden size, until the layers begin.
+    let mut embeddings: Vec<Packed> = Vec::new();
     let mut bias = None;
     for (tensor, spec) in tensors.iter().zip(&specs) {
         let mut squares = Squares::default();
@@ -171,8 +173,17 @@ fn write(
             }
             Some(format) => {
                 let packed;
-                let in_layers = |_: &&mut _| tensor.name.starts_with("layers.");
-                (packed, squares) = match calibrator.as_mut().filter(in_layers) {
+                let in_layers = tensor.name.starts_with("layers.");
+                if in_layers && calibrator.is_none() && !texts.is_empty() {
+                    let matrices: Vec<_> = embeddings.iter().map(Packed::matrix).collect();
+                    let (words, projection) = (&matrices[0], matrices.get(1));
+                    let tuning = Tuning::default();
+                    let new =
+                        Calibrator::new(checkpoint, config, &texts, words, projection, tuning)?;
+                    calibrator = Some(new);
+                    embeddings.clear();
+                }
+                (packed, squares) = match calibrator.as_mut().filter(|_| in_layers) {
                     Some(calibrator) => {
                         let quantized = calibrator.quantize(tensor, format)?;
                         bias = Some(quantized.bias);
@@ -180,13 +191,13 @@ fn write(
                     }
                     None => quantize(checkpoint, config, tensor, format)?,
                 };
-                if tensor.kind == TensorKind::Embedding && !texts.is_empty() {
-                    let (words, tuning) = (packed.matrix(), Tuning::default());
-                    let new = Calibrator::new(checkpoint, config, &texts, &words, tuning)?;
-                    calibrator = Some(new);
+                let bytes = packed.bytes();
+                writer.write_tensor(&tensor.name, bytes)?;
+                let length = bytes.len();
+                if tensor.name.starts_with("embeddings.") && !texts.is_empty() {
+                    embeddings.push(packed);
                 }
-                writer.write_tensor(&tensor.name, packed.bytes())?;
-                Some(packed.bytes().len())
+                Some(length)
             }
         };
         let length = length.unwrap_or_default() as u64;

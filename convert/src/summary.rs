@@ -117,6 +117,7 @@ fn kind_of(tensor: &ExpectedTensor) -> &'static str {
         TensorKind::Embedding => "embeddings",
         TensorKind::Linear if tensor.name.contains(".attention.") => "attention",
         TensorKind::Linear if tensor.name.contains(".ffn.") => "feed-forward",
+        TensorKind::Linear if tensor.name.starts_with("embeddings.") => "embeddings",
         TensorKind::Linear => "head",
     }
 }

@@ -1,5 +1,6 @@
 //! Calibrated conversions: always the same file, and a text that can't calibrate is refused or passed over.
 
+use rq::{Batch, Model, Rows, Session, SessionOptions};
 use rq_convert::{
     Calibration, CalibrationSummary, ConvertError, ConvertOptions, Expected, HubCache, NoProgress,
     Pretrained, Quant, Reference, Source, Summary, convert, mask_texts,
@@ -56,6 +57,55 @@ fn the_same_file_whatever_the_threads() {
     assert!((1000..2000).contains(&tokens), "{tokens}");
     for threads in [2, 4] {
         assert!(run("sapiens-vh", calibration.clone(), threads).unwrap().0 == one);
+    }
+}
+
+/// How far a file's hidden states are from the checkpoint's: 1 - cosine, the mean over tokens.
+fn distance(source: &Source, bytes: Vec<u8>, text: &str) -> f64 {
+    let model = Pretrained::open(source, "f32").unwrap();
+    let reference = Reference::load(&model.checkpoint, &model.config).unwrap();
+    let texts = mask_texts(text, &model, 600).unwrap();
+    let mut session = Session::new(
+        Model::from_bytes(bytes).unwrap(),
+        &SessionOptions::default(),
+    )
+    .unwrap();
+    let closeness = Expected::new(&reference, texts).compare(|text| {
+        let batch = Batch::from_iter([&text.ids]);
+        let hidden = session.hidden_states(&batch, Rows::All)?;
+        let logits = session.logits(&batch, Rows::Only(&text.masks))?;
+        Ok::<_, rq::Error>((hidden, logits))
+    });
+    1.0 - closeness.unwrap().hidden_cosine_mean
+}
+
+/// Calibration goes through what is before the layers, and what attention adds, as the model does.
+#[test]
+fn each_architecture_is_calibrated() {
+    let text =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("data/calibration.txt"));
+    let text: Vec<String> = text.unwrap().lines().map(str::to_owned).collect();
+    let (seen, held_back) = text.split_at(text.len() / 2);
+    let seen = Calibration::new("prose", seen.join("\n"));
+    for name in ["distilbert-mlm", "electra-mlm", "mpnet-mlm"] {
+        let name = format!("../goldens/architectures/{name}");
+        let (calibrated, summary) = run(&name, seen.clone(), 2).unwrap();
+        assert!(matches!(
+            summary.calibration,
+            CalibrationSummary::Text { .. }
+        ));
+        let directory = tempfile::tempdir().unwrap();
+        let output = directory.path().join("model.rq");
+        let options = ConvertOptions {
+            quant: Quant::Q4,
+            ..ConvertOptions::default()
+        };
+        convert(&data(&name), &output, &options, &NoProgress).unwrap();
+        let text = held_back.join("\n");
+        let found = distance(&data(&name), calibrated, &text);
+        let without = distance(&data(&name), fs::read(output).unwrap(), &text);
+        println!("{name}: 1 - cosine {found:.1e} calibrated, {without:.1e} without");
+        assert!(found < 0.8 * without, "{name}: {found} {without}");
     }
 }
 

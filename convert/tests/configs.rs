@@ -5,7 +5,9 @@ use crate::common::{assert_error, find, golden, model, tensors, write};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use rq_convert::{ConvertError, HfConfig, Pretrained, TokenizerFile};
-use rq_format::{Architecture, Head, HiddenAct, Pooling, PoolingMode, ScoreFunction};
+use rq_format::{
+    Architecture, ClassifierAct, Head, HiddenAct, Pooling, PoolingMode, ScoreFunction,
+};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
@@ -94,13 +96,19 @@ fn activation_functions() {
 
 #[test]
 fn other_architectures_are_refused_by_name() {
-    let supported = "isn't supported; supported: Roberta, XLMRoberta, Camembert and Bert, each as Model, ForMaskedLM, \
-                     ForSequenceClassification, ForTokenClassification and ForQuestionAnswering";
+    let supported = "isn't supported; supported: Roberta, XLMRoberta, Camembert, Bert, DistilBert, Electra and MPNet, each as \
+                     Model, ForMaskedLM, ForSequenceClassification, ForTokenClassification and ForQuestionAnswering, and \
+                     ElectraForPreTraining";
     for (field, value, found) in [
         (
             "architectures",
-            json!(["DistilBertForMaskedLM"]),
-            "DistilBertForMaskedLM",
+            json!(["AlbertForMaskedLM"]),
+            "AlbertForMaskedLM",
+        ),
+        (
+            "architectures",
+            json!(["ElectraForMultipleChoice"]),
+            "ElectraForMultipleChoice",
         ),
         (
             "architectures",
@@ -553,6 +561,135 @@ fn bert_has_its_own_defaults() {
         (0, 0, 512)
     );
     assert_eq!((config.pooling, config.max_seq_length), (None, None));
+}
+
+/// Reads a configuration alone.
+fn read_config(config: &Value) -> Result<rq_format::Config, String> {
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), "config.json", config.to_string());
+    let special = rq_convert::SpecialTokens {
+        bos: Some(0),
+        eos: Some(2),
+        mask: Some(4),
+        unk: None,
+    };
+    let config = HfConfig::read(directory.path());
+    let config = config.map_err(|error| common::chain(&error))?;
+    Ok(config.config(&special, true, "q8").unwrap())
+}
+
+#[test]
+fn distilbert_names_its_fields_itself() {
+    let config = read_config(&json!({"architectures": ["DistilBertForSequenceClassification"]}));
+    let config = config.unwrap();
+    assert_eq!(
+        (config.architecture, config.vocab_size),
+        (Architecture::DistilBert, 30522)
+    );
+    assert_eq!(
+        (config.num_hidden_layers, config.num_attention_heads),
+        (6, 12)
+    );
+    assert_eq!((config.type_vocab_size, config.position_offset), (0, 0));
+    assert_eq!(config.classifier_act, Some(ClassifierAct::Relu));
+
+    let base = json!({"model_type": "distilbert", "architectures": ["DistilBertModel"], "dim": 24, "n_layers": 3,
+        "n_heads": 2, "hidden_dim": 40, "activation": "gelu_new", "pad_token_id": null,
+        // What transformers doesn't read.
+        "intermediate_size": 7, "hidden_act": "relu", "layer_norm_eps": 0.5, "type_vocab_size": 2});
+    let config = read_config(&base).unwrap();
+    assert_eq!((config.hidden_size, config.num_hidden_layers), (24, 3));
+    assert_eq!(
+        (config.num_attention_heads, config.intermediate_size),
+        (2, 40)
+    );
+    assert_eq!(
+        (config.hidden_act, config.layer_norm_eps),
+        (HiddenAct::GeluTanh, 1e-12)
+    );
+    assert_eq!((config.type_vocab_size, config.pad_token_id), (0, 0));
+
+    // What it does read by another name, too.
+    let mut other = base.clone();
+    let fields = other.as_object_mut().unwrap();
+    fields.remove("n_heads");
+    fields.insert("num_attention_heads".into(), json!(4));
+    assert_eq!(read_config(&other).unwrap().num_attention_heads, 4);
+    other["n_heads"] = json!(2);
+    let error = read_config(&other).unwrap_err();
+    let expected =
+        "n_heads is 2 and num_attention_heads, its other name, 4; rq supports one value for both";
+    assert!(error.ends_with(expected), "{error}");
+    other["n_heads"] = json!(4);
+    assert_eq!(read_config(&other).unwrap().num_attention_heads, 4);
+}
+
+#[test]
+fn electra_has_its_own_defaults_and_a_head_of_its_own() {
+    let electra = |head: &str| json!({"architectures": [format!("Electra{head}")]});
+    let config = read_config(&electra("ForMaskedLM")).unwrap();
+    assert_eq!(config.architecture, Architecture::Electra);
+    assert_eq!(
+        (config.hidden_size, config.embedding_size),
+        (256, Some(128))
+    );
+    assert_eq!(
+        (config.num_attention_heads, config.intermediate_size),
+        (4, 1024)
+    );
+    assert_eq!((config.type_vocab_size, config.position_offset), (2, 0));
+    let mut fields = electra("ForSequenceClassification");
+    fields["embedding_size"] = json!(256);
+    fields["hidden_act"] = json!("gelu_new");
+    let config = read_config(&fields).unwrap();
+    assert_eq!(config.embedding_size, None);
+    assert_eq!(config.classifier_act, Some(ClassifierAct::Gelu));
+    fields["architectures"] = json!(["ElectraForPreTraining"]);
+    let config = read_config(&fields).unwrap();
+    assert_eq!(config.head, Head::TokenClassification);
+    assert_eq!(config.labels, ["original", "replaced"]);
+    assert_eq!(config.classifier_act, Some(ClassifierAct::GeluTanh));
+    let config = read_config(&electra("ForTokenClassification")).unwrap();
+    assert_eq!(config.classifier_act, None);
+}
+
+#[test]
+fn mpnet_counts_from_its_own_padding() {
+    let mut fields =
+        json!({"architectures": ["MPNetForMaskedLM"], "pad_token_id": 0, "type_vocab_size": 2});
+    let config = read_config(&fields).unwrap();
+    assert_eq!(config.architecture, Architecture::MpNet);
+    assert_eq!((config.vocab_size, config.type_vocab_size), (30527, 0));
+    // transformers has it in the code.
+    assert_eq!((config.pad_token_id, config.position_offset), (1, 2));
+    fields["relative_attention_num_buckets"] = json!(64);
+    let error = read_config(&fields).unwrap_err();
+    let expected = "relative_attention_num_buckets is 64; rq supports 32";
+    assert!(error.ends_with(expected), "{error}");
+}
+
+/// Some sentence encoders still name the head that they were trained with, as all-mpnet-base-v2.
+#[test]
+fn a_sentence_encoder_has_no_head() {
+    for (architecture, first, head) in [
+        ("RobertaForMaskedLM", "Transformer", Head::None),
+        ("RobertaForMaskedLM", "MLMTransformer", Head::MaskedLm),
+        (
+            "RobertaForTokenClassification",
+            "Transformer",
+            Head::TokenClassification,
+        ),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let dir = directory.path();
+        let mut config = common::config();
+        config["architectures"] = json!([architecture]);
+        write(dir, "config.json", config.to_string());
+        let modules =
+            json!([{"path": "", "type": format!("sentence_transformers.models.{first}")}]);
+        write(dir, "modules.json", modules.to_string());
+        assert_eq!(HfConfig::read(dir).unwrap().head(), head, "{architecture}");
+    }
 }
 
 #[test]

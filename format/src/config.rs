@@ -38,7 +38,42 @@ pub enum Architecture {
     Roberta,
     /// The same graph with positions that start at zero, and a token type for each text of a pair.
     Bert,
+    /// BERT's without token types.
+    #[serde(rename = "distilbert")]
+    DistilBert,
+    /// BERT's, with embeddings that may be of another width than the hidden states.
+    Electra,
+    /// RoBERTa's without token types. Attention adds a bias to each score, by how far the key is from the query; all
+    /// layers share it.
+    #[serde(rename = "mpnet")]
+    MpNet,
 }
+
+impl Architecture {
+    /// Whether positions start behind the padding token's id, and padding inside a text isn't counted. Otherwise they
+    /// start at zero.
+    pub fn positions_follow_padding(self) -> bool {
+        matches!(self, Self::Roberta | Self::MpNet)
+    }
+
+    /// Whether there is a table of token types.
+    pub fn has_token_types(self) -> bool {
+        !matches!(self, Self::DistilBert | Self::MpNet)
+    }
+
+    /// Whether the second text of a pair has a token type of its own.
+    pub fn types_pairs(self) -> bool {
+        matches!(self, Self::Bert | Self::Electra)
+    }
+
+    /// Whether attention adds a bias by the distance of key and query.
+    pub fn has_relative_bias(self) -> bool {
+        self == Self::MpNet
+    }
+}
+
+/// The distance of a key from its query, in tokens, from which on the relative bias stays the same.
+pub const MAX_RELATIVE_DISTANCE: usize = 127;
 
 /// What is computed of the encoder's output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -86,6 +121,29 @@ pub enum HiddenAct {
     Gelu,
     /// x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) / 2.
     GeluTanh,
+}
+
+/// The function between the two products of a classifier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClassifierAct {
+    /// tanh(x): RoBERTa's, BERT's and MPNet's.
+    Tanh,
+    /// max(x, 0): DistilBERT's.
+    Relu,
+    /// As [`HiddenAct::Gelu`]: ELECTRA's.
+    Gelu,
+    /// As [`HiddenAct::GeluTanh`].
+    GeluTanh,
+}
+
+impl From<HiddenAct> for ClassifierAct {
+    fn from(act: HiddenAct) -> Self {
+        match act {
+            HiddenAct::Gelu => Self::Gelu,
+            HiddenAct::GeluTanh => Self::GeluTanh,
+        }
+    }
 }
 
 /// What makes scores of a classifier's logits.
@@ -144,8 +202,11 @@ pub struct ConfigFields {
     pub intermediate_size: usize,
     /// Rows of the position table.
     pub max_position_embeddings: usize,
-    /// Rows of the token-type table.
+    /// Rows of the token-type table; zero for an architecture without one.
     pub type_vocab_size: usize,
+    /// The width of the embeddings, where a product takes them from it to the hidden size. Otherwise they have that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embedding_size: Option<usize>,
     /// What LayerNorm adds to the variance.
     pub layer_norm_eps: f64,
     /// The activation function.
@@ -166,6 +227,10 @@ pub struct ConfigFields {
     pub tie_word_embeddings: bool,
     /// The names of a classifier's classes, in the order of its outputs. Empty for the other heads.
     pub labels: Vec<String>,
+    /// The function between the two products of a classifier. A sequence classifier has it. A token classifier that does
+    /// has two products as well, otherwise one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classifier_act: Option<ClassifierAct>,
     /// What makes scores of the logits of a sequence classifier; only it has this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score_function: Option<ScoreFunction>,
@@ -304,32 +369,38 @@ impl Config {
     /// epsilon isn't a normal f32, labels or other fields don't suit the head, or the recipe's name isn't one.
     pub fn new(fields: ConfigFields) -> Result<Self, ConfigError> {
         let f = &fields;
-        for (field, found, max) in [
-            ("vocab_size", f.vocab_size, MAX_VOCAB_SIZE),
-            ("hidden_size", f.hidden_size, MAX_HIDDEN_SIZE),
-            ("num_hidden_layers", f.num_hidden_layers, MAX_LAYERS),
+        let embedding_size = f.embedding_size.unwrap_or(f.hidden_size);
+        let types = match f.architecture.has_token_types() {
+            true => (1, MAX_TOKEN_TYPES),
+            false => (0, 0),
+        };
+        for (field, found, (min, max)) in [
+            ("vocab_size", f.vocab_size, (1, MAX_VOCAB_SIZE)),
+            ("hidden_size", f.hidden_size, (1, MAX_HIDDEN_SIZE)),
+            ("num_hidden_layers", f.num_hidden_layers, (1, MAX_LAYERS)),
             (
                 "num_attention_heads",
                 f.num_attention_heads,
-                MAX_HIDDEN_SIZE,
+                (1, MAX_HIDDEN_SIZE),
             ),
             (
                 "intermediate_size",
                 f.intermediate_size,
-                MAX_INTERMEDIATE_SIZE,
+                (1, MAX_INTERMEDIATE_SIZE),
             ),
             (
                 "max_position_embeddings",
                 f.max_position_embeddings,
-                MAX_POSITIONS,
+                (1, MAX_POSITIONS),
             ),
-            ("type_vocab_size", f.type_vocab_size, MAX_TOKEN_TYPES),
+            ("type_vocab_size", f.type_vocab_size, types),
+            ("embedding_size", embedding_size, (1, MAX_HIDDEN_SIZE)),
         ] {
-            if !(1..=max).contains(&found) {
+            if !(min..=max).contains(&found) {
                 return Err(ConfigError::Range {
                     field,
                     found,
-                    min: 1,
+                    min,
                     max,
                 });
             }
@@ -361,9 +432,9 @@ impl Config {
                 });
             }
         }
-        let expected = match f.architecture {
-            Architecture::Roberta => f.pad_token_id as usize + 1,
-            Architecture::Bert => 0,
+        let expected = match f.architecture.positions_follow_padding() {
+            true => f.pad_token_id as usize + 1,
+            false => 0,
         };
         if f.position_offset != expected {
             return Err(ConfigError::PositionOffset {
@@ -398,6 +469,20 @@ impl Config {
     /// The fields, to change and check again.
     pub fn into_fields(self) -> ConfigFields {
         self.0
+    }
+
+    /// The width of the embeddings: `embedding_size`, or the hidden size.
+    pub fn embedding_width(&self) -> usize {
+        self.embedding_size.unwrap_or(self.hidden_size)
+    }
+
+    /// The function between the two products of the LM head. RoBERTa's, ELECTRA's and MPNet's have the exact GELU,
+    /// whatever the layers have.
+    pub fn lm_head_act(&self) -> HiddenAct {
+        match self.architecture {
+            Architecture::Bert | Architecture::DistilBert => self.hidden_act,
+            Architecture::Roberta | Architecture::Electra | Architecture::MpNet => HiddenAct::Gelu,
+        }
     }
 
     /// The width of one attention head.
@@ -475,6 +560,12 @@ fn check_head(f: &ConfigFields) -> Result<(), ConfigError> {
             "score_function",
             f.score_function.is_some(),
             head == Head::SequenceClassification,
+            head == Head::SequenceClassification,
+        ),
+        (
+            "classifier_act",
+            f.classifier_act.is_some(),
+            head.has_labels(),
             head == Head::SequenceClassification,
         ),
         ("pooling", f.pooling.is_some(), head == Head::None, false),

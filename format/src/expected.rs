@@ -1,6 +1,6 @@
 //! Which tensors a model of a configuration has: names, shapes and what they may be stored as.
 
-use crate::config::{Architecture, Config, Head};
+use crate::config::{Config, Head, MAX_RELATIVE_DISTANCE};
 use crate::error::FormatError;
 use crate::tensor::{TensorFormat, TensorSpec};
 use std::fmt;
@@ -90,46 +90,55 @@ impl Config {
     pub fn expected_tensors(&self) -> Vec<ExpectedTensor> {
         let mut list = List(Vec::new());
         let hidden = self.hidden_size;
-        match self.architecture {
-            // One graph: BERT's differs in what is looked up, not in the tensors.
-            Architecture::Roberta | Architecture::Bert => {
-                list.push(
-                    "embeddings.word",
-                    self.vocab_size,
-                    hidden,
-                    TensorKind::Embedding,
-                );
-                list.float("embeddings.position", self.max_position_embeddings, hidden);
-                list.float("embeddings.token_type", self.type_vocab_size, hidden);
-                list.norm("embeddings.norm", hidden);
-                let heads = self.num_attention_heads * self.padded_head_size();
-                for n in 0..self.num_hidden_layers {
-                    let layer = format!("layers.{n}");
-                    list.linear(&format!("{layer}.attention.qkv"), 3 * heads, hidden);
-                    list.linear(&format!("{layer}.attention.output"), hidden, heads);
-                    list.norm(&format!("{layer}.attention.norm"), hidden);
-                    list.linear(&format!("{layer}.ffn.up"), self.intermediate_size, hidden);
-                    list.linear(&format!("{layer}.ffn.down"), hidden, self.intermediate_size);
-                    list.norm(&format!("{layer}.ffn.norm"), hidden);
-                }
-            }
+        // One graph: the architectures differ in what is looked up and added.
+        let width = self.embedding_width();
+        list.push(
+            "embeddings.word",
+            self.vocab_size,
+            width,
+            TensorKind::Embedding,
+        );
+        list.float("embeddings.position", self.max_position_embeddings, width);
+        if self.type_vocab_size > 0 {
+            list.float("embeddings.token_type", self.type_vocab_size, width);
+        }
+        list.norm("embeddings.norm", width);
+        if self.embedding_size.is_some() {
+            list.linear("embeddings.projection", hidden, width);
+        }
+        if self.architecture.has_relative_bias() {
+            let distances = 2 * MAX_RELATIVE_DISTANCE + 1;
+            list.float(
+                "attention.relative_bias",
+                self.num_attention_heads,
+                distances,
+            );
+        }
+        let heads = self.num_attention_heads * self.padded_head_size();
+        for n in 0..self.num_hidden_layers {
+            let layer = format!("layers.{n}");
+            list.linear(&format!("{layer}.attention.qkv"), 3 * heads, hidden);
+            list.linear(&format!("{layer}.attention.output"), hidden, heads);
+            list.norm(&format!("{layer}.attention.norm"), hidden);
+            list.linear(&format!("{layer}.ffn.up"), self.intermediate_size, hidden);
+            list.linear(&format!("{layer}.ffn.down"), hidden, self.intermediate_size);
+            list.norm(&format!("{layer}.ffn.norm"), hidden);
         }
         match self.head {
             Head::None => {}
             Head::MaskedLm => {
-                list.linear("lm_head.dense", hidden, hidden);
-                list.norm("lm_head.norm", hidden);
+                list.linear("lm_head.dense", width, hidden);
+                list.norm("lm_head.norm", width);
                 if self.tie_word_embeddings {
                     list.float("lm_head.decoder.bias", 1, self.vocab_size);
                 } else {
-                    list.linear("lm_head.decoder", self.vocab_size, hidden);
+                    list.linear("lm_head.decoder", self.vocab_size, width);
                 }
             }
-            Head::SequenceClassification => {
-                list.linear("classifier.dense", hidden, hidden);
-                list.linear("classifier.out", self.outputs(), hidden);
-            }
-            Head::TokenClassification | Head::QuestionAnswering => {
+            Head::SequenceClassification | Head::TokenClassification | Head::QuestionAnswering => {
+                if self.classifier_act.is_some() {
+                    list.linear("classifier.dense", hidden, hidden);
+                }
                 list.linear("classifier.out", self.outputs(), hidden);
             }
         }

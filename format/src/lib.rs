@@ -28,6 +28,7 @@
 //!     intermediate_size: 64,
 //!     max_position_embeddings: 10,
 //!     type_vocab_size: 1,
+//!     embedding_size: None,
 //!     layer_norm_eps: 1e-5,
 //!     hidden_act: HiddenAct::Gelu,
 //!     pad_token_id: 1,
@@ -38,6 +39,7 @@
 //!     position_offset: 2,
 //!     tie_word_embeddings: true,
 //!     labels: vec![],
+//!     classifier_act: None,
 //!     score_function: None,
 //!     pooling: None,
 //!     max_seq_length: None,
@@ -96,9 +98,9 @@ mod tensor;
 mod writer;
 
 pub use config::{
-    Architecture, Config, ConfigError, ConfigFields, Head, HiddenAct, MAX_HIDDEN_SIZE,
-    MAX_INTERMEDIATE_SIZE, MAX_LABEL_LEN, MAX_LABELS, MAX_LAYERS, MAX_POSITIONS, MAX_TOKEN_TYPES,
-    MAX_VOCAB_SIZE, Pooling, PoolingMode, ScoreFunction,
+    Architecture, ClassifierAct, Config, ConfigError, ConfigFields, Head, HiddenAct,
+    MAX_HIDDEN_SIZE, MAX_INTERMEDIATE_SIZE, MAX_LABEL_LEN, MAX_LABELS, MAX_LAYERS, MAX_POSITIONS,
+    MAX_RELATIVE_DISTANCE, MAX_TOKEN_TYPES, MAX_VOCAB_SIZE, Pooling, PoolingMode, ScoreFunction,
 };
 pub use error::{FormatError, Place};
 pub use expected::{ExpectedTensor, TensorKind};

@@ -2,9 +2,9 @@
 
 use crate::common::*;
 use rq_format::{
-    Architecture, Config, ConfigError, ConfigFields, Head, MAX_HIDDEN_SIZE, MAX_INTERMEDIATE_SIZE,
-    MAX_LABEL_LEN, MAX_LABELS, MAX_LAYERS, MAX_POSITIONS, MAX_TOKEN_TYPES, MAX_VOCAB_SIZE, Pooling,
-    PoolingMode, ScoreFunction, TensorKind,
+    Architecture, ClassifierAct, Config, ConfigError, ConfigFields, Head, MAX_HIDDEN_SIZE,
+    MAX_INTERMEDIATE_SIZE, MAX_LABEL_LEN, MAX_LABELS, MAX_LAYERS, MAX_POSITIONS, MAX_TOKEN_TYPES,
+    MAX_VOCAB_SIZE, Pooling, PoolingMode, ScoreFunction, TensorKind,
 };
 
 fn refused(change: impl FnOnce(&mut ConfigFields)) -> ConfigError {
@@ -172,12 +172,16 @@ fn a_head_has_its_fields_and_no_others() {
             fields.labels = labels();
         }
         if head == Head::SequenceClassification {
-            let error = Config::new(fields.clone()).unwrap_err();
-            assert_eq!(
-                error.to_string(),
-                "score_function is not there; the head sequence_classification has one"
-            );
+            let refused = |fields: &ConfigFields, field| {
+                let error = Config::new(fields.clone()).unwrap_err();
+                let expected =
+                    format!("{field} is not there; the head sequence_classification has one");
+                assert_eq!(error.to_string(), expected);
+            };
+            refused(&fields, "score_function");
             fields.score_function = Some(ScoreFunction::Softmax);
+            refused(&fields, "classifier_act");
+            fields.classifier_act = Some(ClassifierAct::Tanh);
         }
         assert_eq!(Config::new(fields.clone()).unwrap().outputs(), outputs);
         let with_pooling = Config::new(ConfigFields {
@@ -185,6 +189,11 @@ fn a_head_has_its_fields_and_no_others() {
             ..fields.clone()
         });
         assert_eq!(with_pooling.is_ok(), head == Head::None, "{head}");
+        let with_act = Config::new(ConfigFields {
+            classifier_act: Some(ClassifierAct::Relu),
+            ..fields.clone()
+        });
+        assert_eq!(with_act.is_ok(), head.has_labels(), "{head}");
         if head != Head::SequenceClassification {
             let score_function = Some(ScoreFunction::Sigmoid);
             let error = Config::new(ConfigFields {
@@ -247,6 +256,61 @@ fn bert_starts_at_position_zero() {
         ..fields()
     };
     assert_eq!(Config::new(fields).unwrap().max_tokens(), 6);
+}
+
+#[test]
+fn distilbert_and_mpnet_have_no_token_types() {
+    for (architecture, position_offset) in [(Architecture::DistilBert, 0), (Architecture::MpNet, 2)]
+    {
+        let fields = |type_vocab_size| ConfigFields {
+            architecture,
+            position_offset,
+            type_vocab_size,
+            ..fields()
+        };
+        let error = Config::new(fields(1)).unwrap_err();
+        let expected = "type_vocab_size is 1; it must be from 0 to 0";
+        assert_eq!(error.to_string(), expected);
+        let tensors = Config::new(fields(0)).unwrap().expected_tensors();
+        assert!(tensors.iter().all(|t| t.name != "embeddings.token_type"));
+        let has_bias = tensors.iter().any(|t| t.name == "attention.relative_bias");
+        assert_eq!(has_bias, architecture == Architecture::MpNet);
+    }
+    assert!(matches!(
+        refused(|f| f.type_vocab_size = 0),
+        ConfigError::Range { min: 1, .. }
+    ));
+}
+
+#[test]
+fn embeddings_may_have_a_width_of_their_own() {
+    for found in [0, MAX_HIDDEN_SIZE + 1] {
+        assert_eq!(
+            refused(|f| f.embedding_size = Some(found)),
+            ConfigError::Range {
+                field: "embedding_size",
+                found,
+                min: 1,
+                max: MAX_HIDDEN_SIZE
+            }
+        );
+    }
+    let config = Config::new(ConfigFields {
+        architecture: Architecture::Electra,
+        position_offset: 0,
+        embedding_size: Some(48),
+        ..fields()
+    })
+    .unwrap();
+    let shape = |name: &str| {
+        let tensors = config.expected_tensors();
+        let tensor = tensors.into_iter().find(|t| t.name == name).unwrap();
+        (tensor.rows, tensor.columns)
+    };
+    assert_eq!(config.embedding_width(), 48);
+    assert_eq!(shape("embeddings.position"), (6, 48));
+    assert_eq!(shape("embeddings.projection.weight"), (32, 48));
+    assert_eq!(shape("lm_head.dense.weight"), (48, 32));
 }
 
 #[test]

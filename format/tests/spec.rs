@@ -6,10 +6,10 @@
 
 use crate::common::*;
 use rq_format::{
-    Config, ConfigFields, Head, MAX_CONFIG_LEN, MAX_DIMENSION, MAX_HIDDEN_SIZE,
-    MAX_INTERMEDIATE_SIZE, MAX_LABEL_LEN, MAX_LABELS, MAX_LAYERS, MAX_NAME_LEN, MAX_POSITIONS,
-    MAX_PROVENANCE_LEN, MAX_TENSORS, MAX_TOKEN_TYPES, MAX_TOKENIZER_LEN, MAX_VOCAB_SIZE,
-    ScoreFunction, TensorFormat, TensorKind,
+    Architecture, ClassifierAct, Config, ConfigFields, Head, MAX_CONFIG_LEN, MAX_DIMENSION,
+    MAX_HIDDEN_SIZE, MAX_INTERMEDIATE_SIZE, MAX_LABEL_LEN, MAX_LABELS, MAX_LAYERS, MAX_NAME_LEN,
+    MAX_POSITIONS, MAX_PROVENANCE_LEN, MAX_TENSORS, MAX_TOKEN_TYPES, MAX_TOKENIZER_LEN,
+    MAX_VOCAB_SIZE, ScoreFunction, TensorFormat, TensorKind,
 };
 use rq_kernels::hadamard::transform;
 use rq_kernels::packed::{self, BlockFormat, PackedMatrix};
@@ -333,19 +333,40 @@ fn limits() {
 #[test]
 fn the_table_of_tensors_is_what_a_configuration_expects() {
     let page = page();
-    for tie_word_embeddings in [true, false] {
+    let untyped = |architecture, position_offset| ConfigFields {
+        architecture,
+        position_offset,
+        type_vocab_size: 0,
+        ..fields()
+    };
+    for fields in [
+        fields(),
+        ConfigFields {
+            type_vocab_size: 5,
+            tie_word_embeddings: false,
+            ..fields()
+        },
+        ConfigFields {
+            architecture: Architecture::Electra,
+            position_offset: 0,
+            embedding_size: Some(24),
+            tie_word_embeddings: false,
+            ..fields()
+        },
+        untyped(Architecture::DistilBert, 0),
+        untyped(Architecture::MpNet, 2),
+    ] {
         let config = Config::new(ConfigFields {
             hidden_size: 60,
             num_attention_heads: 3,
             num_hidden_layers: 2,
-            type_vocab_size: 5,
-            tie_word_embeddings,
-            ..fields()
+            ..fields
         })
         .unwrap();
         let product = |cell: &str| -> usize {
             let factor = |symbol| match symbol {
                 "V" => config.vocab_size,
+                "E" => config.embedding_width(),
                 "H" => config.hidden_size,
                 "I" => config.intermediate_size,
                 "P" => config.max_position_embeddings,
@@ -369,14 +390,22 @@ fn the_table_of_tensors_is_what_a_configuration_expects() {
         let in_layer = |cells: &&Vec<&str>| cells[0].contains(".N.");
         let first = rows.iter().position(|cells| in_layer(&cells)).unwrap();
         let last = rows.iter().rposition(|cells| in_layer(&cells)).unwrap();
+        let applies = |cells: &&Vec<&str>| match cells[0].split_once('(') {
+            None => true,
+            Some((_, "only where `tie_word_embeddings` is false)")) => !config.tie_word_embeddings,
+            Some((_, "not where `type_vocab_size` is 0)")) => config.type_vocab_size > 0,
+            Some((_, "only with `embedding_size`)")) => config.embedding_size.is_some(),
+            Some((_, "only for `mpnet`)")) => config.architecture == Architecture::MpNet,
+            Some((_, other)) => panic!("a condition that isn't tested: {other}"),
+        };
         let mut expected = Vec::new();
-        expected.extend(rows[..first].iter().map(|cells| row(cells, 0)));
+        let start = rows[..first].iter();
+        expected.extend(start.filter(applies).map(|cells| row(cells, 0)));
         for layer in 0..2 {
             let layers = rows[first..=last].iter();
             expected.extend(layers.map(|cells| row(cells, layer)));
         }
         let rest = rows[last + 1..].iter();
-        let applies = |cells: &&Vec<&str>| !(tie_word_embeddings && cells[0].contains("only"));
         expected.extend(rest.filter(applies).map(|cells| row(cells, 0)));
 
         let tensors = config.expected_tensors().into_iter();
@@ -390,13 +419,18 @@ fn the_table_of_tensors_is_what_a_configuration_expects() {
 #[test]
 fn the_table_of_heads_is_what_a_configuration_expects() {
     let page = page();
-    for head in [
-        Head::None,
-        Head::SequenceClassification,
-        Head::TokenClassification,
-        Head::QuestionAnswering,
+    for (head, act) in [
+        (Head::None, None),
+        (Head::SequenceClassification, Some(ClassifierAct::Tanh)),
+        (Head::TokenClassification, Some(ClassifierAct::Gelu)),
+        (Head::TokenClassification, None),
+        (Head::QuestionAnswering, None),
     ] {
-        let mut fields = ConfigFields { head, ..fields() };
+        let mut fields = ConfigFields {
+            head,
+            classifier_act: act,
+            ..fields()
+        };
         if head.has_labels() {
             fields.labels = ["a", "b", "c"].map(str::to_owned).to_vec();
         }
@@ -417,6 +451,7 @@ fn the_table_of_heads_is_what_a_configuration_expects() {
                     .split(", ")
                     .any(|cell| cell.trim_matches('`') == name)
             })
+            .filter(|cells| act.is_some() || !cells[0].contains(".dense."))
             .map(|cells| {
                 let tensor = cells[0].trim_matches('`').to_owned();
                 (

@@ -8,8 +8,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-/// Checkpoints beside the tests, with each kind of tokenizer and head.
-pub const GOLDENS: [&str; 7] = [
+/// Checkpoints beside the tests, of each architecture, and with each kind of tokenizer and head.
+pub const GOLDENS: [&str; 10] = [
     "bert-mlm",
     "camembert-mlm",
     "roberta-base-model",
@@ -17,6 +17,9 @@ pub const GOLDENS: [&str; 7] = [
     "bert-qa",
     "camembert-tagger",
     "xlm-roberta-mlm",
+    "distilbert-mlm",
+    "electra-discriminator",
+    "mpnet-mlm",
 ];
 
 /// A checkpoint beside the tests.

@@ -19,7 +19,7 @@ fn main() {
     write("open", "cut", &file[..file.len() / 2]);
 
     write("model", "sound", &[0, 3, b'a', b'b', b'c', 0]);
-    for base in 128..136_u8 {
+    for base in 128..139_u8 {
         write("model", &format!("sound-{base}"), &[base, 0, 0]);
     }
     // A change of each kind, of each base.

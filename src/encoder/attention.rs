@@ -4,6 +4,7 @@
 //! its queries are activations. Contexts are an f32 product of the softmax's numerators with the values, which are panels as
 //! they are. A query's softmax, and the order of its sums, depend on its own sequence only.
 
+use crate::encoder::relative::RelativeBias;
 use crate::encoder::workspace::{HeadBlocks, QUERIES_AT_ONCE, Slot, heads_per_task};
 use rq_kernels::activation::{ActivationBlock, Activations, PackedRows};
 use rq_kernels::kernels::Kernels;
@@ -17,20 +18,45 @@ pub(crate) struct Attention<'a> {
     pub(crate) kernels: Kernels,
     /// Queries of the computed rows, panel-major.
     pub(crate) queries: &'a [Lanes],
-    /// Computed rows.
-    pub(crate) rows: usize,
     /// Keys, then values, of all tokens, panel-major.
     pub(crate) keys_values: &'a [Lanes],
-    /// Tokens.
-    pub(crate) tokens: usize,
     /// Panels of one head.
     pub(crate) head_panels: usize,
     /// Heads.
     pub(crate) heads: usize,
     /// 1 / sqrt(head size).
     pub(crate) scale: f32,
+    /// What is added to the scores by distance, if anything is.
+    pub(crate) relative_bias: Option<RelativeBias<'a>>,
+    pub(crate) sequences: &'a Sequences<'a>,
+}
+
+/// The sequences of a batch, and which of their rows are computed.
+pub(crate) struct Sequences<'a> {
     /// For each sequence, its tokens, and its computed rows.
-    pub(crate) sequences: &'a [(Range<usize>, Range<usize>)],
+    pub(crate) ranges: &'a [(Range<usize>, Range<usize>)],
+    /// Tokens.
+    pub(crate) tokens: usize,
+    /// Computed rows.
+    pub(crate) rows: usize,
+    /// The token of each computed row, where they are fewer.
+    pub(crate) wanted: &'a [usize],
+}
+
+impl Sequences<'_> {
+    /// The token of a computed row.
+    fn token(&self, row: usize) -> usize {
+        match self.rows == self.tokens {
+            true => row,
+            false => self.wanted[row],
+        }
+    }
+
+    /// Tokens of the longest sequence.
+    pub(crate) fn longest(ranges: &[(Range<usize>, Range<usize>)]) -> usize {
+        let lengths = ranges.iter().map(|(tokens, _)| tokens.len());
+        lengths.max().unwrap_or(0)
+    }
 }
 
 impl Attention<'_> {
@@ -45,14 +71,12 @@ impl Attention<'_> {
         let first = task * per_task;
         let heads = first..(first + per_task).min(self.heads);
         let HeadBlocks { blocks, groups, .. } = HeadBlocks::new(self.head_panels);
-        let longest = self
-            .sequences
-            .iter()
-            .map(|(tokens, _)| panels_for(tokens.len()))
-            .max()
-            .unwrap_or(0);
+        let Sequences {
+            ranges, rows: all, ..
+        } = *self.sequences;
+        let longest = panels_for(Sequences::longest(ranges));
 
-        let context_len = heads.len() * self.head_panels * self.rows;
+        let context_len = heads.len() * self.head_panels * all;
         let lanes_len = context_len + longest * (blocks + QUERIES_AT_ONCE);
         let (context, lanes) = slot.lanes[..lanes_len].split_at_mut(context_len);
         let (scales, scores) = lanes.split_at_mut(longest * blocks);
@@ -63,18 +87,15 @@ impl Attention<'_> {
             scores,
             inverse_sums: &mut slot.inverse_sums[..QUERIES_AT_ONCE],
         };
-        for (head, context) in heads.zip(context.chunks_mut(self.head_panels * self.rows)) {
-            for (tokens, rows) in self.sequences {
+        for (head, context) in heads.zip(context.chunks_mut(self.head_panels * all)) {
+            for (tokens, rows) in ranges {
                 if !rows.is_empty() {
                     self.head(head, tokens, rows, &mut scratch, context);
                 }
             }
         }
-        for (data, out) in context
-            .chunks(VECTORS * self.rows)
-            .zip(out.chunks_mut(self.rows))
-        {
-            let stride = self.rows;
+        for (data, out) in context.chunks(VECTORS * all).zip(out.chunks_mut(all)) {
+            let stride = all;
             let panels = data.len() / stride;
             self.kernels
                 .quantize_panels(Panels { data, stride }, panels, VECTORS, out);
@@ -90,6 +111,7 @@ impl Attention<'_> {
         scratch: &mut Scratch<'_>,
         context: &mut [Lanes],
     ) {
+        let (all_tokens, all_rows) = (self.sequences.tokens, self.sequences.rows);
         let panels = head * self.head_panels..(head + 1) * self.head_panels;
         let all_panels = self.heads * self.head_panels;
         let of_head = HeadBlocks::new(self.head_panels);
@@ -103,8 +125,8 @@ impl Attention<'_> {
         let scales = &mut scratch.scales[..key_panels * blocks];
         for (block, panels) in of_head.panels(&panels).enumerate() {
             let keys = Panels {
-                data: &self.keys_values[panels.start * self.tokens + tokens.start..],
-                stride: self.tokens,
+                data: &self.keys_values[panels.start * all_tokens + tokens.start..],
+                stride: all_tokens,
             };
             let size = (panels.len(), tokens.len());
             self.kernels
@@ -116,16 +138,16 @@ impl Attention<'_> {
             blocks,
         };
         let values = Panels {
-            data: &self.keys_values[(all_panels + panels.start) * self.tokens + tokens.start..],
-            stride: self.tokens,
+            data: &self.keys_values[(all_panels + panels.start) * all_tokens + tokens.start..],
+            stride: all_tokens,
         };
         for start in rows.clone().step_by(QUERIES_AT_ONCE) {
             let count = QUERIES_AT_ONCE.min(rows.end - start);
             let queries = &mut scratch.queries[..count * blocks];
             for (panels, out) in of_head.panels(&panels).zip(queries.chunks_mut(count)) {
                 let queries = Panels {
-                    data: &self.queries[panels.start * self.rows + start..],
-                    stride: self.rows,
+                    data: &self.queries[panels.start * all_rows + start..],
+                    stride: all_rows,
                 };
                 self.kernels
                     .quantize_panels(queries, panels.len(), vectors, out);
@@ -133,12 +155,17 @@ impl Attention<'_> {
             let queries = Activations::block_major(queries, count);
             let scores = &mut scratch.scores[..key_panels * count];
             self.kernels.matmul_int8(keys, &queries, scores);
+            if let Some(bias) = self.relative_bias {
+                let positions =
+                    (start..start + count).map(|row| self.sequences.token(row) - tokens.start);
+                bias.add(head, positions, scores);
+            }
             let inverse_sums = &mut scratch.inverse_sums[..count];
             self.kernels
                 .softmax(scores, tokens.len(), self.scale, inverse_sums);
             let context = PanelsMut {
                 data: &mut context[start..],
-                stride: self.rows,
+                stride: all_rows,
             };
             self.kernels.matmul_f32(
                 scores,

@@ -3,10 +3,10 @@
 use crate::encoder::Compute;
 use crate::encoder::weights::{Head, Linear};
 use crate::encoder::workspace::Workspace;
-use rq_format::Config;
-use rq_kernels::BLOCK;
+use rq_format::{ClassifierAct, Config};
 use rq_kernels::activation::{ActivationBlock, Activations};
-use rq_kernels::lanes::{Lanes, panels_for};
+use rq_kernels::lanes::{Lanes, as_floats_mut, panels_for};
+use rq_kernels::{BLOCK, Gelu};
 
 impl Compute<'_> {
     /// The logits of the first `rows` hidden states, panel-major: `[outputs / 16][rows]`; none without a head.
@@ -17,19 +17,14 @@ impl Compute<'_> {
         rows: usize,
         workspace: &'w mut Workspace,
     ) -> &'w [Lanes] {
-        let (panels, blocks) = (
-            panels_for(config.hidden_size),
-            config.hidden_size.div_ceil(BLOCK),
-        );
+        let (hidden_size, width) = (config.hidden_size, config.embedding_width());
         let Workspace {
             hidden,
             acts,
             output,
             ..
         } = workspace;
-        let hidden = &mut hidden[..rows * panels];
-        let acts = &mut acts[..rows * blocks];
-        let out = match head {
+        let (out, columns) = match head {
             Head::None => return &[],
             Head::MaskedLm {
                 dense,
@@ -37,56 +32,64 @@ impl Compute<'_> {
                 norm,
                 decoder,
             } => {
-                let inner = &mut output[..panels * rows];
-                self.product_of(dense, acts, blocks, inner);
+                let inner = &mut output[..panels_for(width) * rows];
+                self.product_of(dense, acts, (rows, hidden_size), inner);
                 self.kernels.gelu(*activation, inner);
                 let inner = &*inner;
-                self.rows(config, hidden, acts, |row, lanes| {
+                self.rows(width, rows, hidden, acts, |row, lanes| {
                     take_row(inner, row, rows, lanes);
-                    self.norm(norm, config, lanes);
+                    self.norm(norm, config, width, lanes);
                 });
-                decoder
+                (decoder, width)
             }
-            Head::Sequence { dense, out } => {
-                let inner = &mut output[..panels * rows];
-                self.product_of(dense, acts, blocks, inner);
-                let inner = &*inner;
-                self.rows(config, hidden, acts, |row, lanes| {
-                    take_row(inner, row, rows, lanes);
-                    for x in lanes.iter_mut().flat_map(|lanes| &mut lanes.0) {
-                        // In software, so that it is the same everywhere.
-                        *x = libm::tanh(f64::from(*x)) as f32;
-                    }
-                });
-                out
+            Head::Classifier { dense, out } => {
+                if let Some((dense, act)) = dense {
+                    let inner = &mut output[..panels_for(hidden_size) * rows];
+                    self.product_of(dense, acts, (rows, hidden_size), inner);
+                    let inner = &*inner;
+                    self.rows(hidden_size, rows, hidden, acts, |row, lanes| {
+                        take_row(inner, row, rows, lanes);
+                        self.activate(*act, lanes);
+                    });
+                }
+                (out, hidden_size)
             }
-            Head::Tokens { out } => out,
         };
         let logits = &mut output[..panels_for(config.outputs()) * rows];
-        self.product_of(out, acts, blocks, logits);
+        self.product_of(out, acts, (rows, columns), logits);
         logits
     }
 
-    /// All of a matrix times row-major activations.
+    /// All of a matrix times the first `rows` of row-major activations, of `columns` values each.
     fn product_of(
         &self,
         linear: &Linear<'_>,
         acts: &[ActivationBlock],
-        blocks: usize,
+        (rows, columns): (usize, usize),
         out: &mut [Lanes],
     ) {
-        let panels = linear.weight.panels();
-        self.linear(
-            linear,
-            0..panels,
-            &Activations::row_major(acts, blocks),
-            out,
-        );
+        let (panels, blocks) = (linear.weight.panels(), columns.div_ceil(BLOCK));
+        let acts = Activations::row_major(&acts[..rows * blocks], blocks);
+        self.linear(linear, 0..panels, &acts, out);
+    }
+
+    /// The function between the two products of a classifier.
+    fn activate(&self, act: ClassifierAct, values: &mut [Lanes]) {
+        let each = |f: fn(f32) -> f32, values: &mut [Lanes]| {
+            as_floats_mut(values).iter_mut().for_each(|x| *x = f(*x));
+        };
+        match act {
+            // In software, so that it is the same everywhere.
+            ClassifierAct::Tanh => each(|x| libm::tanh(f64::from(x)) as f32, values),
+            ClassifierAct::Relu => each(|x| x.max(0.0), values),
+            ClassifierAct::Gelu => self.kernels.gelu(Gelu::Erf, values),
+            ClassifierAct::GeluTanh => self.kernels.gelu(Gelu::Tanh, values),
+        }
     }
 }
 
 /// Copies a row of what a product gave.
-fn take_row(panels: &[Lanes], row: usize, rows: usize, lanes: &mut [Lanes]) {
+pub(super) fn take_row(panels: &[Lanes], row: usize, rows: usize, lanes: &mut [Lanes]) {
     for (x, y) in lanes.iter_mut().zip(panels[row..].iter().step_by(rows)) {
         *x = *y;
     }

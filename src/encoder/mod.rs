@@ -5,16 +5,19 @@
 
 mod attention;
 mod head;
+mod relative;
 pub mod steps;
 pub(crate) mod weights;
 pub(crate) mod workspace;
 
 use crate::batch::Batch;
-use crate::encoder::attention::Attention;
+use crate::encoder::attention::{Attention, Sequences};
+use crate::encoder::head::take_row;
+use crate::encoder::relative::RelativeBias;
 use crate::encoder::weights::{Embeddings, Encoder, Layer, Linear, Norm, gelu};
 use crate::encoder::workspace::{Slot, Workspace};
 use crate::profile::{Part, Timers};
-use rq_format::{Architecture, Config};
+use rq_format::Config;
 use rq_kernels::activation::{ActivationBlock, Activations};
 use rq_kernels::kernels::Kernels;
 use rq_kernels::lanes::{Lanes, as_floats_mut, panels_for};
@@ -103,22 +106,22 @@ impl Compute<'_> {
         &self,
         config: &Config,
         qkv: &[Lanes],
-        (rows, tokens): (usize, usize),
-        sequences: &[(Range<usize>, Range<usize>)],
+        sequences: &Sequences<'_>,
+        relative_bias: Option<RelativeBias<'_>>,
         slots: &[Mutex<Slot>],
         out: &mut [ActivationBlock],
     ) {
+        let rows = sequences.rows;
         let head_panels = panels_for(config.head_size());
         let (queries, keys_values) = qkv.split_at(attention_panels(config) * rows);
         let attention = Attention {
             kernels: self.kernels,
             queries,
-            rows,
             keys_values,
-            tokens,
             head_panels,
             heads: config.num_attention_heads,
             scale: 1.0 / (config.head_size() as f32).sqrt(),
+            relative_bias,
             sequences,
         };
         let blocks = Attention::blocks_per_task(head_panels);
@@ -170,39 +173,38 @@ impl Compute<'_> {
         hidden: &mut [Lanes],
         acts: &mut [ActivationBlock],
     ) {
-        let panels = panels_for(config.hidden_size);
-        let rows = hidden.len() / panels;
-        self.rows(config, hidden, acts, |row, lanes| {
+        let width = config.hidden_size;
+        let rows = hidden.len() / panels_for(width);
+        self.rows(width, rows, hidden, acts, |row, lanes| {
             for (x, y) in lanes.iter_mut().zip(sublayer[row..].iter().step_by(rows)) {
                 for (x, y) in x.0.iter_mut().zip(y.0) {
                     *x += y;
                 }
             }
-            self.norm(norm, config, lanes);
+            self.norm(norm, config, width, lanes);
         });
     }
 
-    pub(crate) fn norm(&self, norm: &Norm<'_>, config: &Config, row: &mut [Lanes]) {
+    /// LayerNorm of a row of `width` values.
+    fn norm(&self, norm: &Norm<'_>, config: &Config, width: usize, row: &mut [Lanes]) {
         let eps = config.layer_norm_eps as f32;
         self.kernels
-            .layer_norm(row, config.hidden_size, norm.weight, norm.bias, eps);
+            .layer_norm(row, width, norm.weight, norm.bias, eps);
     }
 
-    /// Calls `f` with each row of hidden states, and quantizes what it leaves there.
-    pub(crate) fn rows(
+    /// Calls `f` with each of the first `rows` rows of `width` values, and quantizes what it leaves there.
+    fn rows(
         &self,
-        config: &Config,
+        width: usize,
+        rows: usize,
         hidden: &mut [Lanes],
         acts: &mut [ActivationBlock],
         f: impl Fn(usize, &mut [Lanes]) + Sync + Send,
     ) {
-        let (panels, blocks) = (
-            panels_for(config.hidden_size),
-            config.hidden_size.div_ceil(BLOCK),
-        );
+        let (panels, blocks) = (panels_for(width), width.div_ceil(BLOCK));
         let (hidden, acts) = (
-            (hidden, panels * ROWS_PER_TASK),
-            (acts, blocks * ROWS_PER_TASK),
+            (&mut hidden[..rows * panels], panels * ROWS_PER_TASK),
+            (&mut acts[..rows * blocks], blocks * ROWS_PER_TASK),
         );
         self.threads.chunks2(hidden, acts, |task, hidden, acts| {
             let rows = hidden.chunks_mut(panels).zip(acts.chunks_mut(blocks));
@@ -234,15 +236,13 @@ impl Compute<'_> {
         if count == 0 {
             return 0;
         }
-        let (panels, blocks) = (
-            panels_for(config.hidden_size),
-            config.hidden_size.div_ceil(BLOCK),
-        );
         let Workspace {
             hidden,
             acts,
+            output,
             positions,
             rows,
+            relative_bias,
             sequences: [everywhere, last],
             ..
         } = workspace;
@@ -256,13 +256,15 @@ impl Compute<'_> {
                 let id = batch.ids()[row] as usize;
                 weights.word_embeddings.dequantize_row(id, out);
             },
-            (&mut hidden[..tokens * panels], &mut acts[..tokens * blocks]),
+            (hidden, acts, output),
         );
         for tokens in batch.sequences() {
             let place = |row| rows.partition_point(|&r| r < row);
             last.push((tokens.clone(), place(tokens.start)..place(tokens.end)));
             everywhere.push((tokens.clone(), tokens));
         }
+        let longest = Sequences::longest(everywhere);
+        RelativeBias::lay_out(weights.relative_bias, config, longest, relative_bias);
         let (last, layers) = weights
             .layers
             .split_last()
@@ -276,7 +278,7 @@ impl Compute<'_> {
 
     /// The position of each token of a batch.
     fn positions(config: &Config, batch: &Batch, positions: &mut Vec<usize>) {
-        let padded = config.architecture == Architecture::Roberta;
+        let padded = config.architecture.positions_follow_padding();
         for sequence in batch.sequences() {
             let mut next = config.position_offset;
             for &id in &batch.ids()[sequence] {
@@ -292,7 +294,7 @@ impl Compute<'_> {
         }
     }
 
-    /// The sum of the embeddings, normalized; `word` gives that of a row's word.
+    /// The sum of the embeddings, normalized, and taken to the width of the hidden states; `word` gives that of a row's word.
     fn embed(
         &self,
         embeddings: &Embeddings<'_>,
@@ -300,20 +302,30 @@ impl Compute<'_> {
         token_types: &[u32],
         positions: &[usize],
         word: impl Fn(usize, &mut [f32]) + Sync + Send,
-        (hidden, acts): (&mut [Lanes], &mut [ActivationBlock]),
+        (hidden, acts, output): (&mut [Lanes], &mut [ActivationBlock], &mut [Lanes]),
     ) {
-        let panels = panels_for(config.hidden_size);
-        self.rows(config, hidden, acts, |row, lanes| {
+        let (tokens, width) = (positions.len(), config.embedding_width());
+        let panels = panels_for(width);
+        self.rows(width, tokens, hidden, acts, |row, lanes| {
             word(row, as_floats_mut(lanes));
             let position = &embeddings.position[positions[row] * panels..][..panels];
-            let token_type = &embeddings.token_type[token_types[row] as usize * panels..][..panels];
-            for ((x, t), p) in lanes.iter_mut().zip(token_type).zip(position) {
-                for ((x, t), p) in x.0.iter_mut().zip(t.0).zip(p.0) {
-                    *x = *x + t + p;
-                }
+            if !embeddings.token_type.is_empty() {
+                let at = token_types[row] as usize * panels;
+                add(lanes, &embeddings.token_type[at..][..panels]);
             }
-            self.norm(&embeddings.norm, config, lanes);
+            add(lanes, position);
+            self.norm(&embeddings.norm, config, width, lanes);
         });
+        if let Some(projection) = &embeddings.projection {
+            let (panels, blocks) = (panels_for(config.hidden_size), width.div_ceil(BLOCK));
+            let output = &mut output[..panels * tokens];
+            let inputs = Activations::row_major(&acts[..tokens * blocks], blocks);
+            self.linear(projection, 0..panels, &inputs, output);
+            let output = &*output;
+            self.rows(config.hidden_size, tokens, hidden, acts, |row, lanes| {
+                take_row(output, row, tokens, lanes);
+            });
+        }
     }
 
     /// One layer, in place. `rows` of `tokens` are computed: all of them, or those of `workspace.rows`.
@@ -339,9 +351,10 @@ impl Compute<'_> {
             slots,
             rows: wanted,
             sequences: [everywhere, last],
+            relative_bias,
             ..
         } = workspace;
-        let sequences = if rows == tokens { everywhere } else { last };
+        let ranges = if rows == tokens { &*everywhere } else { last };
 
         // Queries of the wanted rows, keys and values of all tokens; one product where they are the same.
         let qkv = &mut qkv[..attention_panels * (rows + 2 * tokens)];
@@ -372,7 +385,15 @@ impl Compute<'_> {
         let acts = &mut acts[..rows * blocks];
 
         let context = &mut inner[..attention_panels.div_ceil(VECTORS) * rows];
-        self.attention(config, qkv, (rows, tokens), sequences, slots, context);
+        let sequences = Sequences {
+            ranges,
+            tokens,
+            rows,
+            wanted,
+        };
+        let longest = Sequences::longest(everywhere);
+        let bias = RelativeBias::of(config, longest, relative_bias);
+        self.attention(config, qkv, &sequences, bias, slots, context);
 
         let output = &mut output[..panels * rows];
         let context = Activations::block_major(context, rows);
@@ -381,10 +402,24 @@ impl Compute<'_> {
 
         let middle = &mut inner[..config.intermediate_size.div_ceil(BLOCK) * rows];
         let acts_view = Activations::row_major(acts, blocks);
-        self.linear_gelu(&layer.ffn_up, gelu(config), &acts_view, middle, slots);
+        self.linear_gelu(
+            &layer.ffn_up,
+            gelu(config.hidden_act),
+            &acts_view,
+            middle,
+            slots,
+        );
         let middle = Activations::block_major(middle, rows);
         self.linear(&layer.ffn_down, 0..panels, &middle, output);
         self.residual_norm(output, &layer.ffn_norm, config, hidden, acts);
+    }
+}
+
+fn add(lanes: &mut [Lanes], more: &[Lanes]) {
+    for (x, y) in lanes.iter_mut().zip(more) {
+        for (x, y) in x.0.iter_mut().zip(y.0) {
+            *x += y;
+        }
     }
 }
 

@@ -6,6 +6,8 @@
 pub use crate::encoder::weights::{Embeddings, Linear, Norm};
 
 use crate::batch::Batch;
+use crate::encoder::attention::Sequences;
+use crate::encoder::relative::RelativeBias;
 use crate::encoder::weights::gelu;
 use crate::encoder::workspace::{Extent, Slot};
 use crate::encoder::{Compute, attention_panels};
@@ -80,16 +82,18 @@ impl State {
 pub struct Steps<'a> {
     config: &'a Config,
     kernels: Kernels,
+    relative_bias: Vec<Lanes>,
     /// The caller's alone.
     threads: Threads,
 }
 
 impl<'a> Steps<'a> {
-    /// For a model of this configuration.
-    pub fn new(config: &'a Config, kernels: Kernels) -> Self {
+    /// For a model of this configuration. `relative_bias` is the file's tensor of that name, empty for a model without.
+    pub fn new(config: &'a Config, kernels: Kernels, relative_bias: Vec<Lanes>) -> Self {
         Self {
             config,
             kernels,
+            relative_bias,
             threads: Threads::new(1).expect("one thread starts none"),
         }
     }
@@ -102,7 +106,8 @@ impl<'a> Steps<'a> {
         }
     }
 
-    /// Embeds a text, all of token type 0; `word` gives the word embedding of its token at a place.
+    /// Embeds a text, all of token type 0; `word` gives the word embedding of its token at a place. Without a projection the
+    /// residual stream has the width of the embeddings.
     ///
     /// # Panics
     /// When there is no token, or there are more than positions.
@@ -115,11 +120,16 @@ impl<'a> Steps<'a> {
         let batch = Batch::from_iter([ids]);
         let mut positions = Vec::new();
         Compute::positions(self.config, &batch, &mut positions);
-        let width = self.config.hidden_size;
+        let most = self.config.hidden_size.max(self.config.embedding_width());
+        let width = match embeddings.projection {
+            Some(_) => self.config.hidden_size,
+            None => self.config.embedding_width(),
+        };
+        let mut output = vec![Lanes::ZERO; ids.len() * panels_for(most)];
         let mut state = State {
             tokens: ids.len(),
-            hidden: vec![Lanes::ZERO; ids.len() * panels_for(width)],
-            inputs: vec![ActivationBlock::ZERO; ids.len() * width.div_ceil(BLOCK)],
+            hidden: vec![Lanes::ZERO; ids.len() * panels_for(most)],
+            inputs: vec![ActivationBlock::ZERO; ids.len() * most.div_ceil(BLOCK)],
             strides: (1, width.div_ceil(BLOCK)),
         };
         self.compute().embed(
@@ -128,8 +138,10 @@ impl<'a> Steps<'a> {
             batch.token_types(),
             &positions,
             word,
-            (&mut state.hidden, &mut state.inputs),
+            (&mut state.hidden, &mut state.inputs, &mut output),
         );
+        state.hidden.truncate(ids.len() * panels_for(width));
+        state.inputs.truncate(ids.len() * width.div_ceil(BLOCK));
         state
     }
 
@@ -154,21 +166,21 @@ impl<'a> Steps<'a> {
             Product::Qkv => {
                 let qkv = outputs(&state.inputs());
                 let mut contexts = blocks(attention_panels(self.config));
-                let sequences = [(0..tokens, 0..tokens)];
-                let sizes = (tokens, tokens);
-                compute.attention(
-                    self.config,
-                    &qkv,
-                    sizes,
-                    &sequences,
-                    &slots(),
-                    &mut contexts,
-                );
+                let sequences = Sequences {
+                    ranges: &[(0..tokens, 0..tokens)],
+                    tokens,
+                    rows: tokens,
+                    wanted: &[],
+                };
+                let config = self.config;
+                let mut bias = vec![0.0; RelativeBias::len(config, tokens)];
+                let bias = RelativeBias::lay_out(&self.relative_bias, config, tokens, &mut bias);
+                compute.attention(config, &qkv, &sequences, bias, &slots(), &mut contexts);
                 contexts
             }
             Product::Up => {
                 let mut inner = blocks(panels);
-                let gelu = gelu(self.config);
+                let gelu = gelu(self.config.hidden_act);
                 compute.linear_gelu(linear, gelu, &state.inputs(), &mut inner, &slots());
                 inner
             }
@@ -186,7 +198,7 @@ impl<'a> Steps<'a> {
 
     /// The activation function between the products of the feed-forward part.
     pub fn activate(&self, values: &mut [Lanes]) {
-        self.kernels.gelu(gelu(self.config), values);
+        self.kernels.gelu(gelu(self.config.hidden_act), values);
     }
 
     /// Adds a product's outputs, panel-major, to the residual stream, and normalizes it. Returns its quantized form.

@@ -1,7 +1,7 @@
 //! The weights of a model as the encoder uses them: views into its file, found by name once.
 
 use crate::error::Error;
-use rq_format::{Architecture, Config, ModelFile};
+use rq_format::{ClassifierAct, HiddenAct, MAX_RELATIVE_DISTANCE, ModelFile};
 use rq_kernels::Gelu;
 use rq_kernels::lanes::Lanes;
 use rq_kernels::packed::PackedMatrix;
@@ -29,10 +29,12 @@ pub struct Norm<'a> {
 pub struct Embeddings<'a> {
     /// One row a position.
     pub position: &'a [Lanes],
-    /// One row a type.
+    /// One row a type; nothing for a model without types.
     pub token_type: &'a [Lanes],
     /// Of the sum.
     pub norm: Norm<'a>,
+    /// From the width of the embeddings to that of the hidden states, where they differ.
+    pub projection: Option<Linear<'a>>,
 }
 
 /// One encoder layer.
@@ -51,6 +53,8 @@ pub(crate) struct Layer<'a> {
 pub(crate) struct Encoder<'a> {
     pub(crate) word_embeddings: PackedMatrix<'a>,
     pub(crate) embeddings: Embeddings<'a>,
+    /// For each head, what is added to the scores by distance, filled up to whole vectors. Empty for a model without.
+    pub(crate) relative_bias: &'a [Lanes],
     pub(crate) layers: Vec<Layer<'a>>,
 }
 
@@ -66,10 +70,12 @@ pub(crate) enum Head<'a> {
         norm: Norm<'a>,
         decoder: Linear<'a>,
     },
-    /// A sequence classifier's: dense, tanh, and the product over the labels. BERT's pooler is the dense part.
-    Sequence { dense: Linear<'a>, out: Linear<'a> },
-    /// That of tags or of answers' places: a product.
-    Tokens { out: Linear<'a> },
+    /// A classifier's, of texts, of tokens, or of an answer's places: the product over the labels, behind another and its
+    /// activation or not. BERT's pooler is such another.
+    Classifier {
+        dense: Option<(Linear<'a>, ClassifierAct)>,
+        out: Linear<'a>,
+    },
 }
 
 /// Finds tensors by name.
@@ -101,7 +107,7 @@ impl<'a> Finder<'a> {
 impl<'a> Encoder<'a> {
     pub(crate) fn find(file: &'a ModelFile) -> Result<Self, Error> {
         let (find, config) = (Finder { file }, file.config());
-        let hidden = config.hidden_size;
+        let (hidden, width) = (config.hidden_size, config.embedding_width());
         let layers = (0..config.num_hidden_layers)
             .map(|n| {
                 Ok(Layer {
@@ -120,10 +126,25 @@ impl<'a> Encoder<'a> {
                 position: file.lanes(
                     "embeddings.position",
                     config.max_position_embeddings,
-                    hidden,
+                    width,
                 )?,
-                token_type: file.lanes("embeddings.token_type", config.type_vocab_size, hidden)?,
-                norm: find.norm("embeddings.norm", hidden)?,
+                token_type: match config.type_vocab_size {
+                    0 => &[],
+                    types => file.lanes("embeddings.token_type", types, width)?,
+                },
+                norm: find.norm("embeddings.norm", width)?,
+                projection: match config.embedding_size {
+                    None => None,
+                    Some(_) => Some(find.linear("embeddings.projection")?),
+                },
+            },
+            relative_bias: match config.architecture.has_relative_bias() {
+                false => &[],
+                true => file.lanes(
+                    "attention.relative_bias",
+                    config.num_attention_heads,
+                    2 * MAX_RELATIVE_DISTANCE + 1,
+                )?,
             },
             layers,
         })
@@ -137,34 +158,30 @@ impl<'a> Head<'a> {
             rq_format::Head::None => Self::None,
             rq_format::Head::MaskedLm => Self::MaskedLm {
                 dense: find.linear("lm_head.dense")?,
-                // RoBERTa's has the exact form, whatever the layers have.
-                activation: match config.architecture {
-                    Architecture::Bert => gelu(config),
-                    Architecture::Roberta => Gelu::Erf,
-                },
-                norm: find.norm("lm_head.norm", config.hidden_size)?,
+                activation: gelu(config.lm_head_act()),
+                norm: find.norm("lm_head.norm", config.embedding_width())?,
                 decoder: match config.tie_word_embeddings {
                     true => find.linear_of("embeddings.word", "lm_head.decoder.bias")?,
                     false => find.linear("lm_head.decoder")?,
                 },
             },
-            rq_format::Head::SequenceClassification => Self::Sequence {
-                dense: find.linear("classifier.dense")?,
+            rq_format::Head::SequenceClassification
+            | rq_format::Head::TokenClassification
+            | rq_format::Head::QuestionAnswering => Self::Classifier {
+                dense: match config.classifier_act {
+                    None => None,
+                    Some(act) => Some((find.linear("classifier.dense")?, act)),
+                },
                 out: find.linear("classifier.out")?,
             },
-            rq_format::Head::TokenClassification | rq_format::Head::QuestionAnswering => {
-                Self::Tokens {
-                    out: find.linear("classifier.out")?,
-                }
-            }
         })
     }
 }
 
-/// The activation function of a configuration.
-pub(crate) fn gelu(config: &Config) -> Gelu {
-    match config.hidden_act {
-        rq_format::HiddenAct::Gelu => Gelu::Erf,
-        rq_format::HiddenAct::GeluTanh => Gelu::Tanh,
+/// The kernels' name of an activation function.
+pub(crate) fn gelu(act: HiddenAct) -> Gelu {
+    match act {
+        HiddenAct::Gelu => Gelu::Erf,
+        HiddenAct::GeluTanh => Gelu::Tanh,
     }
 }

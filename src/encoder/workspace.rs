@@ -1,5 +1,6 @@
 //! All scratch memory of a session: sized by the model and the batch, kept, and reused.
 
+use crate::encoder::relative::RelativeBias;
 use bytemuck::Zeroable;
 use rq_format::Config;
 use rq_kernels::activation::ActivationBlock;
@@ -90,6 +91,8 @@ pub(crate) struct Workspace {
     pub(crate) inner: Vec<ActivationBlock>,
     /// What a sublayer, or the head's decoder, gave, panel-major.
     pub(crate) output: Vec<Lanes>,
+    /// What attention adds to its scores by distance.
+    pub(crate) relative_bias: Vec<f32>,
     /// The position of each token.
     pub(crate) positions: Vec<usize>,
     /// The rows that are computed through the last layer.
@@ -120,6 +123,7 @@ struct Lengths {
     qkv: usize,
     inner: usize,
     output: usize,
+    relative_bias: usize,
     lanes: usize,
     codes: usize,
     queries: usize,
@@ -127,7 +131,9 @@ struct Lengths {
 
 impl Lengths {
     fn new(config: &Config, extent: &Extent) -> Self {
-        let (tokens, hidden) = (extent.tokens, config.hidden_size);
+        let tokens = extent.tokens;
+        // The embeddings, and an LM head between its products, may be of another width than the hidden states.
+        let hidden = config.hidden_size.max(config.embedding_width());
         let head_panels = panels_for(config.head_size());
         let attention_panels = config.num_attention_heads * head_panels;
         let HeadBlocks { blocks, groups, .. } = HeadBlocks::new(head_panels);
@@ -141,6 +147,7 @@ impl Lengths {
             qkv: 3 * attention_panels * tokens,
             inner: inner_blocks.max(attention_panels.div_ceil(VECTORS)) * tokens,
             output: (panels_for(hidden) * tokens).max(panels_for(config.outputs()) * extent.logits),
+            relative_bias: RelativeBias::len(config, extent.longest),
             // Attention's context, keys' scales and scores; or a block of a feed-forward layer.
             lanes: (context + key_blocks + scores).max(VECTORS * tokens),
             codes: key_blocks * groups,
@@ -181,6 +188,7 @@ impl Workspace {
         grow(&mut self.qkv, lengths.qkv);
         grow(&mut self.inner, lengths.inner);
         grow(&mut self.output, lengths.output);
+        grow(&mut self.relative_bias, lengths.relative_bias);
         for list in [&mut self.positions, &mut self.rows] {
             list.clear();
             list.reserve_exact(extent.tokens);
@@ -204,6 +212,7 @@ impl Workspace {
             + QUERIES_AT_ONCE * size_of::<f32>();
         (lengths.hidden + lengths.qkv + lengths.output) * size_of::<Lanes>()
             + (lengths.acts + lengths.inner) * size_of::<ActivationBlock>()
+            + lengths.relative_bias * size_of::<f32>()
             + 2 * extent.tokens * size_of::<usize>()
             + 2 * extent.sequences * size_of::<(Range<usize>, Range<usize>)>()
             + threads * slot
@@ -224,6 +233,7 @@ impl Workspace {
             + bytes(&self.qkv)
             + bytes(&self.inner)
             + bytes(&self.output)
+            + bytes(&self.relative_bias)
             + bytes(&self.positions)
             + bytes(&self.rows)
             + self.sequences.iter().map(bytes).sum::<usize>()

@@ -26,7 +26,8 @@ import torch
 import transformers
 from safetensors.numpy import save_file
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, trainers
-from transformers import AutoTokenizer, BertTokenizer, CamembertTokenizer, RobertaTokenizer, XLMRobertaTokenizer
+from transformers import (AutoTokenizer, BertTokenizer, CamembertTokenizer, MPNetTokenizer, RobertaTokenizer,
+                          XLMRobertaTokenizer)
 
 HERE = Path(__file__).resolve().parent
 OUT = HERE / "architectures"
@@ -143,6 +144,23 @@ def wordpiece_file(folder):
     (folder / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": False, "model_max_length": TOKENS}) + "\n")
 
 
+def mpnet_pieces():
+    """BERT's pieces among the special tokens of MPNet, whose mask comes last."""
+    vocab = ["<s>", "<pad>", "</s>", "<unk>", "[UNK]", *list(word_pieces(True))[6:], "<mask>"]
+    return {token: i for i, token in enumerate(vocab)}
+
+
+def mpnet(folder):
+    MPNetTokenizer(vocab=mpnet_pieces(), model_max_length=TOKENS).save_pretrained(folder)
+
+
+def mpnet_file(folder):
+    """As the oldest checkpoints have it: no tokenizer.json."""
+    (folder / "vocab.txt").write_text("".join(token + "\n" for token in mpnet_pieces()))
+    settings = {"do_lower_case": True, "model_max_length": TOKENS, "tokenizer_class": "MPNetTokenizer"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings) + "\n")
+
+
 def byte_level(folder):
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -228,6 +246,14 @@ SHAPE = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, interme
 BERT = SHAPE | dict(type_vocab_size=2, max_position_embeddings=TOKENS, layer_norm_eps=1e-12, pad_token_id=0)
 ROBERTA = SHAPE | dict(type_vocab_size=1, max_position_embeddings=TOKENS + 2, layer_norm_eps=1e-5, pad_token_id=1)
 CAMEMBERT = ROBERTA | dict(bos_token_id=5, eos_token_id=6)
+# Of odd sizes: heads, products and embeddings that end inside a vector or a block.
+DISTILBERT = dict(dim=36, n_layers=2, n_heads=3, hidden_dim=52, max_position_embeddings=TOKENS, pad_token_id=0,
+                  dtype="float16")
+ELECTRA = BERT | dict(embedding_size=24, hidden_size=36, num_attention_heads=3, intermediate_size=52, dtype="float16")
+ELECTRA_BASE = ELECTRA | dict(embedding_size=36)  # without a projection, as the base and large ones
+MPNET = ROBERTA | dict(hidden_size=40, num_attention_heads=4, intermediate_size=52, bos_token_id=0, eos_token_id=2,
+                       dtype="float16")
+del MPNET["type_vocab_size"]
 LABELS = dict(id2label={0: "low", 1: "middle", 2: "high"}, label2id={"low": 0, "middle": 1, "high": 2})
 NER = dict(id2label=dict(enumerate(TAGS)), label2id={tag: i for i, tag in enumerate(TAGS)})
 FOUR = dict(id2label=dict(enumerate("abcd")), label2id={c: i for i, c in enumerate("abcd")})
@@ -255,6 +281,23 @@ MODELS = {
     "sentence-mean": ("BertModel", BERT, wordpiece, "mean", True, dict(max_seq_length=48, do_lower_case=False)),
     "sentence-cls": ("XLMRobertaModel", ROBERTA, XLMR, "cls", False, dict(max_seq_length=128, do_lower_case=False)),
     "sentence-max": ("RobertaModel", ROBERTA, byte_level, "max", False, dict(max_seq_length=64, do_lower_case=True)),
+    "distilbert-base-model": ("DistilBertModel", DISTILBERT, wordpiece),
+    "distilbert-mlm": ("DistilBertForMaskedLM", DISTILBERT | dict(activation="gelu_new"), wordpiece),
+    "distilbert-classifier": ("DistilBertForSequenceClassification", DISTILBERT | LABELS, wordpiece),
+    "distilbert-tagger": ("DistilBertForTokenClassification", DISTILBERT | NER, wordpiece),
+    "distilbert-qa": ("DistilBertForQuestionAnswering", DISTILBERT, wordpiece),
+    "electra-base-model": ("ElectraModel", ELECTRA, wordpiece),
+    "electra-mlm": ("ElectraForMaskedLM", ELECTRA | dict(hidden_act="gelu_new"), wordpiece),
+    "electra-classifier": ("ElectraForSequenceClassification", ELECTRA_BASE | LABELS, wordpiece),
+    "electra-tagger": ("ElectraForTokenClassification", ELECTRA_BASE | NER, wordpiece),
+    "electra-qa": ("ElectraForQuestionAnswering", ELECTRA, wordpiece),
+    "electra-discriminator": ("ElectraForPreTraining", ELECTRA, wordpiece),
+    "mpnet-base-model": ("MPNetModel", MPNET, mpnet),
+    "mpnet-mlm": ("MPNetForMaskedLM", MPNET | dict(hidden_act="gelu_new"), mpnet),
+    "mpnet-classifier": ("MPNetForSequenceClassification", MPNET | LABELS, mpnet),
+    "mpnet-tagger-vocab-txt": ("MPNetForTokenClassification", MPNET | NER, mpnet_file),
+    "mpnet-qa": ("MPNetForQuestionAnswering", MPNET, mpnet),
+    "electra-mlm-untied": ("ElectraForMaskedLM", ELECTRA | dict(tie_word_embeddings=False), wordpiece),
 }
 
 
@@ -263,6 +306,8 @@ def randomize(model):
     for name, parameter in model.named_parameters():
         if "LayerNorm.weight" in name or "layer_norm.weight" in name:
             parameter.data.normal_(1, 0.1)
+        elif "relative_attention_bias" in name:
+            parameter.data.normal_(0, 1)
         elif "embeddings" in name or name.endswith("bias"):
             parameter.data.normal_(0, 0.2)
         elif name.startswith(("classifier", "qa_outputs")):
@@ -303,12 +348,12 @@ def write_models():
         torch.manual_seed(seed)
         kind = getattr(transformers, kind)
         file = folder / "tokenizer.json"
-        vocab = Tokenizer.from_file(str(file)).get_vocab_size() if file.exists() else len(word_pieces(False))
+        vocab = Tokenizer.from_file(str(file)).get_vocab_size() if file.exists() else len((folder / "vocab.txt").read_text().splitlines())
         model = kind(kind.config_class(vocab_size=vocab, **fields))
         randomize(model)
         if fields in (BERT | NER, CAMEMBERT | NER) and file.exists():
             balance(model, Tokenizer.from_file(str(file)))
-        model.save_pretrained(folder)
+        model.to(model.config.dtype).save_pretrained(folder)
         (folder / "model.safetensors").chmod(0o644)
         (folder / "generation_config.json").unlink(missing_ok=True)
         if rest:
@@ -378,12 +423,16 @@ def answer(answers, name, texts):
             if plain is not None and raw(plain, text, pair) != {key: record[key] for key in raw(plain, text, pair)}:
                 assert pair == "", (name, text)
                 record["tokenizers"] = raw(plain, text, pair)
+        typed = getattr(model.config, "type_vocab_size", 0) > 1
+        if not typed:  # DistilBERT's tokenizer tells the texts of a pair apart, and the model doesn't
+            for those in (record, record.get("tokenizers", {})):
+                those.update({key: [0] * len(ids) for key, ids in those.items() if key == "token_type_ids"})
         assert len(record["ids"]) <= TOKENS, (name, text, len(record["ids"]))
         if not rest and (pair is not None or text not in FEW) and (text, pair) not in FEW_PAIRS:
             answers.add(record, {})
             continue
         inputs = {"input_ids": torch.tensor([record["ids"]])}
-        if model.config.type_vocab_size > 1:
+        if typed:
             inputs["token_type_ids"] = torch.tensor([record["token_type_ids"]])
         out = model(**inputs, output_hidden_states=True)
         hidden = out.hidden_states[-1][0]
@@ -398,7 +447,9 @@ def answer(answers, name, texts):
             tensors["logits"] = torch.stack([out.start_logits[0], out.end_logits[0]], dim=-1).numpy()
         elif kind.endswith("Classification"):
             tensors["logits"] = out.logits[0].numpy()
-        else:
+        elif kind == "ElectraForPreTraining":  # one logit, that a token was replaced: beside it a zero, that it is original
+            tensors["logits"] = torch.stack([torch.zeros_like(out.logits[0]), out.logits[0]], dim=-1).numpy()
+        elif "pooler_output" in out:
             tensors["pooled"] = out.pooler_output[0].numpy()
         answers.add(record, tensors)
 

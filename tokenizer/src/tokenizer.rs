@@ -2,7 +2,7 @@
 
 use crate::error::TokenizerError;
 use crate::pipeline::Pipeline;
-use rq_format::{Architecture, Config};
+use rq_format::Config;
 use std::collections::BTreeSet;
 use tokenizers::Encoding as Part;
 use tokenizers::utils::truncation::TruncationDirection;
@@ -26,7 +26,7 @@ pub struct Tokenizer {
 pub struct Encoding {
     /// Token ids, special tokens included.
     pub ids: Vec<u32>,
-    /// The token type of each: 1 in the second text of a pair for BERT, otherwise 0.
+    /// The token type of each: 1 in the second text of a pair for BERT and ELECTRA, otherwise 0.
     pub token_types: Vec<u32>,
     /// How many tokens there were before truncation, if any were cut.
     pub truncated_from: Option<usize>,
@@ -37,7 +37,7 @@ pub struct Encoding {
 pub struct Tokens {
     /// Token ids, special tokens included.
     pub ids: Vec<u32>,
-    /// The token type of each: 1 in the second text of a pair for BERT, otherwise 0.
+    /// The token type of each: 1 in the second text of a pair for BERT and ELECTRA, otherwise 0.
     pub token_types: Vec<u32>,
     /// The half-open range of characters (code points) of its text that each stands for; (0, 0) for tokens put around.
     pub offsets: Vec<(usize, usize)>,
@@ -78,7 +78,7 @@ impl Tokenizer {
             pipeline,
             vocab_size: config.vocab_size,
             max_tokens: config.max_tokens(),
-            typed: config.architecture == Architecture::Bert,
+            typed: config.architecture.types_pairs(),
             mask,
             pad_token_id: config.pad_token_id,
             special: special.into_iter().collect(),

@@ -157,6 +157,7 @@ fn closeness(
         [
             c.vocab_size,
             c.hidden_size,
+            c.embedding_width(),
             c.num_hidden_layers,
             c.intermediate_size,
             c.max_position_embeddings,

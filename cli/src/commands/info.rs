@@ -152,8 +152,8 @@ fn sizes(file: &ModelFile) -> Vec<Size> {
         let kind = match expected.kind {
             TensorKind::Embedding => "word embeddings",
             TensorKind::Linear if expected.name.starts_with("layers.") => "encoder matrices",
-            TensorKind::Linear => "head matrices",
             _ if expected.name.starts_with("embeddings.") => "other embeddings",
+            TensorKind::Linear => "head matrices",
             _ => "biases and norms",
         };
         let format = tensor.format.to_string();

@@ -2,14 +2,41 @@
 
 use rq_format::{Architecture, Head};
 
-/// The model types that can be converted, as `config.json` names them, with their graphs and what their classes' names
-/// begin with.
-const FAMILIES: [(&str, Architecture, &str); 4] = [
-    ("roberta", Architecture::Roberta, "Roberta"),
-    ("xlm-roberta", Architecture::Roberta, "XLMRoberta"),
-    ("camembert", Architecture::Roberta, "Camembert"),
-    ("bert", Architecture::Bert, "Bert"),
+/// A model type that can be converted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Family {
+    /// As `config.json` names it.
+    pub(super) model_type: &'static str,
+    pub(super) architecture: Architecture,
+    /// What the names of its classes begin with.
+    class: &'static str,
+    /// What transformers takes the vocabulary's size to be if it isn't there.
+    pub(super) vocab_size: usize,
+}
+
+const FAMILIES: [Family; 7] = [
+    family("roberta", Architecture::Roberta, "Roberta", 50265),
+    family("xlm-roberta", Architecture::Roberta, "XLMRoberta", 50265),
+    family("camembert", Architecture::Roberta, "Camembert", 50265),
+    family("bert", Architecture::Bert, "Bert", 30522),
+    family("distilbert", Architecture::DistilBert, "DistilBert", 30522),
+    family("electra", Architecture::Electra, "Electra", 30522),
+    family("mpnet", Architecture::MpNet, "MPNet", 30527),
 ];
+
+const fn family(
+    model_type: &'static str,
+    architecture: Architecture,
+    class: &'static str,
+    vocab_size: usize,
+) -> Family {
+    Family {
+        model_type,
+        architecture,
+        class,
+        vocab_size,
+    }
+}
 
 /// What the classes' names end with, and their heads.
 const HEADS: [(&str, Head); 5] = [
@@ -20,17 +47,35 @@ const HEADS: [(&str, Head); 5] = [
     ("ForQuestionAnswering", Head::QuestionAnswering),
 ];
 
-/// The architectures that can be converted, for people.
-pub const SUPPORTED_ARCHITECTURES: &str = "Roberta, XLMRoberta, Camembert and Bert, each as Model, ForMaskedLM, \
-    ForSequenceClassification, ForTokenClassification and ForQuestionAnswering";
+/// ELECTRA's discriminator as it was trained, which tells of each token whether it was replaced.
+const DISCRIMINATOR: &str = "ElectraForPreTraining";
 
-/// The head that transformers' class of this name has, if it is one that can be converted.
-pub(super) fn class(name: &str) -> Option<(&'static str, Architecture, Head)> {
-    FAMILIES
-        .iter()
-        .find_map(|&(model_type, architecture, family)| {
-            let end = name.strip_prefix(family)?;
-            let (_, head) = HEADS.iter().find(|(known, _)| *known == end)?;
-            Some((model_type, architecture, *head))
+/// The architectures that can be converted, for people.
+pub const SUPPORTED_ARCHITECTURES: &str = "Roberta, XLMRoberta, Camembert, Bert, DistilBert, Electra and MPNet, each as Model, \
+    ForMaskedLM, ForSequenceClassification, ForTokenClassification and ForQuestionAnswering, and ElectraForPreTraining";
+
+/// A class of transformers that can be converted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Class {
+    pub(super) family: Family,
+    pub(super) head: Head,
+    /// Whether it is ELECTRA's discriminator: a classifier of tokens with a head and labels of its own.
+    pub(super) discriminator: bool,
+}
+
+/// The class of this name, if it is one that can be converted.
+pub(super) fn class(name: &str) -> Option<Class> {
+    FAMILIES.iter().find_map(|&family| {
+        let end = name.strip_prefix(family.class)?;
+        let discriminator = name == DISCRIMINATOR;
+        let head = match discriminator {
+            true => Head::TokenClassification,
+            false => HEADS.iter().find(|(known, _)| *known == end)?.1,
+        };
+        Some(Class {
+            family,
+            head,
+            discriminator,
         })
+    })
 }

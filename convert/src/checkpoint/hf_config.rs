@@ -1,12 +1,14 @@
 //! `config.json` of a Hugging Face checkpoint.
 
-use super::architecture::class;
+use super::architecture::{Class, class};
 use super::error::CheckpointError;
 use super::json;
 use super::sentence::SentenceEncoder;
-use rq_format::{Architecture, Config, ConfigFields, Head, HiddenAct, MAX_LABELS, ScoreFunction};
+use rq_format::{
+    Architecture, ClassifierAct, Config, ConfigFields, Head, HiddenAct, MAX_LABELS, ScoreFunction,
+};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -28,8 +30,7 @@ pub struct SpecialTokens {
 pub struct HfConfig {
     path: PathBuf,
     fields: Fields,
-    family: &'static str,
-    architecture: Architecture,
+    class: Class,
     head: Head,
     hidden_act: HiddenAct,
     pad_token_id: u32,
@@ -38,12 +39,18 @@ pub struct HfConfig {
     sentence: SentenceEncoder,
 }
 
-/// The fields that matter. What is left out has the default of transformers' `RobertaConfig`, or of `BertConfig`, which
-/// differs in two.
+/// What ELECTRA's discriminator says of a token, in the order of the file's outputs.
+const DISCRIMINATOR_LABELS: [&str; 2] = ["original", "replaced"];
+
+/// The buckets of MPNet's relative bias that transformers computes with, whatever `config.json` says.
+pub(super) const RELATIVE_BUCKETS: usize = 32;
+
+/// The fields that matter, by BERT's names. What is left out has the default of transformers' `RobertaConfig`, unless
+/// [`completed`] has put in another.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default)]
 struct Fields {
-    /// 50,265, or BERT's 30,522.
+    /// The default is the family's.
     vocab_size: Option<usize>,
     hidden_size: usize,
     num_hidden_layers: usize,
@@ -52,8 +59,12 @@ struct Fields {
     hidden_act: String,
     max_position_embeddings: usize,
     type_vocab_size: usize,
+    /// ELECTRA's.
+    embedding_size: Option<usize>,
+    /// MPNet's.
+    relative_attention_num_buckets: usize,
     layer_norm_eps: f64,
-    /// Not there: 1, or BERT's 0. `null` is something else.
+    /// Not there: 1 where positions follow it, else 0. `null` is something else.
     #[serde(deserialize_with = "present")]
     pad_token_id: Option<Option<u32>>,
     bos_token_id: Option<u32>,
@@ -102,6 +113,8 @@ impl Default for Fields {
             hidden_act: "gelu".into(),
             max_position_embeddings: 512,
             type_vocab_size: 2,
+            embedding_size: None,
+            relative_attention_num_buckets: RELATIVE_BUCKETS,
             layer_norm_eps: 1e-12,
             pad_token_id: None,
             bos_token_id: Some(0),
@@ -130,7 +143,9 @@ impl HfConfig {
         let path = directory.join("config.json");
         let value = json::read::<Value>(&path)?;
         // The architecture first: the fields of another one may well be of other types.
-        let (family, architecture, head) = architecture(&path, &value)?;
+        let class = architecture(&path, &value)?;
+        let architecture = class.family.architecture;
+        let value = completed(&path, architecture, value)?;
         let mut fields: Fields =
             serde_json::from_value(value).map_err(|source| CheckpointError::Json {
                 path: path.clone(),
@@ -168,20 +183,31 @@ impl HfConfig {
         if fields.add_cross_attention {
             return unsupported("add_cross_attention", &true, "false");
         }
-        let bert = architecture == Architecture::Bert;
-        fields
-            .vocab_size
-            .get_or_insert(if bert { 30522 } else { 50265 });
+        let buckets = fields.relative_attention_num_buckets;
+        if architecture.has_relative_bias() && buckets != RELATIVE_BUCKETS {
+            return unsupported("relative_attention_num_buckets", &buckets, "32");
+        }
+        fields.vocab_size.get_or_insert(class.family.vocab_size);
+        let follows = architecture.positions_follow_padding();
         let pad_token_id = match fields.pad_token_id {
+            // transformers' MPNet has its positions start behind 1, whatever the configuration says.
+            _ if architecture == Architecture::MpNet => 1,
             Some(Some(id)) => id,
-            Some(None) if bert => 0,
+            Some(None) if !follows => 0,
             Some(None) => {
                 let supported = "a token's id, behind which positions start";
                 return unsupported("pad_token_id", &Value::Null, supported);
             }
-            None => u32::from(!bert),
+            None => u32::from(follows),
+        };
+        // sentence-transformers loads a checkpoint without the head that it was trained with before.
+        let pretrained = class.head == Head::MaskedLm || class.discriminator;
+        let head = match pretrained && SentenceEncoder::is_in(directory)? {
+            true => Head::None,
+            false => class.head,
         };
         let labels = match head.has_labels() {
+            true if class.discriminator => DISCRIMINATOR_LABELS.map(str::to_owned).into(),
             true => labels(&path, &fields)?,
             false => Vec::new(),
         };
@@ -196,8 +222,7 @@ impl HfConfig {
         let config = Self {
             path,
             fields,
-            family,
-            architecture,
+            class,
             head,
             hidden_act,
             pad_token_id,
@@ -224,7 +249,12 @@ impl HfConfig {
 
     /// The graph of the encoder.
     pub fn architecture(&self) -> Architecture {
-        self.architecture
+        self.class.family.architecture
+    }
+
+    /// Whether the head is that of ELECTRA's discriminator.
+    pub(crate) fn is_discriminator(&self) -> bool {
+        self.class.discriminator && self.head == Head::TokenClassification
     }
 
     /// What is computed of its output.
@@ -237,7 +267,7 @@ impl HfConfig {
         self.fields
             .tokenizer_class
             .as_deref()
-            .unwrap_or(self.family)
+            .unwrap_or(self.class.family.model_type)
     }
 
     /// The names of a classifier's classes.
@@ -260,6 +290,11 @@ impl HfConfig {
         self.fields.intermediate_size
     }
 
+    /// Heads of each attention.
+    pub fn num_attention_heads(&self) -> usize {
+        self.fields.num_attention_heads
+    }
+
     /// Layers of the encoder.
     pub fn num_hidden_layers(&self) -> usize {
         self.fields.num_hidden_layers
@@ -270,9 +305,29 @@ impl HfConfig {
         self.fields.max_position_embeddings
     }
 
-    /// Rows of the token-type table.
+    /// Rows of the token-type table; zero for an architecture without one.
     pub fn type_vocab_size(&self) -> usize {
         self.fields.type_vocab_size
+    }
+
+    /// The width of the embeddings, where it isn't the hidden size.
+    pub fn embedding_size(&self) -> Option<usize> {
+        let size = self.fields.embedding_size;
+        size.filter(|&size| {
+            self.architecture() == Architecture::Electra && size != self.hidden_size()
+        })
+    }
+
+    /// The function between the two products of a classifier, if it has two.
+    fn classifier_act(&self) -> Option<ClassifierAct> {
+        match (self.head, self.architecture()) {
+            // Exact, whatever the layers have.
+            (Head::SequenceClassification, Architecture::Electra) => Some(ClassifierAct::Gelu),
+            (Head::SequenceClassification, Architecture::DistilBert) => Some(ClassifierAct::Relu),
+            (Head::SequenceClassification, _) => Some(ClassifierAct::Tanh),
+            _ if self.is_discriminator() => Some(self.hidden_act.into()),
+            _ => None,
+        }
     }
 
     /// Whether the LM head should use the word embeddings; the checkpoint may know better.
@@ -300,16 +355,16 @@ impl HfConfig {
             Some(TokenIds::Several(ids)) => ids.first().copied(),
             None => None,
         };
-        let position_offset = match self.architecture {
-            Architecture::Bert => 0,
-            _ => self.pad_token_id as usize + 1,
+        let position_offset = match self.architecture().positions_follow_padding() {
+            true => self.pad_token_id as usize + 1,
+            false => 0,
         };
         let max_seq_length = self
             .sentence
             .max_seq_length
             .filter(|&length| length + position_offset < f.max_position_embeddings);
         Config::new(ConfigFields {
-            architecture: self.architecture,
+            architecture: self.architecture(),
             head: self.head,
             vocab_size: self.vocab_size(),
             hidden_size: f.hidden_size,
@@ -318,6 +373,7 @@ impl HfConfig {
             intermediate_size: f.intermediate_size,
             max_position_embeddings: f.max_position_embeddings,
             type_vocab_size: f.type_vocab_size,
+            embedding_size: self.embedding_size(),
             layer_norm_eps: f.layer_norm_eps,
             hidden_act: self.hidden_act,
             pad_token_id: self.pad_token_id,
@@ -328,6 +384,7 @@ impl HfConfig {
             position_offset,
             tie_word_embeddings,
             labels: self.labels.clone(),
+            classifier_act: self.classifier_act(),
             score_function: self.score_function,
             pooling: self.sentence.pooling,
             max_seq_length,
@@ -340,11 +397,69 @@ impl HfConfig {
     }
 }
 
-/// The model type, the graph and the head of the first architecture that is named, or of the model type alone.
-fn architecture(
+/// Gives the fields of a configuration BERT's names, and those of the architecture that are left out, or that transformers
+/// doesn't read, their values.
+fn completed(
     path: &Path,
-    config: &Value,
-) -> Result<(&'static str, Architecture, Head), CheckpointError> {
+    architecture: Architecture,
+    mut config: Value,
+) -> Result<Value, CheckpointError> {
+    let Value::Object(fields) = &mut config else {
+        return Ok(config);
+    };
+    if architecture == Architecture::DistilBert {
+        // transformers takes these by either name.
+        for (own, other) in [
+            ("dim", "hidden_size"),
+            ("n_layers", "num_hidden_layers"),
+            ("n_heads", "num_attention_heads"),
+        ] {
+            let Some(value) = fields.remove(own) else {
+                continue;
+            };
+            if let Some(different) = fields.insert(other.into(), value.clone())
+                && different != value
+            {
+                return Err(CheckpointError::Unsupported {
+                    path: path.into(),
+                    field: own,
+                    found: format!("{value} and {other}, its other name, {different}"),
+                    supported: "one value for both",
+                });
+            }
+        }
+        // And these by its own only.
+        for (own, other) in [
+            ("hidden_dim", "intermediate_size"),
+            ("activation", "hidden_act"),
+        ] {
+            fields.remove(other);
+            if let Some(value) = fields.remove(own) {
+                fields.insert(other.into(), value);
+            }
+        }
+        fields.insert("layer_norm_eps".into(), json!(1e-12));
+    }
+    if !architecture.has_token_types() {
+        fields.insert("type_vocab_size".into(), json!(0));
+    }
+    let defaults = match architecture {
+        Architecture::DistilBert => json!({"num_hidden_layers": 6}),
+        Architecture::Electra => {
+            json!({"hidden_size": 256, "num_attention_heads": 4, "intermediate_size": 1024,
+            "embedding_size": 128})
+        }
+        _ => Value::Null,
+    };
+    for (field, default) in defaults.as_object().into_iter().flatten() {
+        let value = fields.entry(field.as_str());
+        value.or_insert_with(|| default.clone());
+    }
+    Ok(config)
+}
+
+/// The first class that is named and can be converted.
+fn architecture(path: &Path, config: &Value) -> Result<Class, CheckpointError> {
     let names = |key: &str| match &config[key] {
         Value::String(name) => vec![name.as_str()],
         Value::Array(names) => names.iter().filter_map(Value::as_str).collect(),
@@ -352,10 +467,12 @@ fn architecture(
     };
     let (architectures, model_type) = (names("architectures"), names("model_type"));
     let known = architectures.iter().find_map(|name| class(name));
-    if let Some((family, architecture, head)) = known
-        && model_type.iter().all(|&name| name == family)
+    if let Some(class) = known
+        && model_type
+            .iter()
+            .all(|&name| name == class.family.model_type)
     {
-        return Ok((family, architecture, head));
+        return Ok(class);
     }
     let found = match (architectures.as_slice(), model_type.as_slice()) {
         ([], []) => "that it doesn't name".into(),

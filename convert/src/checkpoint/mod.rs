@@ -18,7 +18,7 @@ mod weights;
 pub use architecture::SUPPORTED_ARCHITECTURES;
 pub use error::CheckpointError;
 pub use hf_config::{HfConfig, SpecialTokens};
-pub(crate) use layout::{LmHeadNames, WORD_EMBEDDINGS, classifier_names, token_head_name};
+pub(crate) use layout::{LmHeadNames, WORD_EMBEDDINGS, classifier_names_of};
 pub(crate) use origin::Origin;
 pub use pickle::PickleError;
 pub use pretrained::Pretrained;

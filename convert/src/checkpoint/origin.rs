@@ -1,9 +1,12 @@
 //! How the file's tensors are made of the checkpoint's.
 
 use super::error::CheckpointError;
-use super::layout::{LmHeadNames, QKV, WORD_EMBEDDINGS, classifier_names, token_head_name};
+use super::layout::{
+    DISCRIMINATOR_OUT, LmHeadNames, QKV, RELATIVE_BIAS, WORD_EMBEDDINGS, classifier_names_of,
+    relative_bucket,
+};
 use super::weights::Checkpoint;
-use rq_format::{Config, ExpectedTensor, Head};
+use rq_format::{Config, ExpectedTensor, MAX_RELATIVE_DISTANCE};
 use std::ops::Range;
 
 /// How one of the file's tensors is made of the checkpoint's.
@@ -17,6 +20,10 @@ pub(crate) enum Origin {
     QkvBias([String; 3]),
     /// A copy, the columns of each head padded with zeros.
     HeadColumns(String),
+    /// For each head, the value of each distance's bucket.
+    RelativeBias(&'static str),
+    /// A copy behind as many zeros.
+    BehindZeros(String),
 }
 
 impl Origin {
@@ -46,13 +53,18 @@ impl Origin {
             };
         }
         let lm_head = LmHeadNames::of(config.architecture);
-        let [dense, out] = match config.head {
-            Head::SequenceClassification => classifier_names(config.architecture),
-            head => ["", token_head_name(head)],
-        };
+        let (dense, out) = classifier_names_of(config);
+        let dense = dense.unwrap_or_default();
+        if stem == "classifier.out" && out == DISCRIMINATOR_OUT {
+            return Self::BehindZeros(format!("{out}.{parameter}"));
+        }
+        if (stem, parameter) == ("attention", "relative_bias") {
+            return Self::RelativeBias(RELATIVE_BIAS);
+        }
         Self::Same(match (stem, parameter) {
             ("embeddings", "word") => WORD_EMBEDDINGS.into(),
             ("embeddings", _) => format!("embeddings.{parameter}_embeddings.weight"),
+            ("embeddings.projection", _) => format!("embeddings_project.{parameter}"),
             ("embeddings.norm", _) => format!("embeddings.LayerNorm.{parameter}"),
             ("lm_head.dense", _) => format!("{}.{parameter}", lm_head.dense),
             ("lm_head.norm", _) => format!("{}.{parameter}", lm_head.norm),
@@ -123,6 +135,24 @@ impl Origin {
                     checkpoint.read_rows(name, row..row + 1, &mut row_values)?;
                     pad_heads(&row_values, head, padded, out);
                 }
+                Ok(())
+            }
+            Self::RelativeBias(name) => {
+                let (buckets, heads) = (checkpoint.tensor(name)?, config.num_attention_heads);
+                let most = MAX_RELATIVE_DISTANCE as isize;
+                for (head, out) in rows.zip(out.chunks_exact_mut(2 * MAX_RELATIVE_DISTANCE + 1)) {
+                    for (distance, out) in (-most..=most).zip(out) {
+                        *out = buckets[relative_bucket(distance) * heads + head];
+                    }
+                }
+                Ok(())
+            }
+            Self::BehindZeros(name) => {
+                let values = checkpoint.tensor(name)?;
+                let zeros = vec![0.0; values.len()];
+                let columns = out.len() / rows.len().max(1);
+                let all = [zeros, values].concat();
+                out.copy_from_slice(&all[rows.start * columns..rows.end * columns]);
                 Ok(())
             }
         }

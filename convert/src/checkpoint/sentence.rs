@@ -30,6 +30,17 @@ struct Transformer {
 }
 
 impl SentenceEncoder {
+    /// Whether the checkpoint in `directory` is published as a sentence encoder: its modules begin with its hidden states.
+    pub(crate) fn is_in(directory: &Path) -> Result<bool, CheckpointError> {
+        let path = directory.join(MODULES);
+        if !path.is_file() {
+            return Ok(false);
+        }
+        let modules: Vec<Module> = json::read(&path)?;
+        let first = modules.first();
+        Ok(first.is_some_and(|module| module.kind.rsplit('.').next() == Some("Transformer")))
+    }
+
     /// Reads `modules.json` and what it names. Without it there is nothing to read.
     pub(crate) fn read(directory: &Path) -> Result<Self, CheckpointError> {
         let path = directory.join(MODULES);

@@ -47,7 +47,7 @@ impl TokenizerFile {
             (vocab, json)
         } else if has("vocab.txt") {
             let vocab = path("vocab.txt");
-            let json = word_piece(&vocab, &names)?;
+            let json = word_piece(&vocab, &names, config.architecture())?;
             (vocab, json)
         } else if let Some(kind) = names.sentence_piece.filter(|_| has(SENTENCE_PIECE)) {
             let file = path(SENTENCE_PIECE);
@@ -122,7 +122,10 @@ impl Names {
             .unwrap_or(config.tokenizer_class());
         let sentence_piece = sentence_piece::Kind::named(class);
         let [cls, sep, pad, unk, mask] = match (config.architecture(), sentence_piece) {
-            (Architecture::Bert, None) => ["[CLS]", "[SEP]", "[PAD]", "[UNK]", "[MASK]"],
+            (Architecture::Bert | Architecture::DistilBert | Architecture::Electra, None) => {
+                ["[CLS]", "[SEP]", "[PAD]", "[UNK]", "[MASK]"]
+            }
+            (Architecture::MpNet, None) => ["<s>", "</s>", "<pad>", "[UNK]", "<mask>"],
             _ => ["<s>", "</s>", "<pad>", "<unk>", "<mask>"],
         };
         Ok(Self {
@@ -214,8 +217,12 @@ fn bpe(vocab: &Path, merges: &Path, names: &Names) -> Result<Vec<u8>, Checkpoint
         .map_err(|error| unusable(vocab, error))
 }
 
-/// Makes a `tokenizer.json` of `vocab.txt`, as transformers does for a `BertTokenizer`.
-fn word_piece(vocab: &Path, names: &Names) -> Result<Vec<u8>, CheckpointError> {
+/// Makes a `tokenizer.json` of `vocab.txt`, as transformers does for a `BertTokenizer`, or an `MPNetTokenizer`.
+fn word_piece(
+    vocab: &Path,
+    names: &Names,
+    architecture: Architecture,
+) -> Result<Vec<u8>, CheckpointError> {
     #[derive(Serialize)]
     struct WordPiece<'a> {
         r#type: &'static str,
@@ -233,12 +240,18 @@ fn word_piece(vocab: &Path, names: &Names) -> Result<Vec<u8>, CheckpointError> {
     let ids: HashMap<&str, u32> = tokens.iter().copied().zip(0..).collect();
     let id = |token: &str| ids.get(token).copied();
     let [cls, sep] = around(vocab, names, id)?;
+    let like_roberta = architecture == Architecture::MpNet;
+    let post_processor = match like_roberta {
+        true => json!({"type": "RobertaProcessing", "sep": sep, "cls": cls, "trim_offsets": true,
+            "add_prefix_space": false}),
+        false => json!({"type": "BertProcessing", "sep": sep, "cls": cls}),
+    };
     let steps = json!({
         "normalizer": {"type": "BertNormalizer", "clean_text": true,
             "handle_chinese_chars": names.tokenize_chinese_chars, "strip_accents": names.strip_accents,
             "lowercase": names.do_lower_case},
         "pre_tokenizer": {"type": "BertPreTokenizer"},
-        "post_processor": {"type": "BertProcessing", "sep": sep, "cls": cls},
+        "post_processor": post_processor,
         "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": true},
     });
     let model = WordPiece {
@@ -248,7 +261,7 @@ fn word_piece(vocab: &Path, names: &Names) -> Result<Vec<u8>, CheckpointError> {
         max_input_chars_per_word: 100,
         vocab: tokens,
     };
-    tokenizer_json(steps, added_tokens(names, [], id, false), model)
+    tokenizer_json(steps, added_tokens(names, [], id, like_roberta), model)
         .map_err(|error| unusable(vocab, error))
 }
 

@@ -22,7 +22,8 @@ const COMPARED_ROWS: usize = 256;
 /// The weights of a model. Every tensor that the model needs is present, in floats, in the shape that its configuration
 /// gives.
 ///
-/// Tensors are named as in transformers, without the prefix `roberta.` or `bert.`, which a checkpoint may have or not.
+/// Tensors are named as in transformers, without the prefix that is the model's name, which a checkpoint may
+/// have or not; the layers' as BERT's, whatever the architecture.
 #[derive(Debug)]
 pub struct Checkpoint {
     /// The weights' file, or the index of the shards, for error messages.
@@ -299,9 +300,10 @@ impl Checkpoint {
     /// Finds and checks the tensors that the model needs, and lists the others.
     fn resolve(&mut self, config: &HfConfig) -> Result<(), CheckpointError> {
         let full_name = |tensors: &BTreeMap<String, Entry>, name: &str| {
-            let prefixed = format!("{}{name}", layout::prefix(config.architecture(), name));
+            let (prefix, name) = layout::published(config.architecture(), name);
+            let prefixed = format!("{prefix}{name}");
             let old = |name: &str| layout::old_name(name).unwrap_or_default();
-            let names = [prefixed.clone(), name.into(), old(&prefixed), old(name)];
+            let names = [prefixed.clone(), name.clone(), old(&prefixed), old(&name)];
             let found = names.into_iter().find(|n| tensors.contains_key(n));
             found.ok_or(prefixed)
         };
@@ -315,8 +317,11 @@ impl Checkpoint {
                 layout::WORD_EMBEDDINGS if tied => {
                     full_name(&self.tensors, lm_head.decoder).map_err(|_| absent)
                 }
-                name if name == lm_head.bias => full_name(&self.tensors, lm_head.other_bias)
-                    .map_err(|other| format!("{other} (or {absent})")),
+                name if name == lm_head.bias => match lm_head.other_bias {
+                    None => Err(absent),
+                    Some(other) => full_name(&self.tensors, other)
+                        .map_err(|other| format!("{other} (or {absent})")),
+                },
                 _ => Err(absent),
             });
             match found {
@@ -329,9 +334,10 @@ impl Checkpoint {
         if !masked_lm {
             // No decoder is needed.
         } else if let Ok(full) = full_name(&self.tensors, lm_head.decoder) {
-            let (vocab, hidden) = (config.vocab_size(), config.hidden_size());
+            let width = config.embedding_size().unwrap_or(config.hidden_size());
+            let vocab = config.vocab_size();
             if self.aliases.contains_key(layout::WORD_EMBEDDINGS) && missing.is_empty() {
-                self.take(lm_head.decoder, full, &[vocab, hidden])?;
+                self.take(lm_head.decoder, full, &[vocab, width])?;
                 self.tied = self.equal(layout::WORD_EMBEDDINGS, lm_head.decoder)?;
                 if self.tied {
                     self.aliases.remove(lm_head.decoder);

@@ -14,7 +14,7 @@ use crate::checkpoint::{Checkpoint, Origin};
 use crate::reference::attention;
 use rayon::prelude::*;
 use rq::steps::{Embeddings, Linear, Norm, Product, State, Steps};
-use rq_format::{Config, ExpectedTensor};
+use rq_format::{Config, ExpectedTensor, MAX_RELATIVE_DISTANCE};
 use rq_kernels::hadamard::rotate;
 use rq_kernels::kernels::{self, Kernels};
 use rq_kernels::lanes::{LANES, Lanes, as_floats, as_floats_mut, panels_for, to_lanes};
@@ -87,6 +87,8 @@ pub(crate) struct Calibrator<'a> {
     kernels: Kernels,
     steps: Steps<'a>,
     sequences: Vec<Sequence>,
+    /// As the file has it; nothing for a model without.
+    relative_bias: Vec<f32>,
     tuning: Tuning,
 }
 
@@ -101,7 +103,8 @@ pub(crate) struct Quantized {
 }
 
 impl<'a> Calibrator<'a> {
-    /// Embeds the texts, each some ids with the special ones around them. `words` is the model's table of tokens.
+    /// Embeds the texts, each some ids with the special ones around them. `words` is the model's table of tokens, and
+    /// `projection` what takes them to the hidden size, in a model that has it.
     ///
     /// # Errors
     /// When a weight can't be read.
@@ -110,6 +113,7 @@ impl<'a> Calibrator<'a> {
         config: &'a Config,
         texts: &[Vec<u32>],
         words: &PackedMatrix<'_>,
+        projection: Option<&PackedMatrix<'_>>,
         tuning: Tuning,
     ) -> Result<Self, QuantizeError> {
         let kernels = kernels::best();
@@ -117,22 +121,50 @@ impl<'a> Calibrator<'a> {
             checkpoint,
             config,
             kernels,
-            steps: Steps::new(config, kernels),
+            steps: Steps::new(config, kernels, Vec::new()),
             sequences: Vec::new(),
+            relative_bias: Vec::new(),
             tuning,
         };
-        let lanes = |name: &str| calibrator.lanes(name);
+        if config.architecture.has_relative_bias() {
+            calibrator.relative_bias = calibrator.floats("attention.relative_bias")?;
+            let rows = calibrator
+                .relative_bias
+                .chunks_exact(2 * MAX_RELATIVE_DISTANCE + 1);
+            let lanes = rows.flat_map(to_lanes).collect();
+            calibrator.steps = Steps::new(config, kernels, lanes);
+        }
+        let width = config.embedding_width();
+        let lanes = |name: &str| calibrator.lanes(name, width);
         let (position, token_type) = (
             lanes("embeddings.position")?,
-            lanes("embeddings.token_type")?,
+            match config.type_vocab_size {
+                0 => Vec::new(),
+                _ => lanes("embeddings.token_type")?,
+            },
         );
-        let norm = calibrator.norm("embeddings.norm")?;
+        let norm = calibrator.norm("embeddings.norm", width)?;
+        let (exact_projection, projection_bias) = match projection {
+            None => (Vec::new(), Vec::new()),
+            Some(_) => (
+                calibrator.weights(&calibrator.tensor("embeddings.projection.weight"))?,
+                to_lanes(&calibrator.floats("embeddings.projection.bias")?),
+            ),
+        };
         let embeddings = Embeddings {
             position: &position,
             token_type: &token_type,
             norm: as_norm(&norm),
+            projection: projection.map(|&weight| Linear {
+                weight,
+                bias: &projection_bias,
+            }),
         };
-        let (steps, width) = (&calibrator.steps, config.hidden_size);
+        let exact_embeddings = Embeddings {
+            projection: None,
+            ..embeddings
+        };
+        let steps = &calibrator.steps;
         let origin = Origin::of(config, "embeddings.word");
         let sequences = texts.par_iter().map(|ids| {
             let mut exact = vec![0.0; ids.len() * width];
@@ -140,15 +172,28 @@ impl<'a> Calibrator<'a> {
                 let id = id as usize;
                 origin.read_rows(checkpoint, config, id..id + 1, row)?;
             }
-            let exact = steps.embed(&embeddings, ids, |token, row| {
+            let exact = steps.embed(&exact_embeddings, ids, |token, row| {
                 row[..width].copy_from_slice(&exact[token * width..][..width]);
             });
+            let mut exact = exact.into_hidden();
+            if projection.is_some() {
+                let tokens = ids.len();
+                let inputs = rotated(&transposed(&exact, panels_for(width)), tokens);
+                let outputs = product(
+                    kernels,
+                    &inputs,
+                    tokens,
+                    &exact_projection,
+                    &projection_bias,
+                );
+                exact = transposed(&outputs, tokens);
+            }
             Ok(Sequence {
                 tokens: ids.len(),
                 quantized: steps.embed(&embeddings, ids, |token, row| {
                     words.dequantize_row(ids[token] as usize, row);
                 }),
-                exact: exact.into_hidden(),
+                exact,
                 exact_inputs: None,
                 exact_outputs: Vec::new(),
             })
@@ -360,7 +405,7 @@ impl<'a> Calibrator<'a> {
         linear: &Linear<'_>,
     ) -> Result<(), QuantizeError> {
         let norm = norm_behind(tensor)
-            .map(|norm| self.norm(&norm))
+            .map(|norm| self.norm(&norm, self.config.hidden_size))
             .transpose()?;
         let product = match norm.as_ref().map(as_norm) {
             Some(norm) if tensor.name.ends_with("attention.output.weight") => {
@@ -370,12 +415,12 @@ impl<'a> Calibrator<'a> {
             None if tensor.name.ends_with("attention.qkv.weight") => Product::Qkv,
             None => Product::Up,
         };
-        let (steps, config) = (&self.steps, self.config);
+        let (steps, config, bias) = (&self.steps, self.config, &self.relative_bias);
         self.sequences.par_iter_mut().for_each(|s| {
             steps.advance(&mut s.quantized, product, linear);
             let mut outputs = std::mem::take(&mut s.exact_outputs);
             s.exact_inputs = match product {
-                Product::Qkv => Some(contexts(config, &outputs, s.tokens)),
+                Product::Qkv => Some(contexts(config, &outputs, s.tokens, bias)),
                 Product::Up => {
                     steps.activate(&mut outputs);
                     Some(outputs)
@@ -389,26 +434,31 @@ impl<'a> Calibrator<'a> {
         Ok(())
     }
 
-    /// A small tensor of the file.
-    fn floats(&self, name: &str) -> Result<Vec<f32>, QuantizeError> {
+    /// A tensor of the file.
+    fn tensor(&self, name: &str) -> ExpectedTensor {
         let tensors = self.config.expected_tensors();
         let Some(tensor) = tensors.into_iter().find(|t| t.name == name) else {
             unreachable!("no model has a tensor {name}");
         };
+        tensor
+    }
+
+    /// The values of a small one.
+    fn floats(&self, name: &str) -> Result<Vec<f32>, QuantizeError> {
+        let tensor = self.tensor(name);
         Ok(Origin::read(self.checkpoint, self.config, &tensor)?)
     }
 
-    /// The same as vectors, each row filled up.
-    fn lanes(&self, name: &str) -> Result<Vec<Lanes>, QuantizeError> {
+    /// The same as vectors, each row of `width` values filled up.
+    fn lanes(&self, name: &str, width: usize) -> Result<Vec<Lanes>, QuantizeError> {
         let rows = self.floats(name)?;
-        let rows = rows.chunks_exact(self.config.hidden_size);
-        Ok(rows.flat_map(to_lanes).collect())
+        Ok(rows.chunks_exact(width).flat_map(to_lanes).collect())
     }
 
-    fn norm(&self, name: &str) -> Result<[Vec<Lanes>; 2], QuantizeError> {
+    fn norm(&self, name: &str, width: usize) -> Result<[Vec<Lanes>; 2], QuantizeError> {
         Ok([
-            self.lanes(&format!("{name}.weight"))?,
-            self.lanes(&format!("{name}.bias"))?,
+            self.lanes(&format!("{name}.weight"), width)?,
+            self.lanes(&format!("{name}.bias"), width)?,
         ])
     }
 
@@ -520,13 +570,13 @@ fn as_norm([weight, bias]: &[Vec<Lanes>; 2]) -> Norm<'_> {
 }
 
 /// What attention makes of exact queries, keys and values, panel-major.
-fn contexts(config: &Config, qkv: &[Lanes], tokens: usize) -> Vec<Lanes> {
+fn contexts(config: &Config, qkv: &[Lanes], tokens: usize, relative_bias: &[f32]) -> Vec<Lanes> {
     let mut parts = qkv.chunks_exact(qkv.len() / 3);
     let [q, k, v] = [(); 3].map(|()| transposed(parts.next().unwrap_or_default(), tokens));
     let (heads, size) = (config.num_attention_heads, config.head_size());
     let rows = [&q, &k, &v].map(|rows| as_floats(rows));
     let width = rows[0].len() / tokens;
-    let contexts = attention(rows, (heads, width), size);
+    let contexts = attention(rows, (heads, width), size, relative_bias);
     transposed(&to_lanes(&contexts), width / LANES)
 }
 

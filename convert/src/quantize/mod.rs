@@ -10,4 +10,4 @@ pub(crate) use calibrate::{Calibrator, Tuning};
 pub use calibration::Calibration;
 pub(crate) use calibration::Tokens;
 pub use error::QuantizeError;
-pub(crate) use pack::{Squares, quantize};
+pub(crate) use pack::{Packed, Squares, quantize};

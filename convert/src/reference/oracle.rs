@@ -4,10 +4,10 @@
 //! with transformers in fp32 to what the order of additions leaves (`tests/parity.rs` states how much).
 
 use crate::checkpoint::{
-    Checkpoint, CheckpointError, LmHeadNames, WORD_EMBEDDINGS, classifier_names, token_head_name,
+    Checkpoint, CheckpointError, LmHeadNames, Origin, WORD_EMBEDDINGS, classifier_names_of,
 };
 use rayon::prelude::*;
-use rq_format::{Architecture, Config, Head, HiddenAct};
+use rq_format::{ClassifierAct, Config, Head, HiddenAct, MAX_RELATIVE_DISTANCE};
 
 /// Partial sums of a dot product.
 const LANES: usize = 8;
@@ -20,8 +20,12 @@ pub struct Reference {
     config: Config,
     word: Vec<f32>,
     position: Vec<f32>,
+    /// Nothing for a model without token types.
     token_type: Vec<f32>,
     norm: Norm,
+    projection: Option<Linear>,
+    /// For each head, a value for each distance, as the file has it; nothing for a model without.
+    relative_bias: Vec<f32>,
     layers: Vec<Layer>,
     head: HeadWeights,
 }
@@ -36,11 +40,10 @@ enum HeadWeights {
         decoder: Option<Vec<f32>>,
         bias: Vec<f32>,
     },
-    Sequence {
-        dense: Linear,
+    Classifier {
+        dense: Option<(Linear, ClassifierAct)>,
         out: Linear,
     },
-    Tokens(Linear),
 }
 
 #[derive(Debug)]
@@ -86,6 +89,12 @@ impl Reference {
                 bias: tensor(&format!("{name}.bias"))?,
             })
         };
+        // What a checkpoint has in another form is taken as the file will have it; nothing if it won't.
+        let tensors = config.expected_tensors();
+        let of_file = |name: &str| match tensors.iter().find(|tensor| tensor.name == name) {
+            Some(tensor) => Origin::read(checkpoint, config, tensor),
+            None => Ok(Vec::new()),
+        };
         let layer = |n| -> Result<_, CheckpointError> {
             let part = |part: &str| linear(&format!("encoder.layer.{n}.{part}"));
             let part_norm = |part: &str| norm(&format!("encoder.layer.{n}.{part}"));
@@ -116,21 +125,28 @@ impl Reference {
                     bias: tensor(names.bias)?,
                 }
             }
-            Head::SequenceClassification => {
-                let [dense, out] = classifier_names(config.architecture);
-                HeadWeights::Sequence {
-                    dense: linear(dense)?,
-                    out: linear(out)?,
-                }
-            }
-            head => HeadWeights::Tokens(linear(token_head_name(head))?),
+            _ => HeadWeights::Classifier {
+                dense: match (classifier_names_of(config).0, config.classifier_act) {
+                    (Some(name), Some(act)) => Some((linear(name)?, act)),
+                    _ => None,
+                },
+                out: Linear {
+                    weight: of_file("classifier.out.weight")?,
+                    bias: of_file("classifier.out.bias")?,
+                },
+            },
         };
         Ok(Self {
             config: config.clone(),
             word: tensor(WORD_EMBEDDINGS)?,
             position: tensor("embeddings.position_embeddings.weight")?,
-            token_type: tensor("embeddings.token_type_embeddings.weight")?,
+            token_type: of_file("embeddings.token_type")?,
             norm: norm("embeddings.LayerNorm")?,
+            projection: match config.embedding_size {
+                None => None,
+                Some(_) => Some(linear("embeddings_project")?),
+            },
+            relative_bias: of_file("attention.relative_bias")?,
             layers: (0..config.num_hidden_layers)
                 .map(layer)
                 .collect::<Result<_, _>>()?,
@@ -148,7 +164,7 @@ impl Reference {
         self.forward_pair(ids, &vec![0; ids.len()])
     }
 
-    /// The same with a token type for each token, which only BERT has more than one of.
+    /// The same with a token type for each token, which only BERT and ELECTRA have more than one of.
     ///
     /// # Panics
     /// When an id isn't in the vocabulary, a type not in its table, or there are more tokens than positions.
@@ -161,6 +177,7 @@ impl Reference {
                 [&q, &k, &v],
                 (heads, self.config.hidden_size),
                 self.config.head_size(),
+                &self.relative_bias,
             ));
             add(&mut y, &x);
             self.layer_norm(&layer.attention_norm, &mut y);
@@ -189,21 +206,27 @@ impl Reference {
                 bias,
             } => {
                 let mut x = dense.apply(hidden);
-                // RoBERTa's LM head in transformers has the exact GELU whatever the configuration says of the layers.
-                let function = match self.config.architecture {
-                    Architecture::Bert => self.config.hidden_act,
-                    _ => HiddenAct::Gelu,
-                };
+                let function = self.config.lm_head_act();
                 x.par_iter_mut().for_each(|x| *x = activate(function, *x));
                 self.layer_norm(norm, &mut x);
                 product(decoder.as_ref().unwrap_or(&self.word), bias, &x)
             }
-            HeadWeights::Sequence { dense, out } => {
+            HeadWeights::Classifier { dense: None, out } => out.apply(hidden),
+            HeadWeights::Classifier {
+                dense: Some((dense, act)),
+                out,
+            } => {
                 let mut x = dense.apply(hidden);
-                x.iter_mut().for_each(|x| *x = x.tanh());
+                x.iter_mut().for_each(|x| {
+                    *x = match act {
+                        ClassifierAct::Tanh => x.tanh(),
+                        ClassifierAct::Relu => x.max(0.0),
+                        ClassifierAct::Gelu => activate(HiddenAct::Gelu, *x),
+                        ClassifierAct::GeluTanh => activate(HiddenAct::GeluTanh, *x),
+                    }
+                });
                 out.apply(&x)
             }
-            HeadWeights::Tokens(out) => out.apply(hidden),
         }
     }
 
@@ -213,14 +236,15 @@ impl Reference {
     }
 
     fn embed(&self, ids: &[u32], token_types: &[u32]) -> Vec<f32> {
-        let width = self.config.hidden_size;
+        let width = self.config.embedding_width();
+        let follows = self.config.architecture.positions_follow_padding();
         let pad = self.config.pad_token_id;
         let mut next = self.config.position_offset;
         let mut x = Vec::with_capacity(ids.len() * width);
         for (&id, &token_type) in ids.iter().zip(token_types) {
             // RoBERTa's positions count the tokens that aren't padding; padding itself is at its own position.
-            let position = match self.config.architecture {
-                Architecture::Roberta if id == pad => pad as usize,
+            let position = match follows {
+                true if id == pad => pad as usize,
                 _ => {
                     next += 1;
                     next - 1
@@ -228,12 +252,17 @@ impl Reference {
             };
             let row = |table: &[f32], row: usize| table[row * width..][..width].to_vec();
             let mut sum = row(&self.word, id as usize);
-            add(&mut sum, &row(&self.token_type, token_type as usize));
+            if !self.token_type.is_empty() {
+                add(&mut sum, &row(&self.token_type, token_type as usize));
+            }
             add(&mut sum, &row(&self.position, position));
             x.extend(sum);
         }
         self.layer_norm(&self.norm, &mut x);
-        x
+        match &self.projection {
+            None => x,
+            Some(projection) => projection.apply(&x),
+        }
     }
 
     fn layer_norm(&self, norm: &Norm, x: &mut [f32]) {
@@ -260,12 +289,14 @@ impl Linear {
     }
 }
 
-/// softmax(q k^T / sqrt(`head_size`)) v, for each head. Each token has a row of queries, of keys and of values; a head may be
-/// filled up with zeros beyond its size.
+/// softmax(q k^T / sqrt(`head_size`) + bias) v, for each head. Each token has a row of queries, of keys and of values; a head
+/// may be filled up with zeros beyond its size. `relative_bias` has a row a head, of a value for each distance from a query to a
+/// key; it is empty where there is no bias.
 pub(crate) fn attention(
     [q, k, v]: [&[f32]; 3],
     (heads, width): (usize, usize),
     head_size: usize,
+    relative_bias: &[f32],
 ) -> Vec<f32> {
     let head = width / heads;
     let scale = 1.0 / (head_size as f32).sqrt();
@@ -273,12 +304,23 @@ pub(crate) fn attention(
     let tokens = out
         .par_chunks_exact_mut(width)
         .zip(q.par_chunks_exact(width));
-    tokens.for_each(|(out, q)| {
+    let bias_of = |head: usize, query: usize, key: usize| {
+        let mut tables = relative_bias.chunks_exact(2 * MAX_RELATIVE_DISTANCE + 1);
+        let Some(table) = tables.nth(head) else {
+            return 0.0;
+        };
+        let distance = (key + MAX_RELATIVE_DISTANCE).saturating_sub(query);
+        table[distance.min(2 * MAX_RELATIVE_DISTANCE)]
+    };
+    tokens.enumerate().for_each(|(token, (out, q))| {
         for h in (0..width).step_by(head) {
             let part = h..h + head;
             let keys = k.chunks_exact(width).map(|k| &k[part.clone()]);
             let query = &q[part.clone()];
-            let mut scores: Vec<f32> = keys.map(|k| scale * dot(query, k)).collect();
+            let scores = keys.enumerate();
+            let mut scores: Vec<f32> = scores
+                .map(|(key, k)| scale * dot(query, k) + bias_of(h / head, token, key))
+                .collect();
             let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             // In software, so that a calibrated file is the same whatever the platform.
             scores.iter_mut().for_each(|s| *s = libm::expf(*s - max));
