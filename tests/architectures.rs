@@ -342,7 +342,9 @@ fn the_bits_of_each_are_the_same_everywhere() {
         let model = converted(&directory(&name));
         let limit = model.config().max_tokens();
         let mut batch = Batch::new();
-        for tokens in cases.into_iter().map(|(_, case)| case.fields.tokens()) {
+        // The last few, which are of every length and pairs, too: what all of them take in plain Rust is long.
+        let last = cases.into_iter().rev().take(6);
+        for tokens in last.map(|(_, case)| case.fields.tokens()) {
             if tokens.ids.len() <= limit {
                 batch.push_with_types(&tokens.ids, &tokens.token_types);
             }
