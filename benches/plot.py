@@ -11,7 +11,7 @@ import json
 import sys
 
 import matplotlib
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 matplotlib.use("svg")
 from matplotlib import pyplot  # noqa: E402
@@ -36,6 +36,29 @@ pyplot.rcParams.update({
 })
 
 
+def log_axis(axis, ticks=None):
+    """Makes an axis logarithmic, with plain numbers at its ticks."""
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    if ticks:
+        axis.set_ticks(ticks)
+    else:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())
+
+
+def save(figure, title, subtitle, panel, columns, path):
+    """Adds the headings and the legend, which is that of `panel`, and writes the picture."""
+    handles, labels = panel.get_legend_handles_labels()
+    height = figure.get_figheight()
+    rows = -(-len(labels) // columns)
+    figure.suptitle(title, fontsize=13, fontweight="bold", y=1 - 0.05 / height)
+    figure.text(0.5, 1 - 0.46 / height, subtitle, ha="center", fontsize=10)
+    figure.legend(handles, labels, loc="lower center", ncols=columns, frameon=False)
+    figure.tight_layout(rect=(0, (0.06 + 0.23 * rows) / height, 1, 1 - 0.26 / height), w_pad=2)
+    figure.savefig(path, transparent=True, metadata={"Date": None})
+
+
 def draw(records, path):
     """Draws a panel for each number of threads, and a colour for each quantization."""
     peaks = next(record for record in records if record["type"] == "peaks")
@@ -52,23 +75,16 @@ def draw(records, path):
             x, colour = [r["tokens"] for r in series], COLOURS.get(quant, GREY)
             panel.plot(x, [r["median_ms"] for r in series], "o-", color=colour, ms=4.5, lw=1.8, label=f"{quant}, measured")
             panel.plot(x, [r["roofline_ms"] for r in series], "--", color=colour, lw=1.3, label=f"{quant}, roofline")
-        panel.set(xscale="log", yscale="log", xlabel="Sequence length (tokens)", xticks=tokens)
+        log_axis(panel.xaxis, tokens)
+        log_axis(panel.yaxis)
+        panel.set_xlabel("Sequence length (tokens)")
         panel.set_title("1 thread" if count == 1 else f"{count} threads", fontsize=11)
-        panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        panel.minorticks_off()
-        panel.yaxis.set_minor_formatter(NullFormatter())
         panel.grid(True)
         panel.set_axisbelow(True)
         panel.tick_params(length=0, labelleft=True)
     panels[0][0].set_ylabel("Time per pass (ms)")
-    figure.suptitle(f"Encoder of {peaks['model']}", fontsize=13, fontweight="bold", y=0.99)
-    figure.text(0.5, 0.905, f"{peaks['machine']}, {peaks['isa']}", ha="center", fontsize=10)
-    handles, labels = panels[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", ncols=len(labels), frameon=False)
-    figure.tight_layout(rect=(0, 0.06, 1, 0.945), w_pad=2)
-    figure.savefig(path, transparent=True, metadata={"Date": None})
+    labels = len(panels[0][0].get_lines())
+    save(figure, f"Encoder of {peaks['model']}", f"{peaks['machine']}, {peaks['isa']}", panels[0][0], labels, path)
 
 
 if __name__ == "__main__":
