@@ -79,6 +79,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             quant,
             threads: 0,
             calibration: calibrated.then(|| calibration.clone()),
+            head: None,
         };
         let start = Instant::now();
         let summary = convert(&source, &output, &options, &NoProgress)?;

@@ -45,6 +45,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             quant,
             threads: 0,
             calibration: calibrated.then(|| calibration.clone()),
+            head: None,
         };
         convert(&source, &path, &options, &NoProgress)?;
         let model = Model::open(&path)?;
@@ -82,7 +83,8 @@ fn reference(
 ) -> Result<Vec<Vec<f32>>, Box<dyn Error>> {
     let pretrained = Pretrained::open(source, "f32")?;
     let reference = Reference::load(&pretrained.checkpoint, &pretrained.config)?;
-    let mode = pretrained.config.pooling.map(|pooling| pooling.mode);
+    let pooling = pretrained.config.pooling.as_ref();
+    let mode = pooling.map(|pooling| pooling.modes[0]);
     let width = pretrained.config.hidden_size;
     let embed = |sentence: &String| {
         let ids = model.tokenizer().encode(sentence, true)?.ids;

@@ -110,7 +110,7 @@ pub enum Error {
     },
     /// Truncation left no mask.
     #[error(
-        "truncated to {limit} of {tokens} tokens, the text has no mask token ({mask}) left: move it nearer to the beginning"
+        "truncated to {limit} of {tokens} tokens, the text has no mask token ({mask}) left: move it away from where the text is cut"
     )]
     MaskTruncated {
         /// The mask token.
@@ -166,6 +166,40 @@ pub enum Error {
         "a stride is for entities that windows share, and there are none without aggregation: leave it out, and long texts are read in windows all the same"
     )]
     StrideOfTokens,
+    /// A prompt that the model's file doesn't have.
+    #[error("the model has no prompt {name:?}; {}", match names.is_empty() { true => "it has none".to_owned(), false => format!("it has {}", names.join(", ")) })]
+    NoPrompt {
+        /// What was asked for.
+        name: String,
+        /// Those that it has.
+        names: Vec<String>,
+    },
+    /// A prompt after which nothing is left to pool, in a model that doesn't pool its prompts.
+    #[error(
+        "the prompt takes all of the {limit} tokens that the model takes, and leaves none to pool"
+    )]
+    OnlyPrompt {
+        /// The most tokens that the model takes.
+        limit: usize,
+    },
+    /// More dimensions of an embedding than it has, or none.
+    #[error("{found} dimensions were asked for; embeddings of this model have from 1 to {most}")]
+    Dimension {
+        /// What was asked for.
+        found: usize,
+        /// The most that there are.
+        most: usize,
+    },
+    /// A pooling that doesn't suit the layers behind it.
+    #[error(
+        "the model's dense layer takes {expected} values, and this pooling makes {found}: leave the pooling to the model, or keep each token's vector"
+    )]
+    DenseWidth {
+        /// What the layer takes.
+        expected: usize,
+        /// What the pooling makes.
+        found: usize,
+    },
     /// One of several inputs can't be answered.
     #[error("text {number} of {count}")]
     InBatch {
@@ -214,9 +248,10 @@ impl Error {
             | Self::EmptyQuestion
             | Self::NoContext => ErrorKind::Text,
             // A shorter question makes room.
-            Self::TooLong { .. } | Self::MaskTruncated { .. } | Self::NoRoom { .. } => {
-                ErrorKind::TooLong
-            }
+            Self::TooLong { .. }
+            | Self::MaskTruncated { .. }
+            | Self::NoRoom { .. }
+            | Self::OnlyPrompt { .. } => ErrorKind::TooLong,
             Self::TokenType { .. }
             | Self::UnknownIsa(_)
             | Self::UnavailableIsa(_)
@@ -228,6 +263,9 @@ impl Error {
             | Self::NoEntailment
             | Self::HypothesisTooLong { .. }
             | Self::OtherLabels
+            | Self::NoPrompt { .. }
+            | Self::Dimension { .. }
+            | Self::DenseWidth { .. }
             | Self::StrideOfTokens => ErrorKind::Option,
             Self::InBatch { source, .. } => source.kind(),
         }

@@ -44,7 +44,7 @@ pub use rq_tokenizer::{Encoding, Tokenizer, TokenizerError, Tokens};
 pub use session::{Session, SessionOptions};
 pub use tasks::answer::{Answer, AnswerOptions, Answerer, PreparedAnswer, Question};
 pub use tasks::classify::{Classifier, ClassifyOptions, LabelScore, PreparedClassify};
-pub use tasks::embed::{EmbedOptions, Embedder, Embedding, Pooling, PreparedEmbed, cosine};
+pub use tasks::embed::{EmbedOptions, Embedder, Embedding, Pooling, PreparedEmbed, Prompt, cosine};
 pub use tasks::fill::{Fill, FillMask, FillOptions, PreparedFill, TargetWarning, Targets};
 pub use tasks::joint::{
     Filling, FillingToken, JointFill, JointOptions, TargetFill, TargetFilling, TargetOptions,

@@ -3,6 +3,7 @@
 
 use crate::common::{self, cosine, options, q8, session, tensor, tests_path};
 use rq::{Batch, EmbedOptions, Embedder, Embedding, Error, Head, Model, Pooling, Rows, Task};
+use rq_format::{EmbeddingLayer, PoolingMode};
 use safetensors::SafeTensors;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -106,12 +107,15 @@ fn a_sentence_encoder_does_as_its_publisher_says() {
     let bytes = std::fs::read(tests_path("goldens/architectures.safetensors")).unwrap();
     let tensors = SafeTensors::deserialize(&bytes).unwrap();
     for (name, means) in [
-        ("sentence-mean", (Pooling::Mean, true)),
-        ("sentence-cls", (Pooling::Cls, false)),
-        ("sentence-max", (Pooling::Max, false)),
+        ("sentence-mean", (PoolingMode::Mean, true)),
+        ("sentence-cls", (PoolingMode::Cls, false)),
+        ("sentence-max", (PoolingMode::Max, false)),
     ] {
-        let mut embedder = Embedder::new(session(&architecture(name)));
-        assert_eq!(embedder.resolve(&EmbedOptions::default()), means);
+        let model = architecture(name);
+        let pooling = model.config().pooling.as_ref().unwrap();
+        let normalizes = pooling.layers == [EmbeddingLayer::Normalize];
+        assert_eq!((&pooling.modes[..], normalizes), (&[means.0][..], means.1));
+        let mut embedder = Embedder::new(session(&model));
         let options = options!(EmbedOptions { truncate: true });
         let of_model = |(_, case): &(usize, &Case)| case.model == name;
         let (mut worst, mut count): (f64, _) = (0.0, 0);
@@ -188,8 +192,7 @@ fn a_model_of_any_head_has_embeddings() {
         let hidden = session.hidden_states(&batch, Rows::All).unwrap();
         let width = model.config().hidden_size;
         let mut embedder = Embedder::new(session);
-        let means = (Pooling::Mean, false);
-        assert_eq!(embedder.resolve(&EmbedOptions::default()), means);
+        assert!(!embedder.per_token(&EmbedOptions::default()));
         let mut embed = |pooling| {
             let options = options!(EmbedOptions { pooling });
             embedder.run_one(text, &options).unwrap()
@@ -223,7 +226,11 @@ fn vectors_of_tokens_are_normalized_only_when_asked() {
     let mut options = options!(EmbedOptions {
         pooling: Some(Pooling::None),
     });
-    assert_eq!(embedder.resolve(&options), (Pooling::None, false));
+    assert!(embedder.per_token(&options));
+    let answer = embedder.run_one("The cat sat on the mat.", &options);
+    for row in answer.unwrap().rows() {
+        assert!((length(row) - 1.0).abs() > 1e-3);
+    }
     options.normalize = Some(true);
     let answer = embedder.run_one("The cat sat on the mat.", &options);
     for row in answer.unwrap().rows() {
@@ -233,7 +240,8 @@ fn vectors_of_tokens_are_normalized_only_when_asked() {
     options = options!(EmbedOptions {
         pooling: Some(Pooling::Cls),
     });
-    assert_eq!(embedder.resolve(&options), (Pooling::Cls, true));
+    let answer = embedder.run_one("The cat sat on the mat.", &options);
+    assert!((length(&answer.unwrap().embedding) - 1.0).abs() < 1e-6);
 }
 
 /// Tokens that stand in a text as they are written are found before letters become small: `<S>` isn't one.

@@ -3,8 +3,9 @@
 //! fail if `RQ_REQUIRE_MODELS` is set.
 
 use crate::common::{self, convert_to, cosine, downloaded, options, session};
-use rq::{EmbedOptions, Embedder, Model, Pooling, Task};
+use rq::{EmbedOptions, Embedder, Model, Task};
 use rq_convert::Quant;
+use rq_format::{EmbeddingLayer, PoolingMode};
 use serde::Deserialize;
 use std::sync::{Arc, OnceLock};
 
@@ -70,7 +71,9 @@ fn embeddings_and_similarities_are_near_those_of_sentence_transformers() {
     let Some(model) = model() else { return };
     let mut embedder = Embedder::new(session(model));
     let options = options!(EmbedOptions { truncate: true });
-    assert_eq!(embedder.resolve(&options), (Pooling::Mean, true));
+    let pooling = embedder.model().config().pooling.as_ref().unwrap();
+    assert_eq!(pooling.modes, [PoolingMode::Mean]);
+    assert_eq!(pooling.layers, [EmbeddingLayer::Normalize]);
     let goldens = goldens();
     let texts = goldens.iter().map(|golden| &*golden.text);
     let found = embedder.run(texts, &options).unwrap();

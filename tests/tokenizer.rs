@@ -7,7 +7,7 @@ use rq::{Model, TokenizerError};
 use rq_convert::Quant;
 use rq_format::{
     Architecture, Config, ConfigFields, Head, HiddenAct, Provenance, TensorFormat, TensorKind,
-    Writer,
+    TruncationSide, Writer,
 };
 use serde::Deserialize;
 use std::path::Path;
@@ -52,6 +52,8 @@ fn roberta_large() -> Arc<Model> {
         score_function: None,
         pooling: None,
         max_seq_length: None,
+        truncation_side: TruncationSide::Right,
+        clean_up_spaces: false,
         quantization: "q8".into(),
     })
     .unwrap();

@@ -137,6 +137,18 @@ typedef enum rq_pooling {
    * The largest in each dimension.
    */
   RQ_POOLING_MAX = 3,
+  /**
+   * The sum over all tokens, divided by the square root of their number.
+   */
+  RQ_POOLING_MEAN_SQRT_LEN = 4,
+  /**
+   * The mean over all tokens, each with the weight of its position.
+   */
+  RQ_POOLING_WEIGHTED_MEAN = 5,
+  /**
+   * The last token's.
+   */
+  RQ_POOLING_LAST_TOKEN = 6,
 } rq_pooling;
 
 /**
@@ -302,9 +314,22 @@ typedef struct rq_embed_options {
    */
   int32_t normalize;
   /**
-   * Whether to cut a text that is too long at its end: 0 refuses it.
+   * Whether to cut a text that is too long, at the end that the model's publisher says: 0 refuses it.
    */
   uint8_t truncate;
+  /**
+   * How many dimensions to keep, the first ones; 0 keeps all. What is left is scaled to length 1 again if the whole was.
+   */
+  size_t dimension;
+  /**
+   * The name of a prompt of the model, UTF-8 that ends with a zero, or NULL for the one that its publisher says.
+   */
+  const char *prompt;
+  /**
+   * What to put before the text in place of a prompt of the model, UTF-8 that ends with a zero: "" is nothing, NULL leaves it
+   * to `prompt`.
+   */
+  const char *prompt_text;
 } rq_embed_options;
 
 /**
@@ -535,9 +560,14 @@ void rq_model_free(struct rq_model *model);
 enum rq_head rq_model_head(const struct rq_model *model);
 
 /**
- * The width of hidden states and embeddings; 0 for NULL.
+ * The width of hidden states; 0 for NULL.
  */
 size_t rq_model_hidden_size(const struct rq_model *model);
+
+/**
+ * The width of an embedding, which the model's publisher may make another one than that of hidden states; 0 for NULL.
+ */
+size_t rq_model_embedding_size(const struct rq_model *model);
 
 /**
  * The most tokens of a text, special ones included; 0 for NULL.
@@ -631,7 +661,7 @@ void rq_fill_list_free(struct rq_fill_list *list);
 struct rq_embed_options rq_embed_options_default(void);
 
 /**
- * The embedding of a text: `rq_model_hidden_size` floats. Any model has one.
+ * The embedding of a text: `rq_model_embedding_size` floats, unless options ask for fewer dimensions. Any model has one.
  *
  * @param options   NULL for `rq_embed_options_default`.
  * @param out       Room for `capacity` floats; NULL with a capacity of 0 asks for the length.

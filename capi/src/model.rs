@@ -178,7 +178,7 @@ pub unsafe extern "C" fn rq_model_head(model: *const rq_model) -> rq_head {
     model.map_or(rq_head::RQ_HEAD_NONE, |m| m.model.config().head.into())
 }
 
-/// The width of hidden states and embeddings; 0 for NULL.
+/// The width of hidden states; 0 for NULL.
 ///
 /// # Safety
 /// `model` is NULL or a model.
@@ -186,6 +186,16 @@ pub unsafe extern "C" fn rq_model_head(model: *const rq_model) -> rq_head {
 pub unsafe extern "C" fn rq_model_hidden_size(model: *const rq_model) -> usize {
     // SAFETY: the caller's promise.
     unsafe { model.as_ref() }.map_or(0, |m| m.model.config().hidden_size)
+}
+
+/// The width of an embedding, which the model's publisher may make another one than that of hidden states; 0 for NULL.
+///
+/// # Safety
+/// `model` is NULL or a model.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rq_model_embedding_size(model: *const rq_model) -> usize {
+    // SAFETY: the caller's promise.
+    unsafe { model.as_ref() }.map_or(0, |m| m.model.config().embedding_size())
 }
 
 /// The most tokens of a text, special ones included; 0 for NULL.

@@ -6,10 +6,10 @@ use crate::session::with_session;
 use crate::{Failure, out, room, rq_session, rq_status, rq_string, string};
 use rq::{
     Aggregation, Answer, AnswerOptions, Answerer, Batch, Classifier, ClassifyOptions, EmbedOptions,
-    Embedder, Entity, Fill, FillMask, FillOptions, LabelScore, Pooling, Question, Rows,
+    Embedder, Entity, Fill, FillMask, FillOptions, LabelScore, Pooling, Prompt, Question, Rows,
     ScoreFunction, TagOptions, Tagger, Task, Texts,
 };
-use std::ffi::c_char;
+use std::ffi::{CStr, c_char};
 use std::mem::MaybeUninit;
 
 /// How to fill masks.
@@ -132,6 +132,12 @@ pub enum rq_pooling {
     RQ_POOLING_MEAN = 2,
     /// The largest in each dimension.
     RQ_POOLING_MAX = 3,
+    /// The sum over all tokens, divided by the square root of their number.
+    RQ_POOLING_MEAN_SQRT_LEN = 4,
+    /// The mean over all tokens, each with the weight of its position.
+    RQ_POOLING_WEIGHTED_MEAN = 5,
+    /// The last token's.
+    RQ_POOLING_LAST_TOKEN = 6,
 }
 
 enumeration!(rq_pooling, "pooling", Option<Pooling> {
@@ -139,6 +145,9 @@ enumeration!(rq_pooling, "pooling", Option<Pooling> {
     RQ_POOLING_CLS = [Some(Pooling::Cls)],
     RQ_POOLING_MEAN = [Some(Pooling::Mean)],
     RQ_POOLING_MAX = [Some(Pooling::Max)],
+    RQ_POOLING_MEAN_SQRT_LEN = [Some(Pooling::MeanSqrtLen)],
+    RQ_POOLING_WEIGHTED_MEAN = [Some(Pooling::WeightedMean)],
+    RQ_POOLING_LAST_TOKEN = [Some(Pooling::LastToken)],
 });
 
 /// How to embed. Enumerations are passed as numbers, so that every value can be checked.
@@ -149,8 +158,15 @@ pub struct rq_embed_options {
     pub pooling: i32,
     /// Whether to scale the embedding to length 1: 1 yes, 0 no, -1 as the model's publisher says.
     pub normalize: i32,
-    /// Whether to cut a text that is too long at its end: 0 refuses it.
+    /// Whether to cut a text that is too long, at the end that the model's publisher says: 0 refuses it.
     pub truncate: u8,
+    /// How many dimensions to keep, the first ones; 0 keeps all. What is left is scaled to length 1 again if the whole was.
+    pub dimension: usize,
+    /// The name of a prompt of the model, UTF-8 that ends with a zero, or NULL for the one that its publisher says.
+    pub prompt: *const c_char,
+    /// What to put before the text in place of a prompt of the model, UTF-8 that ends with a zero: "" is nothing, NULL leaves it
+    /// to `prompt`.
+    pub prompt_text: *const c_char,
 }
 
 /// The defaults, for which NULL stands: everything as the model's publisher says, and texts that are too long are refused.
@@ -160,10 +176,13 @@ pub extern "C" fn rq_embed_options_default() -> rq_embed_options {
         pooling: rq_pooling::RQ_POOLING_MODEL as i32,
         normalize: -1,
         truncate: 0,
+        dimension: 0,
+        prompt: std::ptr::null(),
+        prompt_text: std::ptr::null(),
     }
 }
 
-/// The embedding of a text: `rq_model_hidden_size` floats. Any model has one.
+/// The embedding of a text: `rq_model_embedding_size` floats, unless options ask for fewer dimensions. Any model has one.
 ///
 /// @param options   NULL for `rq_embed_options_default`.
 /// @param out       Room for `capacity` floats; NULL with a capacity of 0 asks for the length.
@@ -191,10 +210,23 @@ pub unsafe extern "C" fn rq_embed(
             len.as_mut(),
         )
     };
+    let optional = |text: *const c_char, name| {
+        // SAFETY: the caller's promise: it ends with a zero.
+        let string = || unsafe { string(text, CStr::from_ptr(text).to_bytes().len(), name) };
+        (!text.is_null()).then(string).transpose()
+    };
     with_session(session, |session| {
         let text = text?;
         let mut chosen = EmbedOptions::default();
         if let Some(options) = options {
+            let name = optional(options.prompt, "prompt")?;
+            let prompt_text = optional(options.prompt_text, "prompt_text")?;
+            chosen.prompt = match (prompt_text, name) {
+                (Some(text), _) => Prompt::Text(text.to_owned()),
+                (None, Some(name)) => Prompt::Named(name.to_owned()),
+                (None, None) => Prompt::Published,
+            };
+            chosen.dimension = (options.dimension != 0).then_some(options.dimension);
             chosen.pooling = rq_pooling::parse(options.pooling)?;
             chosen.normalize = match options.normalize {
                 -1 => None,
@@ -204,7 +236,7 @@ pub unsafe extern "C" fn rq_embed(
             };
             chosen.truncate = options.truncate != 0;
         }
-        let width = session.model().config().hidden_size;
+        let width = Embedder::new(&mut *session).dimension(&chosen)?;
         let embed = |out: &mut [MaybeUninit<f32>]| {
             let embedding = Embedder::new(session).run_one(text, &chosen)?;
             out.write_copy_of_slice(&embedding.embedding);

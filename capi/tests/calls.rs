@@ -626,11 +626,11 @@ fn options_are_checked() {
     assert_eq!(fill(0, 0), Ok(vec![]));
     assert_eq!(fill(3, 255).unwrap().len(), 3);
 
-    for (pooling, normalize) in [(4, -1), (-1, -1), (i32::MIN, 0), (0, 2), (0, -2)] {
+    for (pooling, normalize) in [(7, -1), (-1, -1), (i32::MIN, 0), (0, 2), (0, -2)] {
         let options = rq_embed_options {
             pooling,
             normalize,
-            truncate: 0,
+            ..rq_embed_options_default()
         };
         let answer = c.embed(TEXT, Some(&options));
         assert_eq!(answer, Err(rq_status::RQ_OPTION));

@@ -1,4 +1,4 @@
-//! Writes NumPy's `.npy` file of a matrix of f32, version 1.0: <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>.
+//! Writes NumPy's `.npy` file of a matrix, version 1.0: <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>.
 
 use anyhow::{Context, Result, ensure};
 use rq_format::Temporary;
@@ -10,17 +10,46 @@ const HEADER: usize = 128;
 /// The format's name and version, and the length of the rest of the header.
 const MAGIC: &[u8; 10] = b"\x93NUMPY\x01\x00\x76\x00";
 
+/// What the values of a matrix are, as NumPy writes it, and their bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Element {
+    F32,
+    F16,
+    I8,
+    U8,
+}
+
+impl Element {
+    const fn descr(self) -> &'static str {
+        match self {
+            Self::F32 => "<f4",
+            Self::F16 => "<f2",
+            Self::I8 => "|i1",
+            Self::U8 => "|u1",
+        }
+    }
+
+    const fn bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 => 2,
+            Self::I8 | Self::U8 => 1,
+        }
+    }
+}
+
 /// Writes a matrix row by row, to a temporary file that is moved into place when it is whole.
 pub(crate) struct NpyWriter {
     file: Temporary,
     path: PathBuf,
     rows: u64,
     columns: usize,
+    element: Element,
 }
 
 impl NpyWriter {
     /// Creates the temporary file, in the directory of `path`.
-    pub(crate) fn create(path: &Path, columns: usize) -> Result<Self> {
+    pub(crate) fn create(path: &Path, columns: usize, element: Element) -> Result<Self> {
         ensure!(!path.is_dir(), "{} is a directory", path.display());
         let directory = path.parent().filter(|d| !d.as_os_str().is_empty());
         let directory = directory.unwrap_or(Path::new("."));
@@ -31,22 +60,17 @@ impl NpyWriter {
             path: path.to_owned(),
             rows: 0,
             columns,
+            element,
         };
         writer.write(&writer.header())?;
         Ok(writer)
     }
 
-    /// Appends a row.
-    pub(crate) fn row(&mut self, row: &[f32]) -> Result<()> {
-        assert_eq!(row.len(), self.columns, "columns");
-        let bytes: Vec<u8> = row.iter().flat_map(|x| x.to_le_bytes()).collect();
+    /// Appends a row, in the bytes of the file.
+    pub(crate) fn row(&mut self, row: &[u8]) -> Result<()> {
+        assert_eq!(row.len(), self.columns * self.element.bytes(), "columns");
         self.rows += 1;
-        self.write(&bytes)
-    }
-
-    /// Appends a row of NaN for a row that is missing.
-    pub(crate) fn missing_row(&mut self) -> Result<()> {
-        self.row(&vec![f32::NAN; self.columns])
+        self.write(row)
     }
 
     /// Completes the header, moves the file into place, and returns the number of rows.
@@ -69,9 +93,10 @@ impl NpyWriter {
     }
 
     fn header(&self) -> Vec<u8> {
-        let (rows, columns) = (self.rows, self.columns);
-        let fields =
-            format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {columns}), }}");
+        let (rows, columns, descr) = (self.rows, self.columns, self.element.descr());
+        let fields = format!(
+            "{{'descr': '{descr}', 'fortran_order': False, 'shape': ({rows}, {columns}), }}"
+        );
         let width = HEADER - MAGIC.len() - 1;
         [MAGIC, format!("{fields:<width$}\n").as_bytes()].concat()
     }
@@ -84,7 +109,8 @@ mod tests {
     #[test]
     fn the_header_has_room_for_every_shape() {
         let directory = tempfile::tempdir().unwrap();
-        let mut writer = NpyWriter::create(&directory.path().join("a.npy"), usize::MAX).unwrap();
+        let mut writer =
+            NpyWriter::create(&directory.path().join("a.npy"), usize::MAX, Element::F32).unwrap();
         for rows in [0, 1, u64::MAX] {
             writer.rows = rows;
             let header = writer.header();
@@ -99,15 +125,21 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a.npy");
         let files = || std::fs::read_dir(directory.path()).unwrap().count();
-        let mut writer = NpyWriter::create(&path, 2).unwrap();
-        writer.row(&[1.0, -2.0]).unwrap();
+        let mut writer = NpyWriter::create(&path, 2, Element::F32).unwrap();
+        writer
+            .row([1.0_f32, -2.0].map(f32::to_le_bytes).as_flattened())
+            .unwrap();
         assert!(!path.exists());
         drop(writer);
         assert_eq!(files(), 0);
 
-        let mut writer = NpyWriter::create(&path, 2).unwrap();
-        writer.row(&[1.0, -2.0]).unwrap();
-        writer.row(&[f32::NAN, 0.5]).unwrap();
+        let mut writer = NpyWriter::create(&path, 2, Element::F32).unwrap();
+        writer
+            .row([1.0_f32, -2.0].map(f32::to_le_bytes).as_flattened())
+            .unwrap();
+        writer
+            .row([f32::NAN, 0.5].map(f32::to_le_bytes).as_flattened())
+            .unwrap();
         assert_eq!(writer.finish().unwrap(), 2);
         assert_eq!(files(), 1);
         let bytes = std::fs::read(&path).unwrap();
@@ -116,6 +148,6 @@ mod tests {
         assert!(bytes.starts_with(header));
         let values = [1.0, -2.0, f32::NAN, 0.5].map(f32::to_le_bytes);
         assert_eq!(bytes[HEADER..], *values.as_flattened());
-        assert!(NpyWriter::create(directory.path(), 2).is_err());
+        assert!(NpyWriter::create(directory.path(), 2, Element::F32).is_err());
     }
 }

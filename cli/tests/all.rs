@@ -8,5 +8,6 @@ mod embed;
 mod hub;
 mod joint;
 mod labels;
+mod published;
 mod score;
 mod stream;

@@ -519,7 +519,11 @@ fn texts_that_cannot_be_filled() {
         (&[&masked], &["203 tokens", "at most 144", "--truncate"]),
         (
             &["--truncate", &cut_off],
-            &["144 of 203 tokens", "<mask>", "nearer to the beginning"],
+            &[
+                "144 of 203 tokens",
+                "<mask>",
+                "away from where the text is cut",
+            ],
         ),
         (&["--truncate", &long], &["no mask token"]),
         (&[SEQUENCE, "EVQL"], &["text 2 of 2: no mask token"]),

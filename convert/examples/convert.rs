@@ -16,6 +16,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         quant: quant.ok_or("the recipes are q8, q4 and q4m")?,
         threads: threads.first().map_or(Ok(0), |t| t.parse())?,
         calibration: None,
+        head: None,
     };
     let source = Source::find(source, &HubCache::from_env())?;
     let summary = convert(&source, Path::new(output), &options, &NoProgress)?;

@@ -6,11 +6,11 @@ use crate::checkpoint::{Checkpoint, Origin, Pretrained, WeightsFile};
 use crate::error::ConvertError;
 use crate::progress::Progress;
 use crate::quantize::{Calibration, Calibrator, Packed, Squares, Tokens, Tuning, quantize};
-use crate::source::Source;
 use crate::source::files::BESIDE_WEIGHTS;
+use crate::source::{Source, transformer_folder};
 use crate::summary::{CalibrationSummary, Summary};
 use rayon::prelude::*;
-use rq_format::{ExpectedTensor, Provenance, SourceFile, TensorFormat, TensorKind, Writer};
+use rq_format::{ExpectedTensor, Head, Provenance, SourceFile, TensorFormat, TensorKind, Writer};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -72,6 +72,8 @@ pub struct ConvertOptions {
     /// The text on which the weights of the layers are calibrated; `None` leaves each block to the search that needs no
     /// text.
     pub calibration: Option<Calibration>,
+    /// The head, in place of the one that the checkpoint's files tell of.
+    pub head: Option<Head>,
 }
 
 /// Converts the model in `source` to the file `output`. A file that is there already stays as it is until the new one
@@ -94,7 +96,7 @@ pub fn convert(
             threads: options.threads,
             source: error,
         })?;
-    let model = Pretrained::open(source, options.quant.name())?;
+    let model = Pretrained::open_as(source, options.quant.name(), options.head)?;
     refuse_source(source, &model.checkpoint, output)?;
     let mut summary = pool.install(|| write(&model, source, output, options, progress))?;
     summary.elapsed = started.elapsed();
@@ -113,6 +115,7 @@ fn write(
         config,
         checkpoint,
         tokenizer,
+        notes: remarks,
     } = model;
     let tensors = config.expected_tensors();
     let specs: Vec<_> = tensors.iter().map(|t| t.spec(quant.format(t))).collect();
@@ -153,6 +156,7 @@ fn write(
         source_bytes,
         kinds: Vec::new(),
         ignored: checkpoint.ignored().to_vec(),
+        notes: remarks.clone(),
         elapsed: Default::default(),
         calibration,
     };
@@ -229,13 +233,17 @@ fn refuse_source(
     let Ok(full) = output.canonicalize() else {
         return Ok(());
     };
-    let read = BESIDE_WEIGHTS.map(|file| source.directory().join(file));
+    let folder = transformer_folder(source.directory());
+    let read = [String::new(), folder].into_iter().flat_map(|folder| {
+        let folder = source.directory().join(folder);
+        BESIDE_WEIGHTS.map(|file| folder.join(file))
+    });
     let weights = checkpoint
         .files()
         .iter()
         .map(|file| file.path().to_path_buf());
     let is_output = |path: std::path::PathBuf| path.canonicalize().is_ok_and(|path| path == full);
-    if read.into_iter().chain(weights).any(is_output) {
+    if read.chain(weights).any(is_output) {
         return Err(ConvertError::OutputIsSource {
             path: output.into(),
         });

@@ -20,6 +20,8 @@ pub struct Summary {
     pub kinds: Vec<KindSummary>,
     /// The checkpoint's tensors that the model doesn't need, by their names there.
     pub ignored: Vec<String>,
+    /// What the publisher's files say that isn't applied, or not as it is written: one remark a line.
+    pub notes: Vec<String>,
     /// How long it took.
     pub elapsed: Duration,
     /// What calibrated the weights.

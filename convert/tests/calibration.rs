@@ -41,6 +41,7 @@ fn run(
         quant: Quant::Q4,
         threads,
         calibration: Some(calibration),
+        head: None,
     };
     let summary = convert(&data(model), &output, &options, &NoProgress)?;
     Ok((fs::read(output).unwrap(), summary))

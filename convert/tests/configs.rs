@@ -6,7 +6,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use rq_convert::{ConvertError, HfConfig, Pretrained, TokenizerFile};
 use rq_format::{
-    Architecture, ClassifierAct, Head, HiddenAct, Pooling, PoolingMode, ScoreFunction,
+    Architecture, ClassifierAct, EmbeddingLayer, Head, HiddenAct, Pooling, PoolingMode,
+    ScoreFunction,
 };
 use serde_json::{Value, json};
 use std::fs;
@@ -69,6 +70,84 @@ fn what_is_left_out_is_as_in_transformers() {
     assert_eq!((config.bos_token_id, config.eos_token_id), (0, 2));
 }
 
+/// The graph is the model type's; the head is the architecture's, else the weights', unless another is asked for.
+#[test]
+fn graph_and_head_are_found_without_architectures() {
+    for (field, value) in [
+        ("architectures", Value::Null),
+        ("architectures", json!([])),
+        ("architectures", json!(["RobertaForCausalLM"])),
+        ("architectures", json!(["XLMRobertaForMaskedLM"])),
+        ("model_type", json!("xlm-roberta")),
+        ("model_type", json!("camembert")),
+    ] {
+        let (_directory, model) = with_field(field, value.clone());
+        let config = model.unwrap().config;
+        let found = (config.architecture, config.head);
+        assert_eq!(found, (Architecture::Roberta, Head::MaskedLm), "{value}");
+    }
+    let (directory, model) = with_field("architectures", Value::Null);
+    model.unwrap();
+    let source = find(directory.path()).unwrap();
+    let model = Pretrained::open_as(&source, "q8", Some(Head::None)).unwrap();
+    assert_eq!(model.config.head, Head::None);
+    let ignored = model.checkpoint.ignored();
+    assert!(ignored.iter().any(|name| name == "lm_head.bias"));
+    let mut tensors = tensors("roberta.");
+    tensors.retain(|name, _| !name.starts_with("lm_head."));
+    let directory = common::model(&tensors);
+    let mut config = common::config();
+    config["architectures"] = Value::Null;
+    write(directory.path(), "config.json", config.to_string());
+    assert_eq!(open(directory.path()).unwrap().config.head, Head::None);
+}
+
+/// transformers takes `num_labels` where the two disagree.
+#[test]
+fn labels_are_those_of_transformers() {
+    for (fields, expected) in [
+        (
+            json!({"id2label": {"0": "low", "1": "high"}, "num_labels": 3}),
+            vec!["LABEL_0", "LABEL_1", "LABEL_2"],
+        ),
+        (
+            json!({"id2label": {}, "num_labels": 2}),
+            vec!["LABEL_0", "LABEL_1"],
+        ),
+        (
+            json!({"id2label": {"1": 5, "0": "", "2": null}}),
+            vec!["", "5", "LABEL_2"],
+        ),
+    ] {
+        let config = with_head("RobertaForSequenceClassification", &fields).unwrap();
+        assert_eq!(config.labels(), expected);
+    }
+}
+
+#[test]
+fn what_nobody_knows_is_named() {
+    let (_directory, model) = with_field("layer_scale", json!(0.5));
+    assert_eq!(
+        model.unwrap().notes,
+        ["config.json has layer_scale, which rq doesn't know"]
+    );
+    let (directory, model) = with_field("pruned_heads", json!({"0": [1]}));
+    assert_error(
+        model,
+        directory.path(),
+        "DIR/config.json: pruned_heads is {\"0\":[1]}; rq supports nothing: save the model whole, in floats",
+    );
+    let directory = common::model(&tensors("roberta."));
+    let dir = directory.path();
+    write(dir, "adapter_config.json", "{}");
+    assert_error(
+        open(dir),
+        dir,
+        "DIR/adapter_config.json is an adapter for other weights; merge it first, with PEFT's `merge_and_unload`, and save \
+         the whole",
+    );
+}
+
 #[test]
 fn published_configurations_are_read() {
     for (name, layers, tokens) in [
@@ -118,18 +197,7 @@ fn other_architectures_are_refused_by_name() {
         (
             "architectures",
             json!(["BertForPreTraining"]),
-            "BertForPreTraining",
-        ),
-        (
-            "architectures",
-            json!(["BertLMHeadModel"]),
-            "BertLMHeadModel",
-        ),
-        ("architectures", Value::Null, "of the model_type roberta"),
-        (
-            "model_type",
-            json!("xlm-roberta"),
-            "of the model_type xlm-roberta",
+            "of the model_type roberta",
         ),
         ("model_type", json!("bert"), "of the model_type bert"),
     ] {
@@ -228,6 +296,9 @@ fn without_a_template_the_configuration_says_what_is_around_a_text() {
     let mut tokenizer = common::tokenizer();
     tokenizer["post_processor"] = Value::Null;
     write(dir, "tokenizer.json", tokenizer.to_string());
+    // Classes with a name of their own have a template of their own.
+    let class = json!({"tokenizer_class": "PreTrainedTokenizerFast"});
+    write(dir, "tokenizer_config.json", class.to_string());
     let mut config = common::config();
     config["bos_token_id"] = json!(4);
     config["eos_token_id"] = json!(5);
@@ -405,8 +476,7 @@ fn what_sentence_piece_is_refused() {
     assert_error(
         TokenizerFile::read(dir, &HfConfig::read(dir).unwrap()),
         dir,
-        "DIR/added_tokens.json adds the token `<user>`, which the vocabulary doesn't have; save the tokenizer as \
-         tokenizer.json, with `AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)`",
+        "DIR/sentencepiece.bpe.model: the token `<user>` has the id 422; config.json's vocab_size is 422",
     );
 }
 
@@ -507,7 +577,7 @@ fn labels_and_their_scores_are_as_in_transformers() {
         ),
         (
             json!({"id2label": {"0": "a\n"}}),
-            "label 0 is \"a\\n\"; a label is 1 to 1024 bytes without control characters",
+            "label 0 is \"a\\n\"; a label has at most 1024 bytes and no control characters",
         ),
         (
             json!({"id2label": {}}),
@@ -560,7 +630,7 @@ fn bert_has_its_own_defaults() {
         ),
         (0, 0, 512)
     );
-    assert_eq!((config.pooling, config.max_seq_length), (None, None));
+    assert_eq!((&config.pooling, config.max_seq_length), (&None, None));
 }
 
 /// Reads a configuration alone.
@@ -668,30 +738,6 @@ fn mpnet_counts_from_its_own_padding() {
     assert!(error.ends_with(expected), "{error}");
 }
 
-/// Some sentence encoders still name the head that they were trained with, as all-mpnet-base-v2.
-#[test]
-fn a_sentence_encoder_has_no_head() {
-    for (architecture, first, head) in [
-        ("RobertaForMaskedLM", "Transformer", Head::None),
-        ("RobertaForMaskedLM", "MLMTransformer", Head::MaskedLm),
-        (
-            "RobertaForTokenClassification",
-            "Transformer",
-            Head::TokenClassification,
-        ),
-    ] {
-        let directory = tempfile::tempdir().unwrap();
-        let dir = directory.path();
-        let mut config = common::config();
-        config["architectures"] = json!([architecture]);
-        write(dir, "config.json", config.to_string());
-        let modules =
-            json!([{"path": "", "type": format!("sentence_transformers.models.{first}")}]);
-        write(dir, "modules.json", modules.to_string());
-        assert_eq!(HfConfig::read(dir).unwrap().head(), head, "{architecture}");
-    }
-}
-
 #[test]
 fn sentence_encoders_say_how_they_pool() {
     let read = |files: &[(&str, Value)]| {
@@ -742,9 +788,8 @@ fn sentence_encoders_say_how_they_pool() {
         assert_eq!(
             config.pooling,
             Some(Pooling {
-                mode: expected,
-                normalize,
-                lower_case: true
+                layers: vec![EmbeddingLayer::Normalize; usize::from(normalize)],
+                ..Pooling::of(expected)
             })
         );
         // Of ten positions, two come before the first.
@@ -757,17 +802,35 @@ fn sentence_encoders_say_how_they_pool() {
     ]);
     let long = long.unwrap();
     assert_eq!((long.max_seq_length, long.max_tokens()), (None, 8));
-    assert_eq!(long.pooling.unwrap().mode, PoolingMode::Mean);
+    assert_eq!(long.pooling.as_ref().unwrap().modes, [PoolingMode::Mean]);
+    // Several, in the order of sentence-transformers; none is the mean.
+    for (settings, expected) in [
+        (
+            json!({"pooling_mode_lasttoken": true, "pooling_mode_mean_tokens": true, "pooling_mode_cls_token": true}),
+            vec![PoolingMode::Cls, PoolingMode::Mean, PoolingMode::LastToken],
+        ),
+        (
+            json!({"pooling_mode": ["weightedmean", "mean_sqrt_len_tokens"]}),
+            vec![PoolingMode::WeightedMean, PoolingMode::MeanSqrtLen],
+        ),
+        (json!({}), vec![PoolingMode::Mean]),
+    ] {
+        let config = read(&[
+            ("modules.json", two.clone()),
+            ("1_Pooling/config.json", settings),
+        ]);
+        assert_eq!(config.unwrap().pooling.as_ref().unwrap().modes, expected);
+    }
     for (files, expected) in [
         (
             vec![
                 (
                     "modules.json",
-                    json!([transformer, pooling, module("2_Dense", "Dense")]),
+                    json!([transformer, pooling, module("2_CNN", "CNN")]),
                 ),
                 ("1_Pooling/config.json", mode("mean_tokens")),
             ],
-            "DIR/modules.json: a module is Dense in place 2; rq supports Transformer, then Pooling, then Normalize or nothing",
+            "DIR/modules.json: a module is CNN in place 2; rq supports Transformer, then Pooling, then Dense, Normalize or nothing",
         ),
         (
             vec![(
@@ -779,16 +842,19 @@ fn sentence_encoders_say_how_they_pool() {
         (
             vec![
                 ("modules.json", two.clone()),
-                ("1_Pooling/config.json", mode("lasttoken")),
+                (
+                    "1_Pooling/config.json",
+                    json!({"pooling_mode": "attention"}),
+                ),
             ],
-            "DIR/1_Pooling/config.json: the pooling mode is lasttoken; rq supports one of cls_token, mean_tokens and max_tokens",
+            "DIR/1_Pooling/config.json: pooling_mode is \"attention\"; rq supports cls, max, mean, mean_sqrt_len_tokens, weightedmean and lasttoken",
         ),
         (
             vec![
                 ("modules.json", two.clone()),
-                ("1_Pooling/config.json", json!({})),
+                ("1_Pooling/config.json", json!({"pooling_mode": []})),
             ],
-            "DIR/1_Pooling/config.json: the pooling mode is none; rq supports",
+            "DIR/1_Pooling/config.json: pooling_mode is no mode; rq supports",
         ),
         (
             vec![("modules.json", two.clone())],
@@ -823,10 +889,7 @@ fn a_vocabulary_without_its_tokens_is_refused() {
     );
     open(dir).unwrap();
     write(dir, "added_tokens.json", json!({"<new>": 5}).to_string());
-    assert_error(
-        open(dir),
-        dir,
-        "DIR/added_tokens.json adds the token `<new>`, which the vocabulary doesn't have; save the tokenizer as \
-         tokenizer.json, with `AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)`",
-    );
+    let added = open(dir).unwrap();
+    let tokenizer = rq_tokenizer::Pipeline::read(added.tokenizer.json()).unwrap();
+    assert_eq!(tokenizer.token_to_id("<new>"), Some(5));
 }

@@ -26,6 +26,7 @@ fn run(
             quant,
             threads,
             calibration: None,
+            head: None,
         },
         &NoProgress,
     )
@@ -300,6 +301,7 @@ fn progress_adds_up() {
         quant: Quant::Q8,
         threads: 2,
         calibration: None,
+        head: None,
     };
     convert(&source(directory.path()), &output, &options, &heard).unwrap();
     let (total, sum, names) = heard.0.into_inner().unwrap();

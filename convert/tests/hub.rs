@@ -154,6 +154,16 @@ fn a_download_has_the_layout_of_the_python_library() {
             format!("models--someone--model/snapshots/{COMMIT}/{name} -> ../../blobs/{etag}"),
         ]);
     }
+    // Of what the repository doesn't have, that it hasn't.
+    for name in [
+        "added_tokens.json",
+        "modules.json",
+        "special_tokens_map.json",
+    ] {
+        expected.push(format!(
+            "models--someone--model/.no_exist/{COMMIT}/{name} 0"
+        ));
+    }
     expected.sort();
     assert_eq!(user.tree(), expected);
     assert_eq!(fs::read_to_string(user.path("refs/main")).unwrap(), COMMIT);

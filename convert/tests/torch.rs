@@ -89,6 +89,7 @@ fn converted(directory: &Path, quant: Quant) -> (ModelFile, Vec<String>) {
         quant,
         threads: 2,
         calibration: None,
+        head: None,
     };
     let summary = convert(&find(directory).unwrap(), &output, &options, &NoProgress).unwrap();
     let bytes = fs::read(&output).unwrap();
@@ -733,6 +734,7 @@ fn an_output_over_the_weights_is_refused() {
         quant: Quant::Q8,
         threads: 1,
         calibration: None,
+        head: None,
     };
     assert_error(
         convert(&find(dir).unwrap(), &output, &options, &NoProgress),

@@ -7,6 +7,7 @@ use crate::error::FormatError;
 use crate::header::Section;
 use rq_kernels::lanes::LANES;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Deref;
 
@@ -26,6 +27,14 @@ pub const MAX_VOCAB_SIZE: usize = 1 << 24;
 pub const MAX_LABELS: usize = 1 << 16;
 /// The longest label, in bytes.
 pub const MAX_LABEL_LEN: usize = 1 << 10;
+/// The most poolings whose vectors make one embedding.
+pub const MAX_POOLING_MODES: usize = 6;
+/// The most layers behind the pooling.
+pub const MAX_EMBEDDING_LAYERS: usize = 16;
+/// The most prompts.
+pub const MAX_PROMPTS: usize = 1 << 10;
+/// The longest prompt, in bytes.
+pub const MAX_PROMPT_LEN: usize = 1 << 16;
 /// The longest `quantization`, in bytes.
 const MAX_QUANTIZATION_LEN: usize = 64;
 
@@ -158,16 +167,100 @@ pub enum ScoreFunction {
     None,
 }
 
+/// The end at which a text that is too long is cut.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TruncationSide {
+    /// The beginning stays.
+    #[default]
+    Right,
+    /// The end stays.
+    Left,
+}
+
+impl TruncationSide {
+    fn is_right(&self) -> bool {
+        *self == Self::Right
+    }
+}
+
 /// How hidden states become one embedding of a text, as the model was trained.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pooling {
-    /// Which hidden states.
-    pub mode: PoolingMode,
-    /// Whether the embedding is scaled to the length 1.
-    pub normalize: bool,
-    /// Whether the first step of the tokenizer's normalization puts each character in lower case.
-    pub lower_case: bool,
+    /// What is made of a text's hidden states: the vectors of these, one behind the other.
+    pub modes: Vec<PoolingMode>,
+    /// Whether the tokens of a prompt are pooled with those of the text.
+    pub include_prompt: bool,
+    /// What becomes of the pooled vector, step by step.
+    pub layers: Vec<EmbeddingLayer>,
+    /// Texts that are put before a text, by their names.
+    pub prompts: BTreeMap<String, String>,
+    /// The name of the one that is put there unless another is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_prompt: Option<String>,
+}
+
+impl Pooling {
+    /// One that makes an embedding by one mode and nothing else.
+    pub fn of(mode: PoolingMode) -> Self {
+        Self {
+            modes: vec![mode],
+            include_prompt: true,
+            layers: Vec::new(),
+            prompts: BTreeMap::new(),
+            default_prompt: None,
+        }
+    }
+
+    /// The dense layers, each with the width of what it takes, of a model with hidden states of this width.
+    pub fn dense_layers(&self, hidden_size: usize) -> impl Iterator<Item = (usize, Dense)> {
+        let mut width = self.modes.len() * hidden_size;
+        self.layers.iter().filter_map(move |layer| match layer {
+            EmbeddingLayer::Normalize => None,
+            EmbeddingLayer::Dense(dense) => {
+                Some((std::mem::replace(&mut width, dense.out_features), *dense))
+            }
+        })
+    }
+}
+
+/// A step from a pooled vector to an embedding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EmbeddingLayer {
+    /// A product, and a function of each value.
+    Dense(Dense),
+    /// The vector is divided by its length, or by 1e-12 where it has almost none.
+    Normalize,
+}
+
+/// A product behind the pooling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dense {
+    /// The width of what it makes.
+    pub out_features: usize,
+    /// Whether it adds a bias.
+    pub bias: bool,
+    /// What becomes of each value.
+    pub activation: Activation,
+}
+
+/// A function of each value of an embedding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// x.
+    Identity,
+    /// tanh x.
+    Tanh,
+    /// x, or 0 where it is negative.
+    Relu,
+    /// x * (1 + erf(x / sqrt 2)) / 2.
+    Gelu,
+    /// 1 / (1 + exp(-x)).
+    Sigmoid,
 }
 
 /// Which hidden states of a text make its embedding.
@@ -180,6 +273,12 @@ pub enum PoolingMode {
     Mean,
     /// In each dimension the largest.
     Max,
+    /// The sum over all tokens, divided by the square root of their number.
+    MeanSqrtLen,
+    /// The mean over all tokens, each with the weight of its position, from 1.
+    WeightedMean,
+    /// The last token's.
+    LastToken,
 }
 
 /// The fields of a [`Config`], not checked yet. This is the JSON of the section, field for field.
@@ -240,6 +339,12 @@ pub struct ConfigFields {
     /// The longest sequence in tokens that the publisher intends, if it is shorter than the positions allow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_seq_length: Option<usize>,
+    /// Where a text with more tokens is cut, if it may be. Not there: at its end.
+    #[serde(default, skip_serializing_if = "TruncationSide::is_right")]
+    pub truncation_side: TruncationSide,
+    /// Whether the text of tokens loses the spaces before punctuation and English contractions. Not there: no.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub clean_up_spaces: bool,
     /// The name of the recipe that quantized the weights, for people: "q8", "q4".
     pub quantization: String,
 }
@@ -321,7 +426,7 @@ pub enum ConfigError {
     },
     /// A label can't be shown to a person.
     #[error(
-        "label {index} is {found:?}; a label is 1 to {MAX_LABEL_LEN} bytes without control characters"
+        "label {index} is {found:?}; a label has at most {MAX_LABEL_LEN} bytes and no control characters"
     )]
     Label {
         /// Which, from 0.
@@ -350,6 +455,12 @@ pub enum ConfigError {
         /// Tokens that there are positions for.
         most: usize,
     },
+    /// A part of the pooling isn't within its limits.
+    #[error("pooling has {what}")]
+    Pooling {
+        /// What is wrong: "no modes; it must have from 1 to 6".
+        what: String,
+    },
     /// The recipe's name isn't 1 to 64 of `a-z 0-9 . _ + -`.
     #[error(
         "quantization is `{found}`; it must be 1 to {MAX_QUANTIZATION_LEN} of the characters a-z, 0-9, '.', '_', '+' and '-'"
@@ -366,7 +477,7 @@ impl Config {
     /// # Errors
     /// When a size is zero or beyond its limit, the heads don't divide the hidden size, a token isn't in the
     /// vocabulary, the position table has no room for two tokens or starts elsewhere than the architecture says,
-    /// epsilon isn't a normal f32, labels or other fields don't suit the head, or the recipe's name isn't one.
+    /// epsilon isn't a normal f32, labels or other fields don't suit the head, the pooling exceeds a limit, or the recipe's name isn't one.
     pub fn new(fields: ConfigFields) -> Result<Self, ConfigError> {
         let f = &fields;
         let embedding_size = f.embedding_size.unwrap_or(f.hidden_size);
@@ -455,6 +566,9 @@ impl Config {
             }
         }
         check_head(f)?;
+        if let Some(pooling) = &f.pooling {
+            check_pooling(pooling)?;
+        }
         let legal = |b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'+' | b'-');
         if !(1..=MAX_QUANTIZATION_LEN).contains(&f.quantization.len())
             || !f.quantization.bytes().all(legal)
@@ -501,6 +615,17 @@ impl Config {
             .unwrap_or(self.max_position_embeddings - self.position_offset)
     }
 
+    /// The width of an embedding: that of the hidden states, unless the pooling says otherwise.
+    pub fn embedding_size(&self) -> usize {
+        let Some(pooling) = &self.pooling else {
+            return self.hidden_size;
+        };
+        let last = pooling.dense_layers(self.hidden_size).last();
+        last.map_or(pooling.modes.len() * self.hidden_size, |(_, dense)| {
+            dense.out_features
+        })
+    }
+
     /// Logits that the head computes for a row; zero without a head.
     pub fn outputs(&self) -> usize {
         match self.head {
@@ -528,6 +653,65 @@ impl Config {
     }
 }
 
+/// Checks the parts of a pooling.
+fn check_pooling(pooling: &Pooling) -> Result<(), ConfigError> {
+    let refuse = |what: String| Err(ConfigError::Pooling { what });
+    if !(1..=MAX_POOLING_MODES).contains(&pooling.modes.len()) {
+        let found = pooling.modes.len();
+        return refuse(format!(
+            "{found} modes; it must have from 1 to {MAX_POOLING_MODES}"
+        ));
+    }
+    if pooling.layers.len() > MAX_EMBEDDING_LAYERS {
+        let found = pooling.layers.len();
+        return refuse(format!(
+            "{found} layers; it may have {MAX_EMBEDDING_LAYERS}"
+        ));
+    }
+    for layer in &pooling.layers {
+        if let EmbeddingLayer::Dense(dense) = layer
+            && !(1..=MAX_HIDDEN_SIZE).contains(&dense.out_features)
+        {
+            let found = dense.out_features;
+            return refuse(format!(
+                "a dense layer with out_features {found}; it must be from 1 to {MAX_HIDDEN_SIZE}"
+            ));
+        }
+    }
+    if pooling.prompts.len() > MAX_PROMPTS {
+        let found = pooling.prompts.len();
+        return refuse(format!("{found} prompts; it may have {MAX_PROMPTS}"));
+    }
+    for (name, prompt) in &pooling.prompts {
+        if !is_shown(name) {
+            let name: String = name.chars().take(MAX_LABEL_LEN).collect();
+            return refuse(format!(
+                "a prompt called {name:?}; a name is 1 to {MAX_LABEL_LEN} bytes without control characters"
+            ));
+        }
+        if prompt.len() > MAX_PROMPT_LEN {
+            let found = prompt.len();
+            return refuse(format!(
+                "the prompt {name:?} of {found} bytes; it may have {MAX_PROMPT_LEN}"
+            ));
+        }
+    }
+    match &pooling.default_prompt {
+        Some(name) if !pooling.prompts.contains_key(name) => {
+            let name: String = name.chars().take(MAX_LABEL_LEN).collect();
+            refuse(format!(
+                "the default prompt {name:?}, which isn't one of its prompts"
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether a name can be shown to a person.
+fn is_shown(name: &str) -> bool {
+    (1..=MAX_LABEL_LEN).contains(&name.len()) && !name.chars().any(char::is_control)
+}
+
 /// Checks that there is what the head needs, and nothing else.
 fn check_head(f: &ConfigFields) -> Result<(), ConfigError> {
     let head = f.head;
@@ -543,9 +727,8 @@ fn check_head(f: &ConfigFields) -> Result<(), ConfigError> {
             found: labels,
         });
     }
-    let shown = |label: &String| {
-        (1..=MAX_LABEL_LEN).contains(&label.len()) && !label.chars().any(char::is_control)
-    };
+    // transformers has labels that are empty.
+    let shown = |label: &String| label.is_empty() || is_shown(label);
     if let Some(index) = f.labels.iter().position(|label| !shown(label)) {
         return Err(ConfigError::Label {
             index,

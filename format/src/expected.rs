@@ -142,6 +142,15 @@ impl Config {
                 list.linear("classifier.out", self.outputs(), hidden);
             }
         }
+        let pooling = self.pooling.as_ref();
+        let dense = pooling.into_iter().flat_map(|p| p.dense_layers(hidden));
+        for (n, (in_features, dense)) in dense.enumerate() {
+            let name = format!("dense.{n}");
+            list.float(&format!("{name}.weight"), dense.out_features, in_features);
+            if dense.bias {
+                list.float(&format!("{name}.bias"), 1, dense.out_features);
+            }
+        }
         list.0
     }
 }

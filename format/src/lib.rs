@@ -98,9 +98,11 @@ mod tensor;
 mod writer;
 
 pub use config::{
-    Architecture, ClassifierAct, Config, ConfigError, ConfigFields, Head, HiddenAct,
-    MAX_HIDDEN_SIZE, MAX_INTERMEDIATE_SIZE, MAX_LABEL_LEN, MAX_LABELS, MAX_LAYERS, MAX_POSITIONS,
-    MAX_RELATIVE_DISTANCE, MAX_TOKEN_TYPES, MAX_VOCAB_SIZE, Pooling, PoolingMode, ScoreFunction,
+    Activation, Architecture, ClassifierAct, Config, ConfigError, ConfigFields, Dense,
+    EmbeddingLayer, Head, HiddenAct, MAX_EMBEDDING_LAYERS, MAX_HIDDEN_SIZE, MAX_INTERMEDIATE_SIZE,
+    MAX_LABEL_LEN, MAX_LABELS, MAX_LAYERS, MAX_POOLING_MODES, MAX_POSITIONS, MAX_PROMPT_LEN,
+    MAX_PROMPTS, MAX_RELATIVE_DISTANCE, MAX_TOKEN_TYPES, MAX_VOCAB_SIZE, Pooling, PoolingMode,
+    ScoreFunction, TruncationSide,
 };
 pub use error::{FormatError, Place};
 pub use expected::{ExpectedTensor, TensorKind};

@@ -2,9 +2,10 @@
 
 use crate::common::*;
 use rq_format::{
-    Architecture, ClassifierAct, Config, ConfigError, ConfigFields, Head, MAX_HIDDEN_SIZE,
-    MAX_INTERMEDIATE_SIZE, MAX_LABEL_LEN, MAX_LABELS, MAX_LAYERS, MAX_POSITIONS, MAX_TOKEN_TYPES,
-    MAX_VOCAB_SIZE, Pooling, PoolingMode, ScoreFunction, TensorKind,
+    Activation, Architecture, ClassifierAct, Config, ConfigError, ConfigFields, Dense,
+    EmbeddingLayer, Head, MAX_EMBEDDING_LAYERS, MAX_HIDDEN_SIZE, MAX_INTERMEDIATE_SIZE,
+    MAX_LABEL_LEN, MAX_LABELS, MAX_LAYERS, MAX_POOLING_MODES, MAX_POSITIONS, MAX_PROMPT_LEN,
+    MAX_PROMPTS, MAX_TOKEN_TYPES, MAX_VOCAB_SIZE, Pooling, PoolingMode, ScoreFunction, TensorKind,
 };
 
 fn refused(change: impl FnOnce(&mut ConfigFields)) -> ConfigError {
@@ -133,17 +134,19 @@ fn labels_suit_the_head() {
             ConfigError::Labels { head, found }
         );
     }
-    for (label, found) in [
-        ("", ""),
-        ("a\nb", "a\nb"),
-        ("\u{7f}", "\u{7f}"),
-        ("\u{85}", "\u{85}"),
-    ] {
+    for (label, found) in [("a\nb", "a\nb"), ("\u{7f}", "\u{7f}"), ("\u{85}", "\u{85}")] {
         let labels = vec!["good".into(), label.into()];
         let error = refused(|f| (f.head, f.labels) = (Head::TokenClassification, labels));
         let found = found.into();
         assert_eq!(error, ConfigError::Label { index: 1, found });
     }
+    // transformers has labels without a letter.
+    let empty = ConfigFields {
+        head: Head::TokenClassification,
+        labels: vec!["good".into(), "".into()],
+        ..fields()
+    };
+    assert_eq!(Config::new(empty).unwrap().labels[1], "");
     let long = vec!["l".repeat(MAX_LABEL_LEN + 1)];
     assert!(matches!(
         refused(|f| (f.head, f.labels) = (Head::TokenClassification, long)),
@@ -154,11 +157,7 @@ fn labels_suit_the_head() {
 #[test]
 fn a_head_has_its_fields_and_no_others() {
     let labels = || vec!["no".to_owned(), "yes".to_owned()];
-    let pooling = Pooling {
-        mode: PoolingMode::Mean,
-        normalize: true,
-        lower_case: false,
-    };
+    let pooling = Pooling::of(PoolingMode::Mean);
     let heads = [
         Head::None,
         Head::MaskedLm,
@@ -185,7 +184,7 @@ fn a_head_has_its_fields_and_no_others() {
         }
         assert_eq!(Config::new(fields.clone()).unwrap().outputs(), outputs);
         let with_pooling = Config::new(ConfigFields {
-            pooling: Some(pooling),
+            pooling: Some(pooling.clone()),
             ..fields.clone()
         });
         assert_eq!(with_pooling.is_ok(), head == Head::None, "{head}");
@@ -211,6 +210,109 @@ fn a_head_has_its_fields_and_no_others() {
             );
         }
     }
+}
+
+fn with_pooling(change: impl FnOnce(&mut Pooling)) -> Result<Config, ConfigError> {
+    let mut pooling = Pooling::of(PoolingMode::Mean);
+    change(&mut pooling);
+    Config::new(ConfigFields {
+        head: Head::None,
+        pooling: Some(pooling),
+        ..fields()
+    })
+}
+
+fn dense(out_features: usize, bias: bool) -> EmbeddingLayer {
+    EmbeddingLayer::Dense(Dense {
+        out_features,
+        bias,
+        activation: Activation::Tanh,
+    })
+}
+
+#[test]
+fn dense_layers_have_tensors_and_embeddings_their_width() {
+    let config = with_pooling(|p| {
+        p.modes = vec![PoolingMode::Cls, PoolingMode::LastToken];
+        p.layers = vec![dense(24, true), EmbeddingLayer::Normalize, dense(5, false)];
+    })
+    .unwrap();
+    assert_eq!(config.embedding_size(), 5);
+    let tensors = config.expected_tensors().into_iter();
+    let found: Vec<_> = tensors
+        .filter(|t| t.name.starts_with("dense."))
+        .map(|t| (t.name, t.rows, t.columns, t.kind))
+        .collect();
+    let float = TensorKind::Float;
+    let expected = [
+        ("dense.0.weight".to_owned(), 24, 64, float),
+        ("dense.0.bias".to_owned(), 1, 24, float),
+        ("dense.1.weight".to_owned(), 5, 24, float),
+    ];
+    assert_eq!(found, expected);
+    let several = with_pooling(|p| p.modes = vec![PoolingMode::Max; 3]).unwrap();
+    assert_eq!(several.embedding_size(), 96);
+    assert_eq!(Config::new(fields()).unwrap().embedding_size(), 32);
+}
+
+#[test]
+fn a_pooling_has_limits() {
+    let refused = |change: &dyn Fn(&mut Pooling)| with_pooling(change).unwrap_err().to_string();
+    let prompt = |p: &mut Pooling, name: &str, text: String| {
+        p.prompts.insert(name.into(), text);
+    };
+    for (found, expected) in [
+        (
+            refused(&|p| p.modes.clear()),
+            "pooling has 0 modes; it must have from 1 to 6",
+        ),
+        (
+            refused(&|p| p.modes = vec![PoolingMode::Cls; MAX_POOLING_MODES + 1]),
+            "pooling has 7 modes; it must have from 1 to 6",
+        ),
+        (
+            refused(&|p| p.layers = vec![EmbeddingLayer::Normalize; MAX_EMBEDDING_LAYERS + 1]),
+            "pooling has 17 layers; it may have 16",
+        ),
+        (
+            refused(&|p| p.layers = vec![dense(0, true)]),
+            "pooling has a dense layer with out_features 0; it must be from 1 to 65536",
+        ),
+        (
+            refused(&|p| p.layers = vec![dense(MAX_HIDDEN_SIZE + 1, true)]),
+            "pooling has a dense layer with out_features 65537; it must be from 1 to 65536",
+        ),
+        (
+            refused(&|p| (0..=MAX_PROMPTS).for_each(|n| prompt(p, &n.to_string(), "".into()))),
+            "pooling has 1025 prompts; it may have 1024",
+        ),
+        (
+            refused(&|p| prompt(p, "a\n", "".into())),
+            "pooling has a prompt called \"a\\n\"; a name is 1 to 1024 bytes without control characters",
+        ),
+        (
+            refused(&|p| prompt(p, "a", "x".repeat(MAX_PROMPT_LEN + 1))),
+            "pooling has the prompt \"a\" of 65537 bytes; it may have 65536",
+        ),
+        (
+            refused(&|p| p.default_prompt = Some("query".into())),
+            "pooling has the default prompt \"query\", which isn't one of its prompts",
+        ),
+    ] {
+        assert_eq!(found, expected);
+    }
+    let whole = with_pooling(|p| {
+        prompt(p, "query", "query: ".into());
+        p.default_prompt = Some("query".into());
+        p.layers = vec![dense(8, false), EmbeddingLayer::Normalize];
+        p.include_prompt = false;
+    });
+    let json = serde_json::to_string(&whole.unwrap()).unwrap();
+    let pooling = r#""pooling":{"modes":["mean"],"include_prompt":false,"layers":[{"dense":{"out_features":8,"bias":false,"activation":"tanh"}},"normalize"],"prompts":{"query":"query: "},"default_prompt":"query"}"#;
+    assert!(json.contains(pooling), "{json}");
+    serde_json::from_str::<Config>(&json).unwrap();
+    let unknown = json.replace("\"bias\":false", "\"bias\":false,\"residual\":true");
+    assert!(serde_json::from_str::<Config>(&unknown).is_err());
 }
 
 #[test]

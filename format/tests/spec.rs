@@ -7,9 +7,10 @@
 use crate::common::*;
 use rq_format::{
     Architecture, ClassifierAct, Config, ConfigFields, Head, MAX_CONFIG_LEN, MAX_DIMENSION,
-    MAX_HIDDEN_SIZE, MAX_INTERMEDIATE_SIZE, MAX_LABEL_LEN, MAX_LABELS, MAX_LAYERS, MAX_NAME_LEN,
-    MAX_POSITIONS, MAX_PROVENANCE_LEN, MAX_TENSORS, MAX_TOKEN_TYPES, MAX_TOKENIZER_LEN,
-    MAX_VOCAB_SIZE, ScoreFunction, TensorFormat, TensorKind,
+    MAX_EMBEDDING_LAYERS, MAX_HIDDEN_SIZE, MAX_INTERMEDIATE_SIZE, MAX_LABEL_LEN, MAX_LABELS,
+    MAX_LAYERS, MAX_NAME_LEN, MAX_POOLING_MODES, MAX_POSITIONS, MAX_PROMPT_LEN, MAX_PROMPTS,
+    MAX_PROVENANCE_LEN, MAX_TENSORS, MAX_TOKEN_TYPES, MAX_TOKENIZER_LEN, MAX_VOCAB_SIZE,
+    ScoreFunction, TensorFormat, TensorKind,
 };
 use rq_kernels::hadamard::transform;
 use rq_kernels::packed::{self, BlockFormat, PackedMatrix};
@@ -326,6 +327,10 @@ fn limits() {
         MAX_TOKEN_TYPES as u64,
         MAX_LABELS as u64,
         MAX_LABEL_LEN as u64,
+        MAX_POOLING_MODES as u64,
+        MAX_EMBEDDING_LAYERS as u64,
+        MAX_PROMPTS as u64,
+        MAX_PROMPT_LEN as u64,
     ];
     assert_eq!(limits.collect::<Vec<u64>>(), expected);
 }

@@ -154,6 +154,7 @@ fn convert(source: &Source, output: &Path) -> Result<(), ConvertError> {
         quant: Quant::Q8,
         threads: 1,
         calibration: None,
+        head: None,
     };
     rq_convert::convert(source, output, &options, &NoProgress).map(|_| ())
 }

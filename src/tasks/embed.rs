@@ -3,11 +3,14 @@
 use crate::batch::{Batch, groups};
 use crate::encoder::Rows;
 use crate::error::Error;
+use crate::model::Model;
 use crate::session::Session;
 use crate::tasks::Task;
-use rq_format::PoolingMode;
+use rq_format::{Activation, EmbeddingLayer, PoolingMode};
+use rq_kernels::lanes::{LANES, Lanes};
 use rq_tokenizer::Encoding;
-use std::borrow::BorrowMut;
+use std::borrow::{BorrowMut, Cow};
+use std::sync::Arc;
 
 /// What becomes of the hidden states of a text's tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,6 +22,12 @@ pub enum Pooling {
     Mean,
     /// In each dimension the largest.
     Max,
+    /// Their sum, divided by the square root of their number.
+    MeanSqrtLen,
+    /// Their mean, each with the weight of its position, from 1.
+    WeightedMean,
+    /// The last token's.
+    LastToken,
     /// Each token keeps its own vector.
     None,
 }
@@ -29,21 +38,42 @@ impl From<PoolingMode> for Pooling {
             PoolingMode::Cls => Self::Cls,
             PoolingMode::Max => Self::Max,
             PoolingMode::Mean => Self::Mean,
+            PoolingMode::MeanSqrtLen => Self::MeanSqrtLen,
+            PoolingMode::WeightedMean => Self::WeightedMean,
+            PoolingMode::LastToken => Self::LastToken,
         }
     }
 }
 
+/// What is put before a text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Prompt {
+    /// The prompt that the model's file names as the default, if it does.
+    #[default]
+    Published,
+    /// The prompt of this name in the model's file.
+    Named(String),
+    /// This text; the empty one is no prompt.
+    Text(String),
+}
+
 /// How to embed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EmbedOptions {
     /// By default what the model's file says, which is what sentence-transformers does with the model. Where it says
     /// nothing, the mean.
     pub pooling: Option<Pooling>,
-    /// Whether each vector is divided by its length. By default what the model's file says; where it says nothing, and for
-    /// the vectors of tokens, they are left as they are.
+    /// Whether each vector is divided by its length at the end. By default what the model's file says; where it says nothing,
+    /// and for the vectors of tokens, they are left as they are.
     pub normalize: Option<bool>,
-    /// Whether a text that is too long is cut at its end, as sentence-transformers does.
+    /// How many of an embedding's dimensions to keep, the first ones, as models trained for it allow (Matryoshka). What is
+    /// left is normalized again if the whole was. By default all.
+    pub dimension: Option<usize>,
+    /// What is put before each text.
+    pub prompt: Prompt,
+    /// Whether a text that is too long is cut, as sentence-transformers does.
     pub truncate: bool,
 }
 
@@ -53,7 +83,7 @@ pub struct EmbedOptions {
 pub struct Embedding {
     /// `dimension` floats; with [`Pooling::None`] as many for each token, row after row.
     pub embedding: Vec<f32>,
-    /// The model's hidden size.
+    /// The width of a vector.
     pub dimension: usize,
     /// The text's tokens, the special ones included.
     pub ids: Vec<u32>,
@@ -116,17 +146,150 @@ impl<S: BorrowMut<Session>> Embedder<S> {
         Self { session }
     }
 
-    /// The pooling that options mean for this model, and whether vectors are normalized.
-    pub fn resolve(&self, options: &EmbedOptions) -> (Pooling, bool) {
-        let published = self.model().config().pooling;
-        let pooling = options
-            .pooling
-            .or(published.map(|published| published.mode.into()))
-            .unwrap_or(Pooling::Mean);
-        let normalize = options.normalize.unwrap_or_else(|| {
-            pooling != Pooling::None && published.is_some_and(|published| published.normalize)
-        });
-        (pooling, normalize)
+    /// Whether options mean a vector for each token of a text.
+    pub fn per_token(&self, options: &EmbedOptions) -> bool {
+        options.pooling == Some(Pooling::None)
+    }
+
+    /// The width of the vectors that options mean for this model.
+    ///
+    /// # Errors
+    /// When a dense layer of the model takes vectors of another width than the pooling makes, or an embedding doesn't have the
+    /// dimensions that are asked for.
+    pub fn dimension(&self, options: &EmbedOptions) -> Result<usize, Error> {
+        Ok(self.plan(options)?.dimension)
+    }
+
+    /// What options mean for this model.
+    fn plan(&self, options: &EmbedOptions) -> Result<Plan, Error> {
+        let config = self.model().config();
+        let published = config.pooling.as_ref();
+        let modes: Vec<Pooling> = match (options.pooling, published) {
+            (Some(mode), _) => vec![mode],
+            (None, Some(published)) => published.modes.iter().map(|&mode| mode.into()).collect(),
+            (None, None) => vec![Pooling::Mean],
+        };
+        let mut layers = match (&modes[..], published) {
+            ([Pooling::None], _) | (_, None) => Vec::new(),
+            (_, Some(published)) => published.layers.clone(),
+        };
+        let normalizes = layers.last() == Some(&EmbeddingLayer::Normalize);
+        let normalize = options.normalize.unwrap_or(normalizes);
+        if normalizes {
+            layers.pop();
+        }
+        let mut dimension = modes.len() * config.hidden_size;
+        // A mode in the place of several may not suit the layer behind it.
+        if let Some(published) = published
+            && layers
+                .iter()
+                .any(|layer| matches!(layer, EmbeddingLayer::Dense(_)))
+            && dimension != published.modes.len() * config.hidden_size
+        {
+            return Err(Error::DenseWidth {
+                expected: published.modes.len() * config.hidden_size,
+                found: dimension,
+            });
+        }
+        for layer in &layers {
+            if let EmbeddingLayer::Dense(dense) = layer {
+                dimension = dense.out_features;
+            }
+        }
+        if let Some(wanted) = options.dimension {
+            if !(1..=dimension).contains(&wanted) {
+                return Err(Error::Dimension {
+                    found: wanted,
+                    most: dimension,
+                });
+            }
+            dimension = wanted;
+        }
+        Ok(Plan {
+            modes,
+            layers,
+            normalize,
+            dimension,
+        })
+    }
+
+    /// The text of a prompt.
+    fn prompt<'p>(&'p self, prompt: &'p Prompt) -> Result<&'p str, Error> {
+        let published = self.model().config().pooling.as_ref();
+        let named = |name: &str| published?.prompts.get(name).map(String::as_str);
+        match prompt {
+            Prompt::Text(text) => Ok(text),
+            Prompt::Published => {
+                let name = published.and_then(|published| published.default_prompt.as_deref());
+                Ok(name.and_then(named).unwrap_or_default())
+            }
+            Prompt::Named(name) => named(name).ok_or_else(|| Error::NoPrompt {
+                name: name.clone(),
+                names: published
+                    .map(|published| published.prompts.keys().cloned().collect())
+                    .unwrap_or_default(),
+            }),
+        }
+    }
+
+    /// How many tokens of a text that begins with this prompt are the prompt's, as sentence-transformers counts them: those of
+    /// the prompt alone, with the special ones around it, but for one that closes it.
+    fn prompt_tokens(&self, prompt: &str) -> Result<usize, Error> {
+        let tokenizer = self.model().tokenizer();
+        let Encoding { ids, .. } = tokenizer.encode(prompt, true)?;
+        let closed = ids
+            .last()
+            .is_some_and(|id| tokenizer.special_ids().contains(id));
+        Ok(ids.len() - usize::from(closed))
+    }
+}
+
+/// What options mean for a model.
+struct Plan {
+    modes: Vec<Pooling>,
+    /// But for a normalization at the end.
+    layers: Vec<EmbeddingLayer>,
+    normalize: bool,
+    /// Of what is answered.
+    dimension: usize,
+}
+
+/// The weights of a dense layer.
+struct DenseWeights<'a> {
+    activation: Activation,
+    /// Row after row.
+    weight: &'a [Lanes],
+    bias: Option<&'a [Lanes]>,
+    rows: usize,
+}
+
+impl DenseWeights<'_> {
+    /// The layer's output. Sums are in f64, from the first column to the last, so that they are the same everywhere.
+    fn apply(&self, input: &[f32]) -> Vec<f32> {
+        let rows = self.weight.chunks_exact(self.weight.len() / self.rows);
+        rows.enumerate()
+            .map(|(row, weights)| {
+                let weights = weights.iter().flat_map(|lanes| &lanes.0);
+                let sum = weights
+                    .zip(input)
+                    .fold(0.0, |sum, (&w, &x)| sum + f64::from(w) * f64::from(x));
+                let bias = self
+                    .bias
+                    .map_or(0.0, |bias| f64::from(bias[row / LANES].0[row % LANES]));
+                activated(sum + bias, self.activation) as f32
+            })
+            .collect()
+    }
+}
+
+/// A function of a value, in software, so that it is the same everywhere.
+fn activated(x: f64, activation: Activation) -> f64 {
+    match activation {
+        Activation::Identity => x,
+        Activation::Tanh => libm::tanh(x),
+        Activation::Relu => x.max(0.0),
+        Activation::Gelu => x * 0.5 * (1.0 + libm::erf(x * std::f64::consts::FRAC_1_SQRT_2)),
+        Activation::Sigmoid => 1.0 / (1.0 + libm::exp(-x)),
     }
 }
 
@@ -142,10 +305,26 @@ impl<S: BorrowMut<Session>> Task for Embedder<S> {
 
     fn prepare(&self, text: &str, options: &EmbedOptions) -> Result<PreparedEmbed, Error> {
         let tokenizer = self.model().tokenizer();
-        let Encoding { ids, .. } = tokenizer.encode(text, options.truncate)?;
-        match ids.is_empty() {
-            true => Err(Error::NoTokens),
-            false => Ok(PreparedEmbed { ids }),
+        let prompt = self.prompt(&options.prompt)?;
+        let published = self.model().config().pooling.as_ref();
+        let with_prompt = match prompt.is_empty() {
+            true => Cow::Borrowed(text),
+            false => Cow::Owned([prompt, text].concat()),
+        };
+        let Encoding { ids, .. } = tokenizer.encode(&with_prompt, options.truncate)?;
+        if ids.is_empty() {
+            return Err(Error::NoTokens);
+        }
+        let excluded = published.is_some_and(|published| !published.include_prompt);
+        let skipped = match excluded && !prompt.is_empty() {
+            true => self.prompt_tokens(prompt)?,
+            false => 0,
+        };
+        match skipped < ids.len() {
+            true => Ok(PreparedEmbed { ids, skipped }),
+            false => Err(Error::OnlyPrompt {
+                limit: tokenizer.max_tokens(),
+            }),
         }
     }
 
@@ -154,28 +333,57 @@ impl<S: BorrowMut<Session>> Task for Embedder<S> {
         texts: &[PreparedEmbed],
         options: &EmbedOptions,
     ) -> Result<Vec<Embedding>, Error> {
-        let dimension = self.model().config().hidden_size;
-        let (pooling, normalize) = self.resolve(options);
+        let hidden_size = self.model().config().hidden_size;
+        let Plan {
+            modes,
+            layers,
+            normalize,
+            dimension,
+        } = self.plan(options)?;
+        let only_cls = modes == [Pooling::Cls];
+        let model = Arc::clone(self.session.borrow().model());
+        let dense = dense_weights(&model)?;
         let session = self.session.borrow_mut();
         let mut answers = Vec::with_capacity(texts.len());
         for group in groups(texts.iter().map(|text| text.ids.len())) {
             let texts = &texts[group];
             let batch = Batch::from_iter(texts.iter().map(|text| &text.ids));
             // The others needn't go through the whole last layer.
-            let rows = match pooling {
-                Pooling::Cls => Rows::Only(batch.first_rows()),
-                _ => Rows::All,
+            let firsts = batch.first_rows().iter().zip(texts);
+            let firsts: Vec<usize> = firsts.map(|(row, text)| row + text.skipped).collect();
+            let rows = match only_cls {
+                true => Rows::Only(&firsts),
+                false => Rows::All,
             };
             let hidden = session.hidden_states(&batch, rows)?;
             let mut hidden = hidden.as_slice();
             for text in texts {
-                let rows = match pooling {
-                    Pooling::Cls => 1,
-                    _ => text.ids.len(),
-                };
-                let (of_text, others) = hidden.split_at(rows * dimension);
+                let rows = if only_cls { 1 } else { text.ids.len() };
+                let (of_text, others) = hidden.split_at(rows * hidden_size);
                 hidden = others;
-                let mut embedding = pooled(of_text, dimension, pooling);
+                let skipped = if only_cls { 0 } else { text.skipped };
+                let mut embedding = Vec::new();
+                for &mode in &modes {
+                    embedding.extend(pooled(of_text, hidden_size, skipped, mode));
+                }
+                let mut dense = dense.iter();
+                for layer in &layers {
+                    match layer {
+                        EmbeddingLayer::Normalize => normalized(&mut embedding),
+                        EmbeddingLayer::Dense(_) => {
+                            let weights = dense.next().expect("weights of each layer");
+                            embedding = weights.apply(&embedding);
+                        }
+                    }
+                }
+                let whole = match modes[..] {
+                    [Pooling::None] => hidden_size,
+                    _ => embedding.len(),
+                };
+                if dimension < whole {
+                    let rows = embedding.chunks_exact(whole);
+                    embedding = rows.flat_map(|row| &row[..dimension]).copied().collect();
+                }
                 if normalize {
                     embedding.chunks_exact_mut(dimension).for_each(normalized);
                 }
@@ -190,29 +398,60 @@ impl<S: BorrowMut<Session>> Task for Embedder<S> {
     }
 }
 
+/// The weights of a model's dense layers, in their order.
+fn dense_weights(model: &Model) -> Result<Vec<DenseWeights<'_>>, Error> {
+    let (file, config) = (model.file(), model.config());
+    let layers = config.pooling.iter();
+    let layers = layers.flat_map(|pooling| pooling.dense_layers(config.hidden_size));
+    let weights = layers.enumerate().map(|(n, (in_features, dense))| {
+        let rows = dense.out_features;
+        let bias = match dense.bias {
+            true => Some(file.lanes(&format!("dense.{n}.bias"), 1, rows)?),
+            false => None,
+        };
+        Ok(DenseWeights {
+            activation: dense.activation,
+            weight: file.lanes(&format!("dense.{n}.weight"), rows, in_features)?,
+            bias,
+            rows,
+        })
+    });
+    weights.collect()
+}
+
 /// A text as tokens that fit the model.
 #[derive(Clone, Debug)]
 pub struct PreparedEmbed {
     ids: Vec<u32>,
+    /// The first tokens, which aren't pooled.
+    skipped: usize,
 }
 
-/// One vector of the hidden states of a text, of which there is at least one.
-fn pooled(hidden: &[f32], dimension: usize, pooling: Pooling) -> Vec<f32> {
-    match pooling {
-        Pooling::Cls | Pooling::None => hidden.to_vec(),
-        Pooling::Mean => {
-            let mut sum = vec![0.0; dimension];
-            for row in hidden.chunks_exact(dimension) {
-                for (sum, &x) in sum.iter_mut().zip(row) {
-                    *sum += f64::from(x);
-                }
+/// One vector of the hidden states of a text, of which there are more than are skipped.
+fn pooled(hidden: &[f32], dimension: usize, skipped: usize, pooling: Pooling) -> Vec<f32> {
+    let rows = || hidden.chunks_exact(dimension).skip(skipped);
+    let weighted = |weight: fn(usize) -> f64, divisor: fn(f64) -> f64| {
+        let (mut sum, mut weights) = (vec![0.0; dimension], 0.0);
+        for (position, row) in (skipped + 1..).zip(rows()) {
+            let weight = weight(position);
+            weights += weight;
+            for (sum, &x) in sum.iter_mut().zip(row) {
+                *sum += weight * f64::from(x);
             }
-            let count = (hidden.len() / dimension) as f64;
-            sum.into_iter().map(|sum| (sum / count) as f32).collect()
         }
+        let divisor = divisor(weights);
+        sum.into_iter().map(|sum| (sum / divisor) as f32).collect()
+    };
+    match pooling {
+        Pooling::None => hidden.to_vec(),
+        Pooling::Cls => hidden[skipped * dimension..][..dimension].to_vec(),
+        Pooling::LastToken => hidden[hidden.len() - dimension..].to_vec(),
+        Pooling::Mean => weighted(|_| 1.0, |count| count),
+        Pooling::MeanSqrtLen => weighted(|_| 1.0, f64::sqrt),
+        Pooling::WeightedMean => weighted(|position| position as f64, |weights| weights),
         Pooling::Max => {
-            let mut largest = hidden[..dimension].to_vec();
-            for row in hidden.chunks_exact(dimension) {
+            let mut largest = hidden[skipped * dimension..][..dimension].to_vec();
+            for row in rows() {
                 for (largest, &x) in largest.iter_mut().zip(row) {
                     if x > *largest {
                         *largest = x;
@@ -239,9 +478,20 @@ mod tests {
     #[test]
     fn pooling_is_over_all_tokens() {
         let hidden = [1.0, -5.0, 2.0, -1.0, 3.0, -3.0];
-        assert_eq!(pooled(&hidden, 2, Pooling::Mean), [2.0, -3.0]);
-        assert_eq!(pooled(&hidden, 2, Pooling::Max), [3.0, -1.0]);
-        assert_eq!(pooled(&hidden, 2, Pooling::None), hidden);
+        let pooled = |skipped, pooling| pooled(&hidden, 2, skipped, pooling);
+        assert_eq!(pooled(0, Pooling::Mean), [2.0, -3.0]);
+        assert_eq!(pooled(0, Pooling::Max), [3.0, -1.0]);
+        assert_eq!(pooled(0, Pooling::None), hidden);
+        assert_eq!(pooled(0, Pooling::WeightedMean), [14.0 / 6.0, -16.0 / 6.0]);
+        assert_eq!(pooled(0, Pooling::LastToken), [3.0, -3.0]);
+        let root = 3.0_f64.sqrt();
+        let sums = [6.0, -9.0].map(|sum| (sum / root) as f32);
+        assert_eq!(pooled(0, Pooling::MeanSqrtLen), sums);
+        // A prompt that isn't pooled; positions count it.
+        assert_eq!(pooled(1, Pooling::Cls), [2.0, -1.0]);
+        assert_eq!(pooled(1, Pooling::Mean), [2.5, -2.0]);
+        assert_eq!(pooled(1, Pooling::Max), [3.0, -1.0]);
+        assert_eq!(pooled(1, Pooling::WeightedMean), [13.0 / 5.0, -11.0 / 5.0]);
     }
 
     #[test]

@@ -369,7 +369,8 @@ fn widened(
     if !truncate {
         return Err(Error::TooLong { tokens, limit });
     }
-    if mask + count >= limit {
+    let kept = tokenizer.kept(tokens);
+    if mask < kept.start || mask + count > kept.end {
         return Err(Error::MaskTruncated {
             mask: tokenizer.mask_token().unwrap_or_default().to_owned(),
             tokens,

@@ -28,6 +28,7 @@ pub(crate) fn open(folder: &str) -> (Session, Reference) {
         quant: Quant::Q8,
         threads: 1,
         calibration: None,
+        head: None,
     };
     convert(&source, &file, &options, &NoProgress).unwrap();
     let model = Model::from_bytes(std::fs::read(file).unwrap()).unwrap();

@@ -106,15 +106,7 @@ impl<S: BorrowMut<Session>> Task for Scorer<S> {
 
     fn prepare(&self, text: &str, options: &ScoreOptions) -> Result<PreparedScore, Error> {
         let tokenizer = self.model().tokenizer();
-        let mut tokens = tokenizer.tokens(text, None)?;
-        let limit = tokenizer.max_tokens();
-        if tokens.ids.len() > limit {
-            if !options.truncate {
-                let tokens = tokens.ids.len();
-                return Err(Error::TooLong { tokens, limit });
-            }
-            tokens = tokenizer.windows(None, text, limit, 0)?.swap_remove(0);
-        }
+        let tokens = tokenizer.tokens_within(text, options.truncate)?;
         Ok(PreparedScore { tokens })
     }
 

@@ -52,6 +52,7 @@ pub(crate) fn convert_to(source: &Path, quant: Quant, output: &Path) {
             quant,
             threads: 2,
             calibration: None,
+            head: None,
         },
         &NoProgress,
     )

@@ -162,6 +162,10 @@ mod tests {
                 "its model has pieces of more than 8388608 bytes",
             ),
             (
+                json!({"type": "BPE", "vocab": {}, "merges": [], "dropout": 0.1}),
+                "its model has a dropout of 0.1, which is for training",
+            ),
+            (
                 json!({"type": "BPE", "merges": []}),
                 "missing field `vocab`",
             ),

@@ -5,7 +5,6 @@ use crate::model::{Fields as ModelFields, Vocabulary};
 use crate::{limits, steps};
 use serde::{Deserialize, de};
 use serde_json::value::RawValue;
-use tokenizers::normalizers::{Lowercase, Sequence};
 use tokenizers::{
     AddedToken, Decoder, DecoderWrapper, EncodeInput, Encoding, NormalizerWrapper, PostProcessor,
     PostProcessorWrapper, PreTokenizerWrapper, TokenizerBuilder, TokenizerImpl,
@@ -96,12 +95,17 @@ impl Pipeline {
     /// # Errors
     /// When a step fails.
     pub fn ids(&self, text: &str, special_tokens: bool) -> Result<Vec<u32>, TokenizerError> {
-        let text = EncodeInput::Single(text.into());
-        let mut encoding = self.steps.encode_fast(text, false)?;
+        let mut encoding = self.encode_without_offsets(text)?;
         if special_tokens {
             encoding = self.post_process(encoding, None)?;
         }
         Ok(encoding.get_ids().to_vec())
+    }
+
+    /// The tokens of a text without special tokens around it. It is faster than to find where each is.
+    pub(crate) fn encode_without_offsets(&self, text: &str) -> Result<Encoding, TokenizerError> {
+        let text = EncodeInput::Single(text.into());
+        Ok(self.steps.encode_fast(text, false)?)
     }
 
     /// The tokens of a text without special tokens around it, and where in the text each is.
@@ -150,14 +154,5 @@ impl Pipeline {
         let added = self.steps.get_added_vocabulary().get_added_tokens_decoder();
         let special = added.iter().filter(|(_, token)| token.special);
         special.map(|(&id, _)| id)
-    }
-
-    /// Turns texts to lower case before all other steps but the search for added tokens, as sentence-transformers does.
-    pub(crate) fn lower_case_first(&mut self) -> Result<(), TokenizerError> {
-        let first = NormalizerWrapper::from(Lowercase);
-        let steps = std::iter::once(first).chain(self.steps.get_normalizer().cloned());
-        let normalizer = Sequence::new(steps.collect());
-        self.steps.with_normalizer(Some(normalizer))?;
-        Ok(())
     }
 }

@@ -2,10 +2,11 @@
 
 use crate::error::TokenizerError;
 use crate::pipeline::Pipeline;
-use rq_format::Config;
+use rq_format::{Config, TruncationSide};
 use std::collections::BTreeSet;
-use tokenizers::Encoding as Part;
+use std::ops::Range;
 use tokenizers::utils::truncation::TruncationDirection;
+use tokenizers::{Encoding as Part, Token};
 
 /// The tokenizer of a model, and the limits that the model sets.
 #[derive(Debug)]
@@ -13,6 +14,11 @@ pub struct Tokenizer {
     pipeline: Pipeline,
     vocab_size: usize,
     max_tokens: usize,
+    /// The end at which texts are cut.
+    cut_at: TruncationDirection,
+    /// How many special tokens go before a text and behind it.
+    around: [usize; 2],
+    clean_up_spaces: bool,
     /// Whether the texts of a pair have different token types.
     typed: bool,
     mask: Option<(u32, String)>,
@@ -55,10 +61,7 @@ impl Tokenizer {
     /// # Errors
     /// As [`Pipeline::read`], and when it lacks the model's mask token or has an id outside the model's vocabulary.
     pub fn new(json: &[u8], config: &Config) -> Result<Self, TokenizerError> {
-        let mut pipeline = Pipeline::read(json)?;
-        if config.pooling.is_some_and(|pooling| pooling.lower_case) {
-            pipeline.lower_case_first()?;
-        }
+        let pipeline = Pipeline::read(json)?;
         let mask = match config.mask_token_id {
             None => None,
             Some(id) => {
@@ -74,10 +77,17 @@ impl Tokenizer {
             .chain(config.mask_token_id)
             .chain(config.unk_token_id)
             .collect();
+        let around = around(&pipeline)?;
         let tokenizer = Self {
             pipeline,
             vocab_size: config.vocab_size,
             max_tokens: config.max_tokens(),
+            cut_at: match config.truncation_side {
+                TruncationSide::Right => TruncationDirection::Right,
+                TruncationSide::Left => TruncationDirection::Left,
+            },
+            around,
+            clean_up_spaces: config.clean_up_spaces,
             typed: config.architecture.types_pairs(),
             mask,
             pad_token_id: config.pad_token_id,
@@ -102,17 +112,22 @@ impl Tokenizer {
         self.max_tokens
     }
 
-    /// The tokens of a text, special ones included. Truncation cuts at the end, before the closing special token.
+    /// The tokens of a text, special ones included. Truncation cuts the text's own tokens, at the end that the model's
+    /// configuration says; then the special ones are put around.
     ///
     /// # Errors
-    /// When the text has more tokens than the model takes and `truncate` is false.
+    /// When the text has more tokens than the model takes and `truncate` is false, or not even the special ones fit.
     pub fn encode(&self, text: &str, truncate: bool) -> Result<Encoding, TokenizerError> {
-        let mut ids = self.ids(text, true)?;
-        let tokens = ids.len();
+        let mut part = self.pipeline.encode_without_offsets(text)?;
+        let added = self.added_tokens(false);
+        let tokens = part.len() + added;
         if tokens > self.max_tokens {
-            self.refuse_unless(truncate, tokens)?;
-            self.cut(&mut ids);
+            self.refuse_unless(truncate && added <= self.max_tokens, tokens)?;
+            self.cut_part(&mut part, self.max_tokens - added);
         }
+        let whole = self.pipeline.post_process(part, None)?;
+        let ids = whole.get_ids().to_vec();
+        self.check(&ids)?;
         Ok(Encoding {
             token_types: vec![0; ids.len()],
             truncated_from: (ids.len() < tokens).then_some(tokens),
@@ -120,8 +135,15 @@ impl Tokenizer {
         })
     }
 
-    /// The tokens of a pair of texts, special ones included. Truncation cuts the longer text at its end until both are equally
-    /// long, then both. Where an odd number of tokens is left, the longer text keeps one more; of equal ones, the second.
+    /// Cuts the tokens of a text down to this many.
+    fn cut_part(&self, part: &mut Part, to: usize) {
+        part.truncate(to, 0, self.cut_at);
+        // The crate keeps what was cut off, and would put special tokens around it, piece by piece.
+        part.take_overflowing();
+    }
+
+    /// The tokens of a pair of texts, special ones included. Truncation cuts the longer text until both are equally long,
+    /// then both, at the end that the model's configuration says. Where an odd number of tokens is left, the longer text keeps one more; of equal ones, the second.
     ///
     /// # Errors
     /// When the texts have more tokens than the model takes and `truncate` is false.
@@ -178,11 +200,8 @@ impl Tokenizer {
             self.refuse_unless(added <= self.max_tokens, tokens)?;
             let room = self.max_tokens - added;
             let [to_first, to_second] = cut([first.len(), second.len()], room)?;
-            first.truncate(to_first, 0, TruncationDirection::Right);
-            second.truncate(to_second, 0, TruncationDirection::Right);
-            // The crate keeps what was cut off, and would pair it, piece by piece.
-            first.take_overflowing();
-            second.take_overflowing();
+            self.cut_part(&mut first, to_first);
+            self.cut_part(&mut second, to_second);
         }
         let Tokens {
             ids, token_types, ..
@@ -201,6 +220,21 @@ impl Tokenizer {
     pub fn tokens(&self, text: &str, pair: Option<&str>) -> Result<Tokens, TokenizerError> {
         let second = pair.map(|pair| self.part(pair, 1)).transpose()?;
         Ok(self.finish(self.part(text, 0)?, second)?.swap_remove(0))
+    }
+
+    /// The tokens of a text as [`Tokenizer::encode`] gives them, and where in the text they are.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn tokens_within(&self, text: &str, truncate: bool) -> Result<Tokens, TokenizerError> {
+        let mut part = self.part(text, 0)?;
+        let added = self.added_tokens(false);
+        let tokens = part.len() + added;
+        if tokens > self.max_tokens {
+            self.refuse_unless(truncate && added <= self.max_tokens, tokens)?;
+            self.cut_part(&mut part, self.max_tokens - added);
+        }
+        Ok(self.finish(part, None)?.swap_remove(0))
     }
 
     /// The tokens of a text in windows of at most `limit` tokens, special ones included, where each window repeats the last
@@ -240,12 +274,23 @@ impl Tokenizer {
         self.pipeline.added_tokens(pair)
     }
 
-    /// Cuts tokens to what the model takes. The last one, which closes a text, stays.
+    /// The places of a text's tokens that stay when tokens with special ones around them are cut to what the model takes.
+    pub fn kept(&self, tokens: usize) -> Range<usize> {
+        let [before, behind] = self.around;
+        let over = tokens.saturating_sub(self.max_tokens);
+        match self.cut_at {
+            TruncationDirection::Right => before..tokens.saturating_sub(behind + over),
+            TruncationDirection::Left => before + over..tokens.saturating_sub(behind),
+        }
+    }
+
+    /// Cuts tokens with special ones around them to what the model takes. The special ones stay.
     pub fn cut(&self, ids: &mut Vec<u32>) {
-        let (tokens, limit) = (ids.len(), self.max_tokens);
-        if tokens > limit {
-            ids[limit - 1] = ids[tokens - 1];
-            ids.truncate(limit);
+        let [before, behind] = self.around;
+        let kept = self.kept(ids.len());
+        if ids.len() > self.max_tokens {
+            ids.drain(kept.end..ids.len() - behind);
+            ids.drain(before..kept.start);
         }
     }
 
@@ -317,12 +362,16 @@ impl Tokenizer {
         }
     }
 
-    /// The text of token ids.
+    /// The text of token ids. Where the model's configuration says so, spaces before punctuation and English contractions go.
     ///
     /// # Errors
     /// When a step fails.
     pub fn decode(&self, ids: &[u32], skip_special_tokens: bool) -> Result<String, TokenizerError> {
-        self.pipeline.decode(ids, skip_special_tokens)
+        let text = self.pipeline.decode(ids, skip_special_tokens)?;
+        Ok(match self.clean_up_spaces {
+            true => without_spaces(text),
+            false => text,
+        })
     }
 
     /// The text of vocabulary entries, as [`Tokenizer::id_to_token`] gives them.
@@ -362,4 +411,34 @@ impl Tokenizer {
     pub fn mask_token_id(&self) -> Option<u32> {
         self.mask.as_ref().map(|(id, _)| *id)
     }
+}
+
+/// How many special tokens go before a text and behind it.
+fn around(pipeline: &Pipeline) -> Result<[usize; 2], TokenizerError> {
+    let text = Part::from_tokens(vec![Token::new(0, String::new(), (0, 0))], 0);
+    let whole = pipeline.post_process(text, None)?;
+    let special = whole.get_special_tokens_mask();
+    let before = special.iter().take_while(|&&special| special != 0).count();
+    Ok([before, (special.len() - before).saturating_sub(1)])
+}
+
+/// What transformers makes of a text with `clean_up_tokenization_spaces`: the replacements in its order.
+fn without_spaces(mut text: String) -> String {
+    for (from, to) in [
+        (" .", "."),
+        (" ?", "?"),
+        (" !", "!"),
+        (" ,", ","),
+        (" ' ", "'"),
+        (" n't", "n't"),
+        (" 'm", "'m"),
+        (" 's", "'s"),
+        (" 've", "'ve"),
+        (" 're", "'re"),
+    ] {
+        if text.contains(from) {
+            text = text.replace(from, to);
+        }
+    }
+    text
 }

@@ -13,6 +13,7 @@ use rq_convert::{
 };
 #[cfg(feature = "hub")]
 use rq_convert::{DownloadProgress, Hub, HubSettings};
+use rq_format::Head;
 use std::io::{IsTerminal, Write};
 #[cfg(feature = "hub")]
 use std::path::Path;
@@ -37,6 +38,26 @@ const QUANTS: &[Choice<Quant>] = &[
         "q4m",
         Quant::Q4m,
         "q8 for attention, q4 for the feed-forward layers: about 5.6 bits per weight in the layers",
+    ),
+];
+
+const HEADS: &[Choice<Head>] = &[
+    ("none", Head::None, "The encoder alone, for embeddings"),
+    ("masked_lm", Head::MaskedLm, "A masked language model"),
+    (
+        "sequence_classification",
+        Head::SequenceClassification,
+        "A classifier of texts",
+    ),
+    (
+        "token_classification",
+        Head::TokenClassification,
+        "A classifier of tokens",
+    ),
+    (
+        "question_answering",
+        Head::QuestionAnswering,
+        "Answers' places in a text",
     ),
 ];
 
@@ -104,6 +125,13 @@ pub(super) struct ConvertArgs {
     /// compares files of any size.
     #[arg(long)]
     no_eval: bool,
+
+    /// Head of the model [default: as config.json says, or else the weights]
+    ///
+    /// none, masked_lm, sequence_classification, token_classification or question_answering. A model whose files say nothing, or
+    /// the wrong thing, needs it.
+    #[arg(long, value_name = "HEAD", value_parser = one_of(HEADS), hide_possible_values = true)]
+    head: Option<Head>,
 
     /// Number of threads [default: one per processor]
     ///
@@ -176,6 +204,7 @@ pub(super) fn run(args: &ConvertArgs) -> Result<ExitCode> {
         quant: args.quant,
         threads: args.threads.map_or(0, usize::from),
         calibration: calibration(args)?,
+        head: args.head,
     };
     let summary = convert(&source, &output, &options, &bar);
     bar.0.finish_and_clear();
@@ -262,6 +291,9 @@ fn write(out: &mut impl Write, summary: &Summary) -> Result<()> {
             "\nnot needed and left out: {}",
             summary.ignored.join(", ")
         )?;
+    }
+    for note in &summary.notes {
+        writeln!(out, "\nnote: {note}")?;
     }
     Ok(())
 }

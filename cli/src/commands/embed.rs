@@ -5,12 +5,14 @@ use crate::args::{Choice, ComputeArgs, Format, ModelArg, one_of};
 use crate::console::{discard_when_interrupted, say, say_of_line};
 use crate::human::{column, shortened, visible};
 use crate::npy::NpyWriter;
+use crate::precision::{Precision, Ranges, bits, f16s};
 use crate::records;
 use crate::task::{self, AT_ONCE, Answer, Command, Sink, answers_with};
 use crate::texts::{InputArgs, Text};
 use anyhow::{Error, Result, ensure};
-use clap::Args;
-use rq::{EmbedOptions, Embedder, Embedding, Pooling, Task, Tokenizer};
+use clap::{Args, value_parser};
+use half::f16;
+use rq::{EmbedOptions, Embedder, Embedding, Pooling, Prompt, Task, Tokenizer};
 use serde::Serialize;
 use std::io::Write;
 use std::path::PathBuf;
@@ -27,10 +29,14 @@ const POOLINGS: &[Choice<Pooling>] = &[
     CLS,
     MEAN,
     MAX,
+    MEAN_SQRT_LEN,
+    WEIGHTED_MEAN,
+    LAST_TOKEN,
     ("none", Pooling::None, "One vector per token"),
 ];
 /// What makes one vector of a text.
-pub(super) const TEXT_POOLINGS: &[Choice<Pooling>] = &[CLS, MEAN, MAX];
+pub(super) const TEXT_POOLINGS: &[Choice<Pooling>] =
+    &[CLS, MEAN, MAX, MEAN_SQRT_LEN, WEIGHTED_MEAN, LAST_TOKEN];
 const CLS: Choice<Pooling> = ("cls", Pooling::Cls, "The first token's vector");
 const MEAN: Choice<Pooling> = (
     "mean",
@@ -38,6 +44,35 @@ const MEAN: Choice<Pooling> = (
     "The mean over all tokens, including special ones",
 );
 const MAX: Choice<Pooling> = ("max", Pooling::Max, "The largest value in each dimension");
+const MEAN_SQRT_LEN: Choice<Pooling> = (
+    "mean_sqrt_len_tokens",
+    Pooling::MeanSqrtLen,
+    "The sum divided by the square root of the number of tokens",
+);
+const WEIGHTED_MEAN: Choice<Pooling> = (
+    "weightedmean",
+    Pooling::WeightedMean,
+    "The mean weighted by position",
+);
+const LAST_TOKEN: Choice<Pooling> = ("lasttoken", Pooling::LastToken, "The last token's vector");
+
+const PRECISIONS: &[Choice<Precision>] = &[
+    ("f32", Precision::F32, "32-bit floats"),
+    ("f16", Precision::F16, "16-bit floats"),
+    (
+        "int8",
+        Precision::Int8,
+        "256 steps between each dimension's least and largest value; needs --out",
+    ),
+    (
+        "ubinary",
+        Precision::Ubinary,
+        "One bit per dimension, in bytes: whether it is above 0",
+    ),
+];
+
+/// The heading of the options that change the vectors.
+const VECTORS: &str = "Vectors";
 
 #[derive(Args)]
 #[command(
@@ -68,30 +103,63 @@ pub(super) struct EmbedArgs {
     #[command(flatten)]
     model: ModelArg,
 
-    /// How to pool the vectors of a text's tokens [default: as the model's publisher says, or else mean]
+    /// Write the embeddings to this file, as NumPy's .npy, one row per text
     ///
-    /// The publisher of a model for sentence-transformers says so in the files that it is converted from.
-    #[arg(long, value_name = "MODE", value_parser = one_of(POOLINGS))]
-    pooling: Option<Pooling>,
+    /// The values are what --precision says, float32 if it says nothing. An existing file is replaced once the new one is
+    /// complete. Lines of the input that can't be processed give rows of NaN, or of zeros where the values are integers, so
+    /// that row numbers match line numbers.
+    #[arg(short, long, value_name = "FILE", conflicts_with = "json")]
+    out: Option<PathBuf>,
 
-    /// Scale each vector to length 1 [default: as the model's publisher says, or else no]
-    #[arg(long, conflicts_with = "no_normalize")]
-    normalize: bool,
-
-    /// Don't scale the vectors
-    #[arg(long)]
-    no_normalize: bool,
-
-    /// Cut off the end of texts that are too long for the model
+    /// Cut texts that are too long for the model
+    ///
+    /// They lose their end, or their beginning if the model's publisher says so.
     #[arg(long)]
     truncate: bool,
 
-    /// Write the embeddings to this file, as NumPy's .npy: float32, one row per text
+    /// Name of the model's prompt to put before each text
     ///
-    /// An existing file is replaced once the new one is complete. Lines of the input that can't be processed give rows of
-    /// NaN, so that row numbers match line numbers.
-    #[arg(short, long, value_name = "FILE", conflicts_with = "json")]
-    out: Option<PathBuf>,
+    /// `rq info` lists the prompts of a model, and says which is the default, if there is one.
+    #[arg(long, value_name = "NAME", conflicts_with = "prompt_text", help_heading = VECTORS)]
+    prompt: Option<String>,
+
+    /// Text to put before each text, instead of a prompt of the model
+    ///
+    /// An empty one turns the default prompt off.
+    #[arg(long, value_name = "TEXT", help_heading = VECTORS)]
+    prompt_text: Option<String>,
+
+    /// Keep the first N dimensions
+    ///
+    /// Models that are trained for it (Matryoshka) allow that. What is left is scaled to length 1 again if the whole was.
+    #[arg(long, value_name = "N", help_heading = VECTORS)]
+    #[arg(value_parser = value_parser!(u32).range(1..))]
+    dim: Option<u32>,
+
+    /// Type of the values: f32, f16, int8 or ubinary [default: f32]
+    ///
+    /// The last two are those of sentence-transformers' quantize_embeddings. int8 has 256 steps between the least and the largest
+    /// value of each dimension over all texts, and needs --out. ubinary has a bit per dimension, set where the value is above
+    /// 0, in bytes, the first bit the highest.
+    #[arg(long, value_name = "TYPE", value_parser = one_of(PRECISIONS), hide_possible_values = true, help_heading = VECTORS)]
+    precision: Option<Precision>,
+
+    /// How to pool the tokens' vectors [default: the publisher's, or mean]
+    ///
+    /// The publisher of a model for sentence-transformers says so in the files that it is converted from. The modes are cls (the
+    /// first token's vector), lasttoken, mean (over all tokens, including special ones), weightedmean (by position),
+    /// mean_sqrt_len_tokens (the sum divided by the square root of their number), max (the largest value in each dimension) and
+    /// none (one vector per token).
+    #[arg(long, value_name = "MODE", value_parser = one_of(POOLINGS), hide_possible_values = true, help_heading = VECTORS)]
+    pooling: Option<Pooling>,
+
+    /// Scale each vector to length 1 [default: as the publisher says]
+    #[arg(long, conflicts_with = "no_normalize", help_heading = VECTORS)]
+    normalize: bool,
+
+    /// Don't scale the vectors
+    #[arg(long, help_heading = VECTORS)]
+    no_normalize: bool,
 
     #[command(flatten)]
     compute: ComputeArgs,
@@ -111,39 +179,51 @@ struct Fields<'a> {
 enum Vector<'a> {
     OfText(&'a [f32]),
     OfTokens(Vec<&'a [f32]>),
+    HalfOfText(Vec<f32>),
+    HalfOfTokens(Vec<Vec<f32>>),
+    Bits(Vec<u8>),
+    BitsOfTokens(Vec<Vec<u8>>),
 }
 
 /// Computes embeddings of single texts, for any [`Sink`].
 pub(super) struct EmbedCommand {
     task: Embedder,
     options: EmbedOptions,
+    precision: Precision,
     /// Whether each token has a vector.
     tokens: bool,
+    /// Of a vector.
+    dimension: usize,
 }
 
 impl EmbedCommand {
-    pub(super) fn new(task: Embedder, options: EmbedOptions) -> Self {
-        Self {
-            tokens: task.resolve(&options).0 == Pooling::None,
+    pub(super) fn new(task: Embedder, options: EmbedOptions) -> Result<Self> {
+        Ok(Self {
+            tokens: task.per_token(&options),
+            dimension: task.dimension(&options)?,
             task,
             options,
-        }
+            precision: Precision::F32,
+        })
     }
 
     fn vector<'a>(&self, embedding: &'a Embedding) -> Vector<'a> {
-        match self.tokens {
-            true => Vector::OfTokens(embedding.rows().collect()),
-            false => Vector::OfText(&embedding.embedding),
+        let halves = |row| f16s(row).map(f16::to_f32).collect();
+        match (self.tokens, self.precision) {
+            (true, Precision::F16) => Vector::HalfOfTokens(embedding.rows().map(halves).collect()),
+            (false, Precision::F16) => Vector::HalfOfText(halves(&embedding.embedding)),
+            (true, Precision::Ubinary) => {
+                Vector::BitsOfTokens(embedding.rows().map(bits).collect())
+            }
+            (false, Precision::Ubinary) => Vector::Bits(bits(&embedding.embedding)),
+            (true, _) => Vector::OfTokens(embedding.rows().collect()),
+            (false, _) => Vector::OfText(&embedding.embedding),
         }
-    }
-
-    fn dimension(&self) -> usize {
-        self.task.model().config().hidden_size
     }
 
     /// The headings of norms and values.
     fn columns(&self) -> String {
-        let dimension = self.dimension();
+        let dimension = self.dimension;
         let shown = dimension.min(SHOWN_VALUES);
         let values = format!("{dimension} values, the first {shown}");
         let width = shown * (WIDTH + 1) - 1 + if dimension > shown { 4 } else { 0 };
@@ -202,18 +282,62 @@ impl Command for EmbedCommand {
 /// Writes embeddings to a file, and errors to standard error.
 struct ToFile {
     file: NpyWriter,
+    precision: Precision,
+    dimension: usize,
+    /// Rows whose steps depend on those after them; `None` for one that is missing.
+    waiting: Vec<Option<Vec<f32>>>,
     refused: bool,
+}
+
+impl ToFile {
+    fn row(&mut self, row: Option<&[f32]>) -> Result<()> {
+        let columns = self.precision.columns(self.dimension);
+        let bytes = match (self.precision, row) {
+            (Precision::Int8, row) => {
+                self.waiting.push(row.map(<[f32]>::to_vec));
+                return Ok(());
+            }
+            (Precision::F32, Some(row)) => row.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            (Precision::F16, Some(row)) => f16s(row).flat_map(f16::to_le_bytes).collect(),
+            (Precision::Ubinary, Some(row)) => bits(row),
+            (Precision::F32, None) => f32::NAN.to_le_bytes().repeat(columns),
+            (Precision::F16, None) => f16::NAN.to_le_bytes().repeat(columns),
+            (Precision::Ubinary, None) => vec![0; columns],
+        };
+        self.file.row(&bytes)
+    }
+
+    /// Writes the rows that wait for the ranges of all.
+    fn finish(mut self) -> Result<u64> {
+        let waiting = std::mem::take(&mut self.waiting);
+        let rows = || waiting.iter().flatten();
+        ensure!(
+            waiting.is_empty() || rows().count() > 1,
+            "--precision int8 takes the ranges of its steps from all embeddings, and there is only one: give more texts"
+        );
+        if let Some(ranges) = Ranges::of(rows().map(Vec::as_slice)) {
+            for row in &waiting {
+                let steps = match row {
+                    Some(row) => ranges.steps(row),
+                    None => vec![0; self.dimension],
+                };
+                let bytes: Vec<u8> = steps.into_iter().map(i8::cast_unsigned).collect();
+                self.file.row(&bytes)?;
+            }
+        }
+        self.file.finish()
+    }
 }
 
 impl Sink<EmbedCommand> for ToFile {
     fn answer(&mut self, _: &EmbedCommand, _: &Text, answer: &Answer<EmbedCommand>) -> Result<()> {
-        self.file.row(&answer.embedding)
+        self.row(Some(&answer.embedding))
     }
 
     fn refuse(&mut self, name: &str, line: u64, _: Option<&Text>, error: &Error) -> Result<()> {
         say_of_line(name, line, error);
         self.refused = true;
-        self.file.missing_row()
+        self.row(None)
     }
 
     fn flush(&mut self) -> Result<()> {
@@ -223,6 +347,11 @@ impl Sink<EmbedCommand> for ToFile {
 
 pub(super) fn run(args: &EmbedArgs) -> Result<ExitCode> {
     let format = Format::new(args.json, args.jsonl);
+    let precision = args.precision.unwrap_or(Precision::F32);
+    ensure!(
+        args.out.is_some() || precision != Precision::Int8,
+        "--precision int8 takes the ranges of its steps from all embeddings: write them to a file, with --out"
+    );
     let texts = args.input.open(&args.texts, format)?;
     let located = args.model.open()?;
     let options = options!(EmbedOptions {
@@ -231,10 +360,17 @@ pub(super) fn run(args: &EmbedArgs) -> Result<ExitCode> {
             (false, false) => None,
             (normalize, _) => Some(normalize),
         },
+        dimension: args.dim.map(|dim| dim as usize),
+        prompt: match (&args.prompt, &args.prompt_text) {
+            (Some(name), _) => Prompt::Named(name.clone()),
+            (None, Some(text)) => Prompt::Text(text.clone()),
+            (None, None) => Prompt::Published,
+        },
         truncate: args.truncate,
     });
     let session = args.compute.session(&located.model)?;
-    let command = EmbedCommand::new(Embedder::new(session), options);
+    let mut command = EmbedCommand::new(Embedder::new(session), options)?;
+    command.precision = precision;
     let Some(path) = &args.out else {
         return records::run(command, texts, format, &located);
     };
@@ -243,18 +379,27 @@ pub(super) fn run(args: &EmbedArgs) -> Result<ExitCode> {
         "--out takes one row per text, but --pooling none gives one per token: use --jsonl instead"
     );
     discard_when_interrupted(|| {});
+    let dimension = command.dimension;
+    let columns = precision.columns(dimension);
     let mut sink = ToFile {
-        file: NpyWriter::create(path, command.dimension())?,
+        file: NpyWriter::create(path, columns, precision.element())?,
+        precision,
+        dimension,
+        waiting: Vec::new(),
         refused: false,
     };
-    let dimension = command.dimension();
     let code = task::run(&mut sink, command, texts, &located)?;
-    let rows = sink.file.finish()?;
-    if sink.refused {
-        say("the rows of these texts are NaN");
+    let refused = sink.refused;
+    let rows = sink.finish()?;
+    if refused {
+        let missing = match precision {
+            Precision::F32 | Precision::F16 => "NaN",
+            Precision::Int8 | Precision::Ubinary => "zeros",
+        };
+        say(format_args!("the rows of these texts are {missing}"));
     }
-    let path = path.display();
-    writeln!(std::io::stdout(), "{path}: {rows} x {dimension}, float32")?;
+    let (path, dtype) = (path.display(), precision.dtype());
+    writeln!(std::io::stdout(), "{path}: {rows} x {columns}, {dtype}")?;
     Ok(code)
 }
 

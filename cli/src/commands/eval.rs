@@ -150,7 +150,8 @@ fn closeness(
     text: &str,
     tokens: usize,
 ) -> Result<Option<Closeness>> {
-    let pretrained = Pretrained::open(source, "f32")?;
+    let head = session.model().config().head;
+    let pretrained = Pretrained::open_as(source, "f32", Some(head))?;
     let texts = mask_texts(text, &pretrained, tokens)?;
     let (config, found) = (&pretrained.config, session.model().config());
     let shape = |c: &rq_format::Config| {

@@ -7,7 +7,10 @@ use crate::{args, locate};
 use anyhow::{Result, ensure};
 use clap::Args;
 use rq::Model;
-use rq_format::{Config, ModelFile, PoolingMode, Provenance, TensorFormat, TensorInfo, TensorKind};
+use rq_format::{
+    Config, EmbeddingLayer, ModelFile, Pooling, PoolingMode, Provenance, TensorFormat, TensorInfo,
+    TensorKind, TruncationSide,
+};
 use rq_kernels::threads::processors;
 use serde::Serialize;
 use std::io::Write;
@@ -213,17 +216,20 @@ impl Info<'_> {
         if !c.labels.is_empty() {
             writeln!(out, "labels         {}", listed(&c.labels))?;
         }
-        if let Some(pooling) = c.pooling {
-            let mode = match pooling.mode {
-                PoolingMode::Cls => "first token",
-                PoolingMode::Mean => "mean of the tokens",
-                PoolingMode::Max => "largest value in each dimension",
-            };
-            let scaled = match pooling.normalize {
-                true => ", scaled to length 1",
-                false => "",
-            };
-            writeln!(out, "embeddings     {mode}{scaled}")?;
+        if c.truncation_side == TruncationSide::Left {
+            writeln!(out, "truncation     cuts the beginning")?;
+        }
+        if let Some(pooling) = &c.pooling {
+            writeln!(out, "embeddings     {}", steps(pooling))?;
+            let size = c.embedding_size();
+            writeln!(out, "dimensions     {size}")?;
+            for (name, prompt) in &pooling.prompts {
+                let default = match pooling.default_prompt.as_ref() == Some(name) {
+                    true => " (default)",
+                    false => "",
+                };
+                writeln!(out, "prompt         {name}{default}: {prompt:?}")?;
+            }
         }
         let texts = match arena.batch {
             1 => "one text".to_owned(),
@@ -266,6 +272,31 @@ impl Info<'_> {
         }
         Ok(())
     }
+}
+
+/// What makes an embedding, step by step.
+fn steps(pooling: &Pooling) -> String {
+    let modes = pooling.modes.iter().map(|mode| match mode {
+        PoolingMode::Cls => "first token",
+        PoolingMode::Mean => "mean of the tokens",
+        PoolingMode::Max => "largest value in each dimension",
+        PoolingMode::MeanSqrtLen => "sum of the tokens by the square root of their number",
+        PoolingMode::WeightedMean => "mean of the tokens weighted by position",
+        PoolingMode::LastToken => "last token",
+    });
+    let mut text = modes.collect::<Vec<_>>().join(" and ");
+    if !pooling.include_prompt {
+        text += " without the prompt's";
+    }
+    for layer in &pooling.layers {
+        text += &match layer {
+            EmbeddingLayer::Normalize => ", scaled to length 1".to_owned(),
+            EmbeddingLayer::Dense(dense) => {
+                format!(", a dense layer to {} dimensions", dense.out_features)
+            }
+        };
+    }
+    text
 }
 
 /// The first of some labels, and how many more there are.

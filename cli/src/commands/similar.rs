@@ -56,11 +56,13 @@ pub(super) struct SimilarArgs {
     #[arg(value_parser = value_parser!(u32).range(1..))]
     top_k: u32,
 
-    /// How to pool the vectors of a text's tokens [default: as the model's publisher says, or else mean]
-    #[arg(long, value_name = "MODE", value_parser = one_of(TEXT_POOLINGS))]
+    /// How to pool the tokens' vectors [default: as the publisher says, or else mean]
+    ///
+    /// The modes are those of `rq embed` that give one vector per text.
+    #[arg(long, value_name = "MODE", value_parser = one_of(TEXT_POOLINGS), hide_possible_values = true)]
     pooling: Option<Pooling>,
 
-    /// Cut off the end of texts that are too long for the model
+    /// Cut texts that are too long for the model
     #[arg(long)]
     truncate: bool,
 
@@ -191,7 +193,7 @@ pub(super) fn run(args: &SimilarArgs) -> Result<ExitCode> {
     };
     let query = task.run_one(query.as_str(), &options)?;
     let mut ranking = Ranking::new(query.embedding, args.top_k as usize);
-    let command = EmbedCommand::new(task, options);
+    let command = EmbedCommand::new(task, options)?;
     let code = task::run(&mut ranking, command, lines, &located)?;
     ranking.print(format)?;
     Ok(code)

@@ -1,5 +1,6 @@
 //! The architectures that can be converted, as transformers names them.
 
+use super::layout::{LmHeadNames, classifier_names};
 use rq_format::{Architecture, Head};
 
 /// A model type that can be converted.
@@ -15,16 +16,16 @@ pub(super) struct Family {
 }
 
 const FAMILIES: [Family; 7] = [
-    family("roberta", Architecture::Roberta, "Roberta", 50265),
-    family("xlm-roberta", Architecture::Roberta, "XLMRoberta", 50265),
-    family("camembert", Architecture::Roberta, "Camembert", 50265),
-    family("bert", Architecture::Bert, "Bert", 30522),
-    family("distilbert", Architecture::DistilBert, "DistilBert", 30522),
-    family("electra", Architecture::Electra, "Electra", 30522),
-    family("mpnet", Architecture::MpNet, "MPNet", 30527),
+    row("roberta", Architecture::Roberta, "Roberta", 50265),
+    row("xlm-roberta", Architecture::Roberta, "XLMRoberta", 50265),
+    row("camembert", Architecture::Roberta, "Camembert", 50265),
+    row("bert", Architecture::Bert, "Bert", 30522),
+    row("distilbert", Architecture::DistilBert, "DistilBert", 30522),
+    row("electra", Architecture::Electra, "Electra", 30522),
+    row("mpnet", Architecture::MpNet, "MPNet", 30527),
 ];
 
-const fn family(
+const fn row(
     model_type: &'static str,
     architecture: Architecture,
     class: &'static str,
@@ -39,9 +40,13 @@ const fn family(
 }
 
 /// What the classes' names end with, and their heads.
-const HEADS: [(&str, Head); 5] = [
+const HEADS: [(&str, Head); 8] = [
     ("Model", Head::None),
     ("ForMaskedLM", Head::MaskedLm),
+    // The same head, beside one for the next sentence, or with a causal mask in a decoder.
+    ("ForPreTraining", Head::MaskedLm),
+    ("LMHeadModel", Head::MaskedLm),
+    ("ForCausalLM", Head::MaskedLm),
     ("ForSequenceClassification", Head::SequenceClassification),
     ("ForTokenClassification", Head::TokenClassification),
     ("ForQuestionAnswering", Head::QuestionAnswering),
@@ -78,4 +83,30 @@ pub(super) fn class(name: &str) -> Option<Class> {
             discriminator,
         })
     })
+}
+
+/// The model type of this name, if it is one that can be converted.
+pub(super) fn family(model_type: &str) -> Option<Family> {
+    FAMILIES
+        .into_iter()
+        .find(|family| family.model_type == model_type)
+}
+
+/// The head that the names of a checkpoint's tensors tell of.
+pub(super) fn head_of(architecture: Architecture, has: impl Fn(&str) -> bool) -> Head {
+    let lm_head = LmHeadNames::of(architecture);
+    let (dense, out) = classifier_names(Head::SequenceClassification, architecture, false);
+    let sequence = [dense.unwrap_or(out), out].map(|name| format!("{name}.weight"));
+    if has(&format!("{}.weight", lm_head.dense)) {
+        Head::MaskedLm
+    } else if has("qa_outputs.weight") {
+        Head::QuestionAnswering
+    } else if sequence.iter().all(|name| has(name)) {
+        Head::SequenceClassification
+    } else if has("classifier.weight") {
+        // A classifier of texts has a layer before it.
+        Head::TokenClassification
+    } else {
+        Head::None
+    }
 }

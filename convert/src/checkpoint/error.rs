@@ -184,14 +184,6 @@ pub enum CheckpointError {
         /// Why not, often in the words of the tokenizers library.
         reason: String,
     },
-    /// The directory has tokens that can't be placed without `tokenizer.json`.
-    #[error("{} adds the token `{token}`, which the vocabulary doesn't have; save the tokenizer as tokenizer.json, with `AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)`", path.display())]
-    AddedToken {
-        /// Which file adds it.
-        path: PathBuf,
-        /// The token.
-        token: String,
-    },
     /// The tokenizer gives ids that the model has no embedding for.
     #[error("{}: the token `{token}` has the id {id}; config.json's vocab_size is {vocab_size}", path.display())]
     Vocabulary {
@@ -203,6 +195,12 @@ pub enum CheckpointError {
         id: u32,
         /// Entries of the model's vocabulary.
         vocab_size: usize,
+    },
+    /// The directory has an adapter, whose weights are to be added to the model's.
+    #[error("{} is an adapter for other weights; merge it first, with PEFT's `merge_and_unload`, and save the whole", path.display())]
+    Adapter {
+        /// Which file.
+        path: PathBuf,
     },
     /// The tokenizer lacks a special token.
     #[error("{}: the {role} token `{token}` isn't in the vocabulary", path.display())]

@@ -1,11 +1,15 @@
 //! `config.json` of a Hugging Face checkpoint.
 
-use super::architecture::{Class, class};
+use super::architecture::{Class, Family, class, family, head_of};
 use super::error::CheckpointError;
 use super::json;
+use super::notes::Notes;
 use super::sentence::SentenceEncoder;
+use super::tokenizer_settings::TokenizerSettings;
+use super::weights::Checkpoint;
 use rq_format::{
-    Architecture, ClassifierAct, Config, ConfigFields, Head, HiddenAct, MAX_LABELS, ScoreFunction,
+    Architecture, ClassifierAct, Config, ConfigFields, Head, HiddenAct, MAX_LABELS, Pooling,
+    ScoreFunction, TruncationSide,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -29,14 +33,20 @@ pub struct SpecialTokens {
 #[derive(Clone, Debug)]
 pub struct HfConfig {
     path: PathBuf,
+    /// Where the checkpoint is; `modules.json` may say that it's a folder of what was named.
+    directory: PathBuf,
     fields: Fields,
-    class: Class,
+    family: Family,
+    /// Whether the head is that of ELECTRA's discriminator.
+    discriminator: bool,
     head: Head,
     hidden_act: HiddenAct,
     pad_token_id: u32,
     labels: Vec<String>,
     score_function: Option<ScoreFunction>,
     sentence: SentenceEncoder,
+    tokenizer: TokenizerSettings,
+    notes: Notes,
 }
 
 /// What ELECTRA's discriminator says of a token, in the order of the file's outputs.
@@ -44,6 +54,98 @@ const DISCRIMINATOR_LABELS: [&str; 2] = ["original", "replaced"];
 
 /// The buckets of MPNet's relative bias that transformers computes with, whatever `config.json` says.
 pub(super) const RELATIVE_BUCKETS: usize = 32;
+
+/// Fields of `config.json` that change nothing of what rq computes: of training, of other software, of generation.
+const HARMLESS: &[&str] = &[
+    "_attn_implementation",
+    "_attn_implementation_autoset",
+    "_commit_hash",
+    "_name_or_path",
+    "_num_labels",
+    "architectures",
+    "attention_dropout",
+    "attention_probs_dropout_prob",
+    "attn_implementation",
+    "auto_map",
+    "bad_words_ids",
+    "chunk_size_feed_forward",
+    "classifier_dropout",
+    "classifier_dropout_prob",
+    "cls_token_id",
+    "cross_attention_hidden_size",
+    "decoder_start_token_id",
+    "directionality",
+    "diversity_penalty",
+    "do_sample",
+    "dropout",
+    "dtype",
+    "early_stopping",
+    "encoder_no_repeat_ngram_size",
+    "exponential_decay_length_penalty",
+    "finetuning_task",
+    "forced_bos_token_id",
+    "forced_eos_token_id",
+    "gradient_checkpointing",
+    "hidden_dropout_prob",
+    "ignore_index",
+    "initializer_range",
+    "is_encoder_decoder",
+    "label2id",
+    "language",
+    "layer_norm_epsilon",
+    "length_penalty",
+    "mask_token_id",
+    "max_length",
+    "min_length",
+    "model_max_length",
+    "model_type",
+    "name_or_path",
+    "no_repeat_ngram_size",
+    "num_beam_groups",
+    "num_beams",
+    "num_return_sequences",
+    "output_attentions",
+    "output_hidden_states",
+    "output_past",
+    "output_scores",
+    "pooler_fc_size",
+    "pooler_hidden_act",
+    "pooler_num_attention_heads",
+    "pooler_num_fc_layers",
+    "pooler_size_per_head",
+    "pooler_type",
+    "prefix",
+    "qa_dropout",
+    "remove_invalid_values",
+    "repetition_penalty",
+    "return_dict",
+    "return_dict_in_generate",
+    "sep_token_id",
+    "seq_classif_dropout",
+    "sinusoidal_pos_embds",
+    "summary_activation",
+    "summary_last_dropout",
+    "summary_type",
+    "summary_use_proj",
+    "suppress_tokens",
+    "begin_suppress_tokens",
+    "task_specific_params",
+    "temperature",
+    "tf_legacy_loss",
+    "tie_encoder_decoder",
+    "tie_weights_",
+    "tokenizer_name",
+    "top_k",
+    "top_p",
+    "torch_dtype",
+    "torchscript",
+    "transformers_version",
+    "typical_p",
+    "use_bfloat16",
+    "use_cache",
+];
+/// Fields that change the model, and what they may be.
+const MUST_BE_EMPTY: [&str; 3] = ["pruned_heads", "quantization_config", "adapters"];
 
 /// The fields that matter, by BERT's names. What is left out has the default of transformers' `RobertaConfig`, unless
 /// [`completed`] has put in another.
@@ -82,6 +184,33 @@ struct Fields {
     sentence_transformers: Option<CrossEncoder>,
     tokenizer_class: Option<String>,
 }
+
+/// Their names.
+const FIELDS: [&str; 23] = [
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "hidden_act",
+    "max_position_embeddings",
+    "type_vocab_size",
+    "layer_norm_eps",
+    "pad_token_id",
+    "bos_token_id",
+    "eos_token_id",
+    "position_embedding_type",
+    "is_decoder",
+    "add_cross_attention",
+    "tie_word_embeddings",
+    "id2label",
+    "num_labels",
+    "problem_type",
+    "function_to_apply",
+    "sbert_ce_default_activation_function",
+    "sentence_transformers",
+    "tokenizer_class",
+];
 
 /// What sentence-transformers writes of a CrossEncoder.
 #[derive(Clone, Debug, Deserialize)]
@@ -140,11 +269,76 @@ impl HfConfig {
     /// # Errors
     /// When it can't be read, isn't JSON, or describes a model that isn't supported.
     pub fn read(directory: &Path) -> Result<Self, CheckpointError> {
+        Self::read_as(directory, None)
+    }
+
+    /// The same, with this head in place of the one that the files tell of.
+    ///
+    /// # Errors
+    /// As [`HfConfig::read`].
+    pub fn read_as(directory: &Path, wanted: Option<Head>) -> Result<Self, CheckpointError> {
+        let sentence = SentenceEncoder::read(directory)?;
+        let directory = match &*sentence.folder {
+            "" => directory.to_path_buf(),
+            folder => directory.join(folder),
+        };
         let path = directory.join("config.json");
         let value = json::read::<Value>(&path)?;
         // The architecture first: the fields of another one may well be of other types.
-        let class = architecture(&path, &value)?;
-        let architecture = class.family.architecture;
+        let any_head = wanted.is_some() || sentence.pooling.is_some();
+        let (family, class) = architecture(&path, &value, any_head)?;
+        let (architecture, named) = (family.architecture, class.map(|class| class.head));
+        let head = match (wanted, &sentence.pooling, named) {
+            (Some(head), ..) => head,
+            // What an encoder is made of is listed, and a head isn't.
+            (None, Some(_), _) => Head::None,
+            (None, None, Some(head)) => head,
+            (None, None, None) => {
+                let tensors = Checkpoint::names(&directory)?;
+                head_of(architecture, |name| tensors.contains(name))
+            }
+        };
+        let mut notes = sentence.notes.clone();
+        for adapter in ["adapter_config.json", "adapter_model.safetensors"] {
+            if directory.join(adapter).is_file() {
+                return Err(CheckpointError::Adapter {
+                    path: directory.join(adapter),
+                });
+            }
+        }
+        for field in MUST_BE_EMPTY {
+            let empty = match &value[field] {
+                Value::Null => true,
+                Value::Object(fields) => fields.is_empty(),
+                Value::Array(items) => items.is_empty(),
+                _ => false,
+            };
+            if !empty {
+                return Err(CheckpointError::Unsupported {
+                    path,
+                    field,
+                    found: value[field].to_string(),
+                    supported: "nothing: save the model whole, in floats",
+                });
+            }
+        }
+        if let Some(fields) = value.as_object() {
+            notes.account("config.json", fields.keys(), |field| {
+                HARMLESS.contains(&field) || FIELDS.contains(&field)
+            });
+        }
+        if named.is_some_and(|named| named != head) {
+            let named = named.unwrap_or(Head::None);
+            if wanted.is_none() && named != Head::None {
+                notes.add(format!(
+                    "modules.json makes this a sentence encoder: the head that its architecture names ({named}) is left out"
+                ));
+            }
+        }
+        let tokenizer = TokenizerSettings::read(&directory, &sentence.tokenizer, &mut notes)?;
+        let discriminator = wanted.is_none()
+            && head == Head::TokenClassification
+            && class.is_some_and(|class| class.discriminator);
         let value = completed(&path, architecture, value)?;
         let mut fields: Fields =
             serde_json::from_value(value).map_err(|source| CheckpointError::Json {
@@ -187,7 +381,7 @@ impl HfConfig {
         if architecture.has_relative_bias() && buckets != RELATIVE_BUCKETS {
             return unsupported("relative_attention_num_buckets", &buckets, "32");
         }
-        fields.vocab_size.get_or_insert(class.family.vocab_size);
+        fields.vocab_size.get_or_insert(family.vocab_size);
         let follows = architecture.positions_follow_padding();
         let pad_token_id = match fields.pad_token_id {
             // transformers' MPNet has its positions start behind 1, whatever the configuration says.
@@ -200,35 +394,29 @@ impl HfConfig {
             }
             None => u32::from(follows),
         };
-        // sentence-transformers loads a checkpoint without the head that it was trained with before.
-        let pretrained = class.head == Head::MaskedLm || class.discriminator;
-        let head = match pretrained && SentenceEncoder::is_in(directory)? {
-            true => Head::None,
-            false => class.head,
-        };
         let labels = match head.has_labels() {
-            true if class.discriminator => DISCRIMINATOR_LABELS.map(str::to_owned).into(),
-            true => labels(&path, &fields)?,
+            true if discriminator => DISCRIMINATOR_LABELS.map(str::to_owned).into(),
+            true => labels(&path, &fields, &mut notes)?,
             false => Vec::new(),
         };
         let score_function = match head {
             Head::SequenceClassification => Some(score_function(&path, &fields, labels.len())?),
             _ => None,
         };
-        let sentence = match head {
-            Head::None => SentenceEncoder::read(directory)?,
-            _ => SentenceEncoder::default(),
-        };
         let config = Self {
             path,
+            directory,
             fields,
-            class,
+            family,
+            discriminator,
             head,
             hidden_act,
             pad_token_id,
             labels,
             score_function,
             sentence,
+            tokenizer,
+            notes,
         };
         // Sizes that can't be are refused now, before anything is allocated by them. The special tokens are the
         // tokenizer's to say; any that are in the vocabulary will do here.
@@ -247,14 +435,46 @@ impl HfConfig {
         &self.path
     }
 
+    /// The directory of the checkpoint: the one that was named, or the folder in it that `modules.json` names.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The folders of a sentence encoder's dense layers, below the directory that was named.
+    pub(crate) fn dense_folders(&self) -> &[String] {
+        &self.sentence.dense
+    }
+
+    /// How embeddings are made, if the files say so.
+    pub(crate) fn pooling(&self) -> Option<&Pooling> {
+        self.sentence
+            .pooling
+            .as_ref()
+            .filter(|_| self.head == Head::None)
+    }
+
+    /// What `tokenizer_config.json` and the files beside it say.
+    pub(crate) fn tokenizer_settings(&self) -> &TokenizerSettings {
+        &self.tokenizer
+    }
+
+    /// Whether texts are put in lower case before all other steps of the tokenizer.
+    pub(crate) fn lower_case_first(&self) -> bool {
+        self.sentence.lower_case
+    }
+
+    pub(crate) fn notes(&self) -> &Notes {
+        &self.notes
+    }
+
     /// The graph of the encoder.
     pub fn architecture(&self) -> Architecture {
-        self.class.family.architecture
+        self.family.architecture
     }
 
     /// Whether the head is that of ELECTRA's discriminator.
     pub(crate) fn is_discriminator(&self) -> bool {
-        self.class.discriminator && self.head == Head::TokenClassification
+        self.discriminator
     }
 
     /// What is computed of its output.
@@ -267,7 +487,7 @@ impl HfConfig {
         self.fields
             .tokenizer_class
             .as_deref()
-            .unwrap_or(self.class.family.model_type)
+            .unwrap_or(self.family.model_type)
     }
 
     /// The names of a classifier's classes.
@@ -359,10 +579,13 @@ impl HfConfig {
             true => self.pad_token_id as usize + 1,
             false => 0,
         };
-        let max_seq_length = self
-            .sentence
-            .max_seq_length
-            .filter(|&length| length + position_offset < f.max_position_embeddings);
+        // As sentence-transformers has it, its own limit counts in place of the tokenizer's.
+        let max_seq_length = match self.sentence.max_seq_length {
+            Some(length) => Some(length),
+            None => self.tokenizer.model_max_length()?,
+        };
+        let positions = f.max_position_embeddings.saturating_sub(position_offset);
+        let max_seq_length = max_seq_length.filter(|&length| length < positions);
         Config::new(ConfigFields {
             architecture: self.architecture(),
             head: self.head,
@@ -386,8 +609,10 @@ impl HfConfig {
             labels: self.labels.clone(),
             classifier_act: self.classifier_act(),
             score_function: self.score_function,
-            pooling: self.sentence.pooling,
+            pooling: self.pooling().cloned(),
             max_seq_length,
+            truncation_side: TruncationSide::Right,
+            clean_up_spaces: false,
             quantization: quantization.into(),
         })
         .map_err(|source| CheckpointError::Config {
@@ -458,8 +683,13 @@ fn completed(
     Ok(config)
 }
 
-/// The first class that is named and can be converted.
-fn architecture(path: &Path, config: &Value) -> Result<Class, CheckpointError> {
+/// The model type, and the first class that is named and can be converted. A class that isn't known may be there where its head
+/// doesn't matter.
+fn architecture(
+    path: &Path,
+    config: &Value,
+    any_head: bool,
+) -> Result<(Family, Option<Class>), CheckpointError> {
     let names = |key: &str| match &config[key] {
         Value::String(name) => vec![name.as_str()],
         Value::Array(names) => names.iter().filter_map(Value::as_str).collect(),
@@ -467,12 +697,19 @@ fn architecture(path: &Path, config: &Value) -> Result<Class, CheckpointError> {
     };
     let (architectures, model_type) = (names("architectures"), names("model_type"));
     let known = architectures.iter().find_map(|name| class(name));
-    if let Some(class) = known
-        && model_type
-            .iter()
-            .all(|&name| name == class.family.model_type)
-    {
-        return Ok(class);
+    let of_type = match model_type[..] {
+        [] => known.map(|class| class.family),
+        [model_type, ..] => family(model_type),
+    };
+    match (of_type, known) {
+        // RoBERTa's types have one graph; no class of it loads BERT's tensors.
+        (Some(family), Some(class)) if family.architecture == class.family.architecture => {
+            return Ok((family, Some(class)));
+        }
+        (Some(family), None) if architectures.is_empty() || any_head => {
+            return Ok((family, None));
+        }
+        _ => {}
     }
     let found = match (architectures.as_slice(), model_type.as_slice()) {
         ([], []) => "that it doesn't name".into(),
@@ -487,18 +724,37 @@ fn architecture(path: &Path, config: &Value) -> Result<Class, CheckpointError> {
     })
 }
 
-/// The names of the classes: `id2label` by number; where it isn't there, as transformers names them.
-fn labels(path: &Path, fields: &Fields) -> Result<Vec<String>, CheckpointError> {
-    let Some(id2label) = &fields.id2label else {
-        let count = fields.num_labels.unwrap_or(2).min(MAX_LABELS + 1);
-        return Ok((0..count).map(|i| format!("LABEL_{i}")).collect());
+/// The names of the classes, as transformers has them: `id2label` by number, unless `num_labels` is another number than it
+/// has, or it isn't there.
+fn labels(path: &Path, fields: &Fields, notes: &mut Notes) -> Result<Vec<String>, CheckpointError> {
+    let numbered = |count: usize| {
+        let count = count.min(MAX_LABELS + 1);
+        Ok((0..count).map(|i| format!("LABEL_{i}")).collect())
     };
-    let label = |i: usize| match id2label.get(&i.to_string())? {
+    let id2label = match (&fields.id2label, fields.num_labels) {
+        (None, count) => return numbered(count.unwrap_or(2)),
+        (Some(id2label), Some(count)) if count != id2label.len() => {
+            notes.add(format!(
+                "config.json has num_labels {count} and {} entries of id2label: the labels are LABEL_0 and so on, as in \
+                 transformers",
+                id2label.len()
+            ));
+            return numbered(count);
+        }
+        (Some(id2label), _) => id2label,
+    };
+    let mut label = |i: usize| match id2label.get(&i.to_string())? {
         Value::String(label) => Some(label.clone()),
-        number @ Value::Number(_) => Some(number.to_string()),
+        number @ (Value::Number(_) | Value::Bool(_)) => Some(number.to_string()),
+        Value::Null => {
+            notes.add(format!(
+                "config.json has null for label {i}: it is called LABEL_{i}"
+            ));
+            Some(format!("LABEL_{i}"))
+        }
         _ => None,
     };
-    let labels: Option<Vec<String>> = (0..id2label.len()).map(label).collect();
+    let labels: Option<Vec<String>> = (0..id2label.len()).map(&mut label).collect();
     labels.ok_or_else(|| CheckpointError::Unsupported {
         path: path.into(),
         field: "id2label",

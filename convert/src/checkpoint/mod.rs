@@ -1,10 +1,12 @@
 //! A checkpoint as `save_pretrained` leaves it: configuration, weights and tokenizer.
 
 mod architecture;
+mod as_transformers;
 mod error;
 mod hf_config;
 mod json;
 mod layout;
+mod notes;
 mod origin;
 mod pickle;
 mod pretrained;
@@ -12,6 +14,7 @@ mod sentence;
 mod sentence_piece;
 mod texts;
 mod tokenizer;
+mod tokenizer_settings;
 mod torch;
 mod weights;
 

@@ -52,6 +52,9 @@ impl Origin {
                 _ => unreachable!("no layer has a tensor {name}"),
             };
         }
+        if stem.starts_with("dense.") {
+            return Self::Same(name.into());
+        }
         let lm_head = LmHeadNames::of(config.architecture);
         let (dense, out) = classifier_names_of(config);
         let dense = dense.unwrap_or_default();

@@ -1,53 +1,69 @@
-//! What sentence-transformers writes beside a checkpoint: how hidden states become an embedding.
+//! What sentence-transformers writes beside a checkpoint: how hidden states become an embedding, and what goes before a text.
 
 use super::error::CheckpointError;
 use super::json;
-use crate::source::files::{MODULES, TRANSFORMER_SETTINGS};
-use rq_format::{Pooling, PoolingMode};
+use super::notes::Notes;
+use crate::source::files::{
+    MODULES, SENTENCE_TRANSFORMERS, TRANSFORMER_SETTINGS, is_folder, modules,
+};
+use rq_format::{Activation, Dense, EmbeddingLayer, Pooling, PoolingMode};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// How a sentence encoder makes embeddings, as far as its publisher says so.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct SentenceEncoder {
+    /// The folder of the checkpoint, below the one that was named; empty where it is that one.
+    pub(crate) folder: String,
+    /// With it the model is an encoder, whatever its architecture says of a head.
     pub(crate) pooling: Option<Pooling>,
+    /// The folders of the dense layers, in their order.
+    pub(crate) dense: Vec<String>,
     pub(crate) max_seq_length: Option<usize>,
+    /// Whether texts are put in lower case before all other steps.
+    pub(crate) lower_case: bool,
+    /// Arguments for the tokenizer.
+    pub(crate) tokenizer: Map<String, Value>,
+    pub(crate) notes: Notes,
 }
 
+/// The settings of a dense layer.
 #[derive(Deserialize)]
-struct Module {
-    path: String,
-    #[serde(rename = "type")]
-    kind: String,
+struct DenseSettings {
+    #[serde(rename = "in_features")]
+    _in_features: usize,
+    out_features: usize,
+    #[serde(default = "yes")]
+    bias: bool,
+    activation_function: Option<String>,
+    module_input_name: Option<String>,
+    module_output_name: Option<String>,
+    #[serde(default)]
+    use_residual: bool,
+    #[serde(flatten)]
+    more: BTreeMap<String, Value>,
 }
 
-/// Settings of the module that runs the checkpoint.
-#[derive(Deserialize)]
-struct Transformer {
-    max_seq_length: Option<usize>,
-    do_lower_case: Option<bool>,
+fn yes() -> bool {
+    true
 }
+
+/// What a module reads and writes, where it says so: the embedding of a text.
+const EMBEDDING: &str = "sentence_embedding";
 
 impl SentenceEncoder {
-    /// Whether the checkpoint in `directory` is published as a sentence encoder: its modules begin with its hidden states.
-    pub(crate) fn is_in(directory: &Path) -> Result<bool, CheckpointError> {
-        let path = directory.join(MODULES);
-        if !path.is_file() {
-            return Ok(false);
-        }
-        let modules: Vec<Module> = json::read(&path)?;
-        let first = modules.first();
-        Ok(first.is_some_and(|module| module.kind.rsplit('.').next() == Some("Transformer")))
-    }
-
     /// Reads `modules.json` and what it names. Without it there is nothing to read.
     pub(crate) fn read(directory: &Path) -> Result<Self, CheckpointError> {
         let path = directory.join(MODULES);
         if !path.is_file() {
             return Ok(Self::default());
         }
-        let modules: Vec<Module> = json::read(&path)?;
+        let list = modules(&json::bytes(&path)?).map_err(|source| CheckpointError::Json {
+            path: path.clone(),
+            source,
+        })?;
         let unsupported = |found: String, supported| CheckpointError::Unsupported {
             path: path.clone(),
             field: "a module",
@@ -55,75 +71,392 @@ impl SentenceEncoder {
             supported,
         };
         let mut encoder = Self::default();
-        let mut lower_case = false;
-        for (i, module) in modules.iter().enumerate() {
+        for (i, module) in list.iter().enumerate() {
+            if !(is_folder(&module.path) || module.path.is_empty()) {
+                let supported = "a directory's name, as \"1_Pooling\"";
+                return Err(unsupported(format!("at {:?}", module.path), supported));
+            }
+            let settings = |file: &str| directory.join(&module.path).join(file);
             // "sentence_transformers.models.Pooling", and since version 5 with more before it.
             let kind = module.kind.rsplit('.').next().unwrap_or_default();
-            match (i, kind) {
-                (0, "Transformer") if module.path.is_empty() => {
-                    let settings = directory.join(TRANSFORMER_SETTINGS);
-                    if settings.is_file() {
-                        let settings: Transformer = json::read(&settings)?;
-                        encoder.max_seq_length = settings.max_seq_length;
-                        lower_case = settings.do_lower_case.unwrap_or(false);
+            match (kind, &mut encoder.pooling) {
+                ("Transformer", None) if i == 0 => {
+                    encoder.folder = module.path.clone();
+                    encoder.read_transformer(&directory.join(&module.path))?;
+                }
+                ("Pooling", None) if i > 0 => {
+                    let mut notes = std::mem::take(&mut encoder.notes);
+                    encoder.pooling = Some(pooling(&settings("config.json"), &mut notes)?);
+                    encoder.notes = notes;
+                }
+                ("Normalize", Some(pooling)) => {
+                    let path = settings("config.json");
+                    if path.is_file() {
+                        let fields: Map<String, Value> = json::read(&path)?;
+                        check_names(&path, fields.get("module_input_name"))?;
+                        check_names(&path, fields.get("module_output_name"))?;
+                    }
+                    // What is normalized already stays as it is.
+                    if pooling.layers.last() != Some(&EmbeddingLayer::Normalize) {
+                        pooling.layers.push(EmbeddingLayer::Normalize);
                     }
                 }
-                (1, "Pooling") => {
-                    let is_name = module.path.chars().all(|c| c.is_alphanumeric() || c == '_');
-                    if !is_name || module.path.is_empty() {
-                        let supported = "a directory's name, as \"1_Pooling\"";
-                        return Err(unsupported(format!("at {:?}", module.path), supported));
-                    }
-                    let settings = directory.join(&module.path).join("config.json");
-                    encoder.pooling = Some(Pooling {
-                        mode: mode(&settings)?,
-                        normalize: false,
-                        lower_case,
-                    });
-                }
-                (2, "Normalize") => {
-                    if let Some(pooling) = &mut encoder.pooling {
-                        pooling.normalize = true;
-                    }
+                ("Dense", Some(pooling)) => {
+                    let path = settings("config.json");
+                    let layer = dense(&path, &mut encoder.notes)?;
+                    pooling.layers.push(EmbeddingLayer::Dense(layer));
+                    encoder.dense.push(module.path.clone());
                 }
                 // Such a one leaves the embedding as it is.
-                (_, "Dropout") => {}
+                ("Dropout", _) => {}
                 _ => {
-                    let supported = "Transformer, then Pooling, then Normalize or nothing";
+                    let supported = "Transformer, then Pooling, then Dense, Normalize or nothing";
                     return Err(unsupported(format!("{kind} in place {i}"), supported));
                 }
             }
         }
+        encoder.read_prompts(directory)?;
         Ok(encoder)
+    }
+
+    /// The settings of the module that runs the checkpoint.
+    fn read_transformer(&mut self, folder: &Path) -> Result<(), CheckpointError> {
+        // The first that says something counts.
+        let files = TRANSFORMER_SETTINGS.map(|file| folder.join(file));
+        for path in files.into_iter().filter(|path| path.is_file()) {
+            let fields: Map<String, Value> = json::read(&path)?;
+            if fields.is_empty() {
+                continue;
+            }
+            return self.take_transformer(&path, &fields);
+        }
+        Ok(())
+    }
+
+    fn take_transformer(
+        &mut self,
+        path: &Path,
+        fields: &Map<String, Value>,
+    ) -> Result<(), CheckpointError> {
+        let unsupported = |field, found: &Value, supported| {
+            Err(CheckpointError::Unsupported {
+                path: path.into(),
+                field,
+                found: found.to_string(),
+                supported,
+            })
+        };
+        match fields.get("max_seq_length") {
+            None | Some(Value::Null) => {}
+            Some(length) => match length.as_u64().and_then(|n| usize::try_from(n).ok()) {
+                Some(length) => self.max_seq_length = Some(length),
+                None => return unsupported("max_seq_length", length, "a number of tokens"),
+            },
+        }
+        match fields.get("do_lower_case") {
+            None | Some(Value::Null) => {}
+            Some(Value::Bool(lower)) => self.lower_case = *lower,
+            Some(other) => return unsupported("do_lower_case", other, "true and false"),
+        }
+        match fields.get("transformer_task") {
+            None | Some(Value::Null) => {}
+            Some(Value::String(task))
+                if matches!(&**task, "feature-extraction" | "sequence-classification") => {}
+            Some(other) => {
+                let supported = "\"feature-extraction\" and \"sequence-classification\"";
+                return unsupported("transformer_task", other, supported);
+            }
+        }
+        if let Some(text) = fields.get("modality_config").map(|config| &config["text"]) {
+            let output = text["method_output_name"].as_str().unwrap_or_default();
+            let forward = text["method"]
+                .as_str()
+                .is_none_or(|method| method == "forward");
+            if !forward || !matches!(output, "last_hidden_state" | "logits" | "") {
+                let supported = "the method \"forward\" with last_hidden_state";
+                return unsupported("modality_config's text", text, supported);
+            }
+        }
+        let kwargs = ["processor_kwargs", "tokenizer_args"];
+        for field in kwargs {
+            if let Some(Value::Object(arguments)) = fields.get(field) {
+                self.tokenizer.extend(arguments.clone());
+            }
+        }
+        self.tokenizer.remove("trust_remote_code");
+        let empty = |value: &Value| match value {
+            Value::Null => true,
+            Value::Object(fields) => fields.keys().all(|field| field == "trust_remote_code"),
+            _ => false,
+        };
+        for (field, value) in ["config_kwargs", "config_args", "processing_kwargs"]
+            .into_iter()
+            .filter_map(|field| Some((field, fields.get(field)?)))
+        {
+            if !empty(value) {
+                return unsupported(field, value, "nothing");
+            }
+        }
+        for field in ["query_length", "document_length", "query_expansion"] {
+            if let Some(value) = fields.get(field).filter(|value| !value.is_null()) {
+                return unsupported(field, value, "null: rq makes no multi-vector embeddings");
+            }
+        }
+        let known = [
+            "max_seq_length",
+            "do_lower_case",
+            "transformer_task",
+            "modality_config",
+            "module_output_name",
+            "processor_kwargs",
+            "tokenizer_args",
+            "config_kwargs",
+            "config_args",
+            "processing_kwargs",
+            "query_length",
+            "document_length",
+            "query_expansion",
+            // How the weights are loaded, and computed with.
+            "model_kwargs",
+            "model_args",
+            "unpad_inputs",
+        ];
+        self.notes
+            .account(&file_name(path), fields.keys(), |field| {
+                known.contains(&field)
+            });
+        Ok(())
+    }
+
+    /// The prompts, and which one is the default.
+    fn read_prompts(&mut self, directory: &Path) -> Result<(), CheckpointError> {
+        let path = directory.join(SENTENCE_TRANSFORMERS);
+        if !path.is_file() {
+            return Ok(());
+        }
+        let fields: Map<String, Value> = json::read(&path)?;
+        let unsupported = |field, found: &Value, supported| CheckpointError::Unsupported {
+            path: path.clone(),
+            field,
+            found: found.to_string(),
+            supported,
+        };
+        let known = [
+            "__version__",
+            "prompts",
+            "default_prompt_name",
+            "model_type",
+            "similarity_fn_name",
+            "truncate_dim",
+            "activation_fn",
+        ];
+        self.notes
+            .account(SENTENCE_TRANSFORMERS, fields.keys(), |field| {
+                known.contains(&field)
+            });
+        if let Some(function) = fields.get("similarity_fn_name").and_then(Value::as_str)
+            && function != "cosine"
+        {
+            self.notes.add(format!(
+                "{SENTENCE_TRANSFORMERS} compares embeddings by similarity_fn_name {function}; rq compares by cosine"
+            ));
+        }
+        if let Some(truncate) = fields.get("truncate_dim").filter(|value| !value.is_null()) {
+            self.notes.add(format!(
+                "{SENTENCE_TRANSFORMERS} has truncate_dim {truncate}, which sentence-transformers doesn't read either"
+            ));
+        }
+        let mut prompts = BTreeMap::new();
+        match fields.get("prompts") {
+            None | Some(Value::Null) => {}
+            Some(Value::Object(found)) => {
+                for (name, prompt) in found {
+                    let text = match prompt {
+                        Value::String(text) => text.clone(),
+                        // As sentence-transformers has it.
+                        Value::Null => String::new(),
+                        other => return Err(unsupported("prompts", other, "texts by their names")),
+                    };
+                    prompts.insert(name.clone(), text);
+                }
+            }
+            Some(other) => return Err(unsupported("prompts", other, "texts by their names")),
+        }
+        let default = match fields.get("default_prompt_name") {
+            None | Some(Value::Null) => None,
+            Some(Value::String(name)) => {
+                // These two are always there.
+                if matches!(&**name, "query" | "document") {
+                    prompts.entry(name.clone()).or_default();
+                }
+                if !prompts.contains_key(name) {
+                    let found = Value::String(name.clone());
+                    let supported = "the name of one of the prompts";
+                    return Err(unsupported("default_prompt_name", &found, supported));
+                }
+                Some(name.clone())
+            }
+            Some(other) => {
+                let supported = "the name of one of the prompts";
+                return Err(unsupported("default_prompt_name", other, supported));
+            }
+        };
+        match &mut self.pooling {
+            Some(pooling) => (pooling.prompts, pooling.default_prompt) = (prompts, default),
+            None => {
+                let default = default.and_then(|name| prompts.remove(&name));
+                if let Some(prompt) = default.filter(|prompt| !prompt.is_empty()) {
+                    let found = Value::String(prompt);
+                    let supported = "none for a model that isn't a sentence encoder";
+                    return Err(unsupported("a default prompt", &found, supported));
+                }
+            }
+        }
+        Ok(())
     }
 }
 
-/// The one mode that the settings of a pooling module choose.
-fn mode(path: &Path) -> Result<PoolingMode, CheckpointError> {
-    let settings: Value = json::read(path)?;
-    let chosen: Vec<String> = match settings["pooling_mode"].as_str() {
-        Some(mode) => vec![mode.to_owned()],
-        None => {
-            let fields = settings.as_object().into_iter().flatten();
-            let modes = fields.filter_map(|(key, value)| {
-                let name = key.strip_prefix("pooling_mode_")?;
-                (value == &Value::Bool(true)).then(|| name.to_owned())
-            });
-            modes.collect()
-        }
-    };
-    match chosen.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["cls_token" | "cls"] => Ok(PoolingMode::Cls),
-        ["mean_tokens" | "mean"] => Ok(PoolingMode::Mean),
-        ["max_tokens" | "max"] => Ok(PoolingMode::Max),
-        _ => Err(CheckpointError::Unsupported {
+fn file_name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
+/// Refuses a module that works on something else than the embedding of a text.
+fn check_names(path: &Path, name: Option<&Value>) -> Result<(), CheckpointError> {
+    match name {
+        None | Some(Value::Null) => Ok(()),
+        Some(Value::String(name)) if name == EMBEDDING => Ok(()),
+        Some(other) => Err(CheckpointError::Unsupported {
             path: path.into(),
-            field: "the pooling mode",
-            found: match chosen.is_empty() {
-                true => "none".into(),
-                false => chosen.join(" and "),
-            },
-            supported: "one of cls_token, mean_tokens and max_tokens",
+            field: "a module's input or output",
+            found: other.to_string(),
+            supported: "\"sentence_embedding\"",
         }),
     }
+}
+
+/// The settings of a dense layer. The width of what it takes is checked with its weights.
+fn dense(path: &Path, notes: &mut Notes) -> Result<Dense, CheckpointError> {
+    let settings: DenseSettings = json::read(path)?;
+    for name in [&settings.module_input_name, &settings.module_output_name] {
+        check_names(path, name.clone().map(Value::String).as_ref())?;
+    }
+    let unsupported = |field, found: String, supported| CheckpointError::Unsupported {
+        path: path.into(),
+        field,
+        found,
+        supported,
+    };
+    if settings.use_residual {
+        return Err(unsupported("use_residual", "true".into(), "false"));
+    }
+    notes.account("a Dense layer's config.json", settings.more.keys(), |_| {
+        false
+    });
+    let activation = match settings.activation_function.as_deref() {
+        // sentence-transformers takes no other classes than torch's, and has this one in their place.
+        None => Activation::Tanh,
+        Some(name) if !name.starts_with("torch.") => Activation::Tanh,
+        Some(name) => match name.rsplit('.').next().unwrap_or_default() {
+            "Identity" => Activation::Identity,
+            "Tanh" => Activation::Tanh,
+            "ReLU" => Activation::Relu,
+            "GELU" => Activation::Gelu,
+            "Sigmoid" => Activation::Sigmoid,
+            _ => {
+                let supported = "torch's Identity, Tanh, ReLU, GELU and Sigmoid";
+                return Err(unsupported(
+                    "activation_function",
+                    format!("{name:?}"),
+                    supported,
+                ));
+            }
+        },
+    };
+    Ok(Dense {
+        out_features: settings.out_features,
+        bias: settings.bias,
+        activation,
+    })
+}
+
+/// What the settings of a pooling module choose, in the order in which sentence-transformers puts the vectors together.
+fn pooling(path: &Path, notes: &mut Notes) -> Result<Pooling, CheckpointError> {
+    /// The older names, in their order, and the newer ones.
+    const MODES: [(&str, &str, PoolingMode); 6] = [
+        ("pooling_mode_cls_token", "cls", PoolingMode::Cls),
+        ("pooling_mode_max_tokens", "max", PoolingMode::Max),
+        ("pooling_mode_mean_tokens", "mean", PoolingMode::Mean),
+        (
+            "pooling_mode_mean_sqrt_len_tokens",
+            "mean_sqrt_len_tokens",
+            PoolingMode::MeanSqrtLen,
+        ),
+        (
+            "pooling_mode_weightedmean_tokens",
+            "weightedmean",
+            PoolingMode::WeightedMean,
+        ),
+        (
+            "pooling_mode_lasttoken",
+            "lasttoken",
+            PoolingMode::LastToken,
+        ),
+    ];
+    let fields: Map<String, Value> = json::read(path)?;
+    let unsupported = |field, found: String, supported| CheckpointError::Unsupported {
+        path: path.into(),
+        field,
+        found,
+        supported,
+    };
+    let known = [
+        "pooling_mode",
+        "include_prompt",
+        "embedding_dimension",
+        "word_embedding_dimension",
+    ];
+    notes.account("the pooling's config.json", fields.keys(), |field| {
+        known.contains(&field) || MODES.iter().any(|(old, ..)| *old == field)
+    });
+    let named = |value: &Value| {
+        let mode = MODES.iter().find(|(_, new, _)| value == new);
+        mode.map(|(.., mode)| *mode).ok_or_else(|| {
+            let supported = "cls, max, mean, mean_sqrt_len_tokens, weightedmean and lasttoken";
+            unsupported("pooling_mode", value.to_string(), supported)
+        })
+    };
+    let modes = match fields.get("pooling_mode") {
+        Some(Value::Array(modes)) => modes.iter().map(named).collect::<Result<_, _>>()?,
+        Some(mode) => vec![named(mode)?],
+        None => {
+            let chosen = MODES
+                .iter()
+                .filter(|(old, ..)| fields.get(*old) == Some(&Value::Bool(true)));
+            let mut chosen: Vec<PoolingMode> = chosen.map(|(.., mode)| *mode).collect();
+            if chosen.is_empty() {
+                chosen.push(PoolingMode::Mean);
+            }
+            chosen
+        }
+    };
+    let include_prompt = match fields.get("include_prompt") {
+        None => true,
+        Some(Value::Bool(include)) => *include,
+        Some(other) => {
+            return Err(unsupported(
+                "include_prompt",
+                other.to_string(),
+                "true and false",
+            ));
+        }
+    };
+    let first = *modes
+        .first()
+        .ok_or_else(|| unsupported("pooling_mode", "no mode".into(), "one or more"))?;
+    Ok(Pooling {
+        modes,
+        include_prompt,
+        ..Pooling::of(first)
+    })
 }

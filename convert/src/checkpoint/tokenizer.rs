@@ -1,12 +1,15 @@
-//! The tokenizer: `tokenizer.json` as it is, or one made of `vocab.json` and `merges.txt` (RoBERTa), `vocab.txt` (BERT) or
-//! `sentencepiece.bpe.model` (XLM-RoBERTa and CamemBERT).
+//! The tokenizer: `tokenizer.json`, or one made of `vocab.json` and `merges.txt` (RoBERTa), `vocab.txt` (BERT) or
+//! `sentencepiece.bpe.model` (XLM-RoBERTa and CamemBERT), with what the files beside it say.
 
+use super::as_transformers::{self, Class, Published};
 use super::error::CheckpointError;
 use super::hf_config::{HfConfig, SpecialTokens};
 use super::json;
+use super::notes::Notes;
 use super::sentence_piece;
+use super::tokenizer_settings::TokenizerSettings;
 use crate::source::files::SENTENCE_PIECE;
-use rq_format::{Architecture, Head};
+use rq_format::{Architecture, Head, TruncationSide};
 use rq_tokenizer::Pipeline;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -23,21 +26,27 @@ const SENTENCE_PIECES: [&str; 2] = [SENTENCE_PIECE, "spiece.model"];
 pub struct TokenizerFile {
     json: Vec<u8>,
     special: SpecialTokens,
+    truncation_side: TruncationSide,
+    clean_up_spaces: bool,
+    notes: Notes,
 }
 
 impl TokenizerFile {
-    /// Reads the tokenizer in `directory`: `tokenizer.json`, byte for byte, if it is there; else `vocab.json` and `merges.txt`,
-    /// `vocab.txt`, or `sentencepiece.bpe.model`, converted as transformers converts them.
+    /// Reads the tokenizer in `directory`: `tokenizer.json` if it is there; else `vocab.json` and `merges.txt`, `vocab.txt`, or
+    /// `sentencepiece.bpe.model`, converted as transformers converts them. What `tokenizer_config.json` and the files beside
+    /// it say is applied as transformers 5 applies it; where that changes nothing, `tokenizer.json` stays byte for byte.
     ///
     /// # Errors
     /// When there is none of them, it can't be read or isn't one that the runtime accepts, gives ids beyond the vocabulary, or
     /// a masked language model's has no mask.
     pub fn read(directory: &Path, config: &HfConfig) -> Result<Self, CheckpointError> {
-        let names = Names::read(directory, config)?;
+        let settings = config.tokenizer_settings();
+        let names = Names::of(settings, config);
         let path = |file| directory.join(file);
         let has = |file| path(file).is_file();
         let merges = path("merges.txt");
-        let (vocab, json) = if has("tokenizer.json") {
+        let is_file = has("tokenizer.json");
+        let (vocab, json) = if is_file {
             let file = path("tokenizer.json");
             let json = json::bytes(&file)?;
             (file, json)
@@ -66,9 +75,43 @@ impl TokenizerFile {
             true => &merges,
             false => &vocab,
         };
-        let tokenizer = Pipeline::read(&json).map_err(|error| unusable(read, error))?;
+        let mut notes = Notes::default();
+        if !is_file
+            && (settings
+                .flag("add_bos_token")
+                .or(settings.flag("add_eos_token")))
+            .is_some()
+        {
+            let fields = "add_bos_token and add_eos_token";
+            notes.add(format!(
+                "tokenizer_config.json has {fields}, which rq doesn't know"
+            ));
+        }
+        let class = settings.class().unwrap_or(config.tokenizer_class());
+        let published = Published {
+            names: &names,
+            settings,
+            class: Class::named(class),
+            is_file,
+            lower_case: config.lower_case_first(),
+            typed: config.architecture() == Architecture::Bert,
+            vocab_size: config.vocab_size(),
+        };
+        if published.class.is_none() && is_file && !is_generic(class) {
+            notes.add(format!(
+                "the tokenizer's class is {class}, which rq doesn't know: its steps are those of tokenizer.json"
+            ));
+        }
+        let made = as_transformers::apply(json, read, &published, &mut notes)?;
+        let tokenizer = Pipeline::read(&made.json).map_err(|error| unusable(read, error))?;
         let special = check(&tokenizer, &vocab, &names, config)?;
-        Ok(Self { json, special })
+        Ok(Self {
+            json: made.json,
+            special,
+            truncation_side: made.truncation_side,
+            clean_up_spaces: made.clean_up_spaces,
+            notes,
+        })
     }
 
     /// The content of `tokenizer.json`.
@@ -80,10 +123,34 @@ impl TokenizerFile {
     pub fn special(&self) -> &SpecialTokens {
         &self.special
     }
+
+    /// The end at which texts are cut.
+    pub fn truncation_side(&self) -> TruncationSide {
+        self.truncation_side
+    }
+
+    /// Whether the text of tokens loses the spaces before punctuation.
+    pub fn clean_up_spaces(&self) -> bool {
+        self.clean_up_spaces
+    }
+
+    pub(crate) fn notes(&self) -> &Notes {
+        &self.notes
+    }
+}
+
+/// Whether a class has no steps of its own.
+fn is_generic(class: &str) -> bool {
+    matches!(
+        class,
+        "PreTrainedTokenizerFast" | "PreTrainedTokenizer" | "TokenizersBackend" | "PythonBackend"
+    )
 }
 
 /// How the special tokens are written, and how texts begin.
 pub(crate) struct Names {
+    pub(crate) bos: String,
+    pub(crate) eos: String,
     pub(crate) cls: String,
     pub(crate) sep: String,
     pub(crate) pad: String,
@@ -99,47 +166,40 @@ pub(crate) struct Names {
 }
 
 impl Names {
-    /// From `tokenizer_config.json`, else `special_tokens_map.json`, else those of the class or the architecture.
-    fn read(directory: &Path, config: &HfConfig) -> Result<Self, CheckpointError> {
-        let mut files = Vec::new();
-        for file in ["tokenizer_config.json", "special_tokens_map.json"] {
-            let path = directory.join(file);
-            if path.is_file() {
-                files.push(json::read::<Value>(&path)?);
-            }
-        }
-        let name = |key: &str, default: &str| {
-            let written = files.iter().find_map(|file| match &file[key] {
-                Value::String(token) => Some(token.clone()),
-                token => token["content"].as_str().map(str::to_owned),
-            });
-            written.unwrap_or_else(|| default.into())
-        };
-        let flag = |key: &str| files.iter().find_map(|f| f[key].as_bool());
-        let class = files
-            .iter()
-            .find_map(|file| file["tokenizer_class"].as_str())
-            .unwrap_or(config.tokenizer_class());
+    /// What the files say, else those of the class or the architecture.
+    fn of(settings: &TokenizerSettings, config: &HfConfig) -> Self {
+        let class = settings.class().unwrap_or(config.tokenizer_class());
         let sentence_piece = sentence_piece::Kind::named(class);
-        let [cls, sep, pad, unk, mask] = match (config.architecture(), sentence_piece) {
-            (Architecture::Bert | Architecture::DistilBert | Architecture::Electra, None) => {
-                ["[CLS]", "[SEP]", "[PAD]", "[UNK]", "[MASK]"]
+        let of_bert = match Class::named(class) {
+            Some(class) => class == Class::Bert,
+            None => {
+                matches!(
+                    config.architecture(),
+                    Architecture::Bert | Architecture::DistilBert | Architecture::Electra
+                ) && sentence_piece.is_none()
             }
-            (Architecture::MpNet, None) => ["<s>", "</s>", "<pad>", "[UNK]", "<mask>"],
+        };
+        let of_mpnet = config.architecture() == Architecture::MpNet && sentence_piece.is_none();
+        let [cls, sep, pad, unk, mask] = match (of_bert, of_mpnet) {
+            (true, _) => ["[CLS]", "[SEP]", "[PAD]", "[UNK]", "[MASK]"],
+            (_, true) => ["<s>", "</s>", "<pad>", "[UNK]", "<mask>"],
             _ => ["<s>", "</s>", "<pad>", "<unk>", "<mask>"],
         };
-        Ok(Self {
+        let name = |key: &str, default: &str| settings.name(key).unwrap_or_else(|| default.into());
+        Self {
+            bos: name("bos_token", "<s>"),
+            eos: name("eos_token", "</s>"),
             cls: name("cls_token", cls),
             sep: name("sep_token", sep),
             pad: name("pad_token", pad),
             unk: name("unk_token", unk),
             mask: name("mask_token", mask),
-            add_prefix_space: flag("add_prefix_space").unwrap_or(false),
+            add_prefix_space: settings.flag("add_prefix_space").unwrap_or(false),
             sentence_piece,
-            do_lower_case: flag("do_lower_case").unwrap_or(true),
-            strip_accents: flag("strip_accents"),
-            tokenize_chinese_chars: flag("tokenize_chinese_chars").unwrap_or(true),
-        })
+            do_lower_case: settings.flag("do_lower_case").unwrap_or(true),
+            strip_accents: settings.flag("strip_accents"),
+            tokenize_chinese_chars: settings.flag("tokenize_chinese_chars").unwrap_or(true),
+        }
     }
 }
 
@@ -303,16 +363,6 @@ fn check(
             id,
             vocab_size,
         });
-    }
-    let added = path.with_file_name("added_tokens.json");
-    if !path.ends_with("tokenizer.json") && added.is_file() {
-        let tokens: BTreeMap<String, u32> = json::read(&added)?;
-        let foreign = tokens
-            .into_iter()
-            .find(|(token, id)| tokenizer.token_to_id(token) != Some(*id));
-        if let Some((token, _)) = foreign {
-            return Err(CheckpointError::AddedToken { path: added, token });
-        }
     }
     let mask = tokenizer.token_to_id(&names.mask);
     if mask.is_none() && config.head() == Head::MaskedLm {

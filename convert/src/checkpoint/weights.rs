@@ -12,7 +12,7 @@ use half::{bf16, f16};
 use rq_format::{Head, MappedFile};
 use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors};
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -111,9 +111,71 @@ impl Checkpoint {
     /// When a file is missing, damaged or in an unknown format, or a tensor that the model needs is missing, has the
     /// wrong shape or isn't in floats.
     pub fn open(source: &Source, config: &HfConfig) -> Result<Self, CheckpointError> {
-        let mut checkpoint = Self::map(source.directory())?;
+        let mut checkpoint = Self::map(config.directory())?;
         checkpoint.resolve(config)?;
+        checkpoint.add_dense_layers(source.directory(), config)?;
         Ok(checkpoint)
+    }
+
+    /// The names of the tensors in `directory`, without the prefixes that a checkpoint may put before them.
+    ///
+    /// # Errors
+    /// When a file is missing, damaged or in an unknown format.
+    pub(crate) fn names(directory: &Path) -> Result<BTreeSet<String>, CheckpointError> {
+        let names = Self::map(directory)?.tensors.into_keys();
+        let short = |name: String| {
+            let prefixes = ["roberta.", "bert."].into_iter();
+            let short = prefixes
+                .filter_map(|prefix| name.strip_prefix(prefix))
+                .next();
+            short.map_or(name.clone(), str::to_owned)
+        };
+        Ok(names.map(short).collect())
+    }
+
+    /// Maps the weights of a sentence encoder's dense layers, as tensors `dense.N.weight` and `dense.N.bias`.
+    fn add_dense_layers(
+        &mut self,
+        directory: &Path,
+        config: &HfConfig,
+    ) -> Result<(), CheckpointError> {
+        let Some(pooling) = config.pooling() else {
+            return Ok(());
+        };
+        let layers = pooling.dense_layers(config.hidden_size());
+        for (n, ((in_features, layer), folder)) in layers.zip(config.dense_folders()).enumerate() {
+            let folder = directory.join(folder);
+            let there = |file: &&str| folder.join(file).is_file();
+            let file = [WEIGHTS, TORCH_WEIGHTS].into_iter().find(there);
+            let format = match file {
+                Some(TORCH_WEIGHTS) => WeightsFormat::Torch,
+                _ => WeightsFormat::Safetensors,
+            };
+            let path = folder.join(file.unwrap_or(WEIGHTS));
+            let mut found = self.add_file(path.clone(), format)?;
+            let out_features = layer.out_features;
+            let mut tensors = vec![("weight", vec![out_features, in_features])];
+            if layer.bias {
+                tensors.push(("bias", vec![out_features]));
+            }
+            for (parameter, shape) in tensors {
+                let of_file = format!("linear.{parameter}");
+                let Some(entry) = found.remove(&of_file) else {
+                    return Err(CheckpointError::Missing {
+                        path,
+                        names: vec![of_file],
+                    });
+                };
+                let name = format!("dense.{n}.{parameter}");
+                self.tensors.insert(name.clone(), entry);
+                self.take(&name, name.clone(), &shape)?;
+            }
+            let more = found
+                .into_keys()
+                .map(|name| format!("{name} of dense layer {n}"));
+            self.ignored.extend(more);
+        }
+        Ok(())
     }
 
     /// The files, sorted by name.

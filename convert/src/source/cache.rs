@@ -1,5 +1,9 @@
 //! The Hugging Face cache on disk: where it is, and what it calls its repositories and snapshots.
 
+use super::directory::transformer_folder;
+use super::files::{
+    MODULES, OPTIONAL, SENTENCE_TRANSFORMERS, TRANSFORMER_SETTINGS, is_folder, modules,
+};
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -95,6 +99,36 @@ pub(crate) fn snapshot(repository: &Path) -> Option<(PathBuf, String)> {
     };
     let directory = snapshots.join(&commit);
     (is_hub_part(&commit) && directory.is_dir()).then_some((directory, commit))
+}
+
+/// Which of the files that a publisher may have are neither in a snapshot nor known not to be in the repository. The Hugging
+/// Face libraries note in `.no_exist` what they asked for in vain; what nobody asked for may be there.
+pub(crate) fn unsettled(repository: &Path, commit: &str) -> Vec<String> {
+    let snapshot = repository.join("snapshots").join(commit);
+    let nowhere = repository.join(".no_exist").join(commit);
+    let folder = transformer_folder(&snapshot);
+    let path = |file: &&str| match &*folder {
+        "" => (*file).to_owned(),
+        folder => format!("{folder}/{file}"),
+    };
+    let here = |file: &String| snapshot.join(file).is_file();
+    let mut files: Vec<String> = OPTIONAL.iter().map(path).collect();
+    files.push(MODULES.to_owned());
+    if here(&MODULES.to_owned()) {
+        files.push(SENTENCE_TRANSFORMERS.to_owned());
+        // The first of these that is there counts.
+        let settings = TRANSFORMER_SETTINGS.iter().map(path);
+        files.extend(settings.take_while(|file| !here(file)));
+        let list = fs::read(snapshot.join(MODULES)).unwrap_or_default();
+        for module in modules(&list).unwrap_or_default().iter().skip(1) {
+            // Without settings, the embedding would be another one.
+            if is_folder(&module.path) && !module.kind.ends_with("Dropout") {
+                files.push(format!("{}/config.json", module.path));
+            }
+        }
+    }
+    files.retain(|file| !here(file) && !nowhere.join(file).is_file());
+    files
 }
 
 /// Whether this could name a hub repository: `name` or `organization/name`.

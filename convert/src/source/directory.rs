@@ -1,8 +1,8 @@
 //! A directory with a model, or a snapshot in the Hugging Face cache. Nothing is downloaded here.
 
-use super::cache::{HubCache, folder, is_hub_name, repositories, snapshot};
+use super::cache::{HubCache, folder, is_hub_name, repositories, snapshot, unsettled};
 use super::error::SourceError;
-use super::files::{ANY_WEIGHTS, OTHER_WEIGHTS};
+use super::files::{ANY_WEIGHTS, MODULES, OTHER_WEIGHTS, is_folder, modules};
 use std::path::{Path, PathBuf};
 
 /// A directory with a configuration and weights, and its name.
@@ -11,6 +11,8 @@ pub struct Source {
     directory: PathBuf,
     name: String,
     revision: Option<String>,
+    /// Files that the publisher may have, and that nobody looked for.
+    unsettled: Vec<String>,
 }
 
 impl Source {
@@ -47,13 +49,24 @@ impl Source {
         self.revision.as_deref()
     }
 
+    /// Files that aren't in this snapshot of the cache, and of which nothing says whether the publisher has them.
+    pub fn unsettled(&self) -> &[String] {
+        &self.unsettled
+    }
+
     /// A snapshot in the cache, of a repository at a commit.
     #[cfg(feature = "hub")]
-    pub(crate) fn snapshot(directory: PathBuf, repository: &str, commit: &str) -> Self {
+    pub(crate) fn snapshot(
+        directory: PathBuf,
+        repository: &str,
+        commit: &str,
+        unsettled: Vec<String>,
+    ) -> Self {
         Self {
             directory,
             name: repository.into(),
             revision: Some(commit.into()),
+            unsettled,
         }
     }
 
@@ -65,6 +78,7 @@ impl Source {
             directory: path.into(),
             name: last(&full).unwrap_or_else(|| "model".into()),
             revision: None,
+            unsettled: Vec::new(),
         };
         // The path of a cached snapshot tells its repository.
         let parent = full.parent().filter(|p| p.ends_with("snapshots"));
@@ -73,6 +87,8 @@ impl Source {
             .as_deref()
             .and_then(|r| r.strip_prefix("models--"))
         {
+            let root = parent.and_then(Path::parent).unwrap_or(path);
+            source.unsettled = unsettled(root, &source.name);
             source.revision = Some(source.name);
             source.name = repository.replace("--", "/");
         }
@@ -92,6 +108,7 @@ impl Source {
             let source = Self {
                 directory,
                 name: repository.into(),
+                unsettled: unsettled(&cache.join(folder(repository)), &revision),
                 revision: Some(revision),
             };
             match source.check() {
@@ -107,10 +124,13 @@ impl Source {
         }))
     }
 
-    /// Checks that there are a configuration and weights.
+    /// Checks that there are a configuration and weights, here or in the folder of a sentence encoder's first module.
     pub(crate) fn check(&self) -> Result<(), SourceError> {
-        let directory = self.directory.clone();
-        let has = |file: &str| self.directory.join(file).is_file();
+        let directory = match &*transformer_folder(&self.directory) {
+            "" => self.directory.clone(),
+            folder => self.directory.join(folder),
+        };
+        let has = |file: &str| directory.join(file).is_file();
         if !has("config.json") {
             return Err(SourceError::NoConfig { directory });
         }
@@ -122,4 +142,15 @@ impl Source {
             None => SourceError::NoWeights { directory },
         })
     }
+}
+
+/// The folder of a sentence encoder's first module, as `modules.json` names it; empty for the directory itself.
+pub(crate) fn transformer_folder(directory: &Path) -> String {
+    // A list that can't be read is for the converter to complain of.
+    let list = std::fs::read(directory.join(MODULES)).unwrap_or_default();
+    let first = modules(&list).ok().and_then(|list| list.into_iter().next());
+    let folder = first.map(|module| module.path);
+    folder
+        .filter(|folder| is_folder(folder))
+        .unwrap_or_default()
 }

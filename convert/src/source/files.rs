@@ -1,5 +1,7 @@
 //! What the files of a model are called.
 
+use serde::Deserialize;
+
 /// The index of sharded weights.
 pub(crate) const INDEX: &str = "model.safetensors.index.json";
 /// Weights in one file.
@@ -14,20 +16,63 @@ pub(crate) const OTHER_WEIGHTS: [&str; 3] = ["tf_model.h5", "flax_model.msgpack"
 
 /// A sentence encoder's list of modules.
 pub(crate) const MODULES: &str = "modules.json";
-/// The settings of its first module.
-pub(crate) const TRANSFORMER_SETTINGS: &str = "sentence_bert_config.json";
-/// The settings of its second, in the usual place.
-pub(crate) const POOLING_SETTINGS: &str = "1_Pooling/config.json";
+/// A sentence encoder's prompts.
+pub(crate) const SENTENCE_TRANSFORMERS: &str = "config_sentence_transformers.json";
+/// The settings of its first module, under the names that sentence-transformers looks for, in its order.
+pub(crate) const TRANSFORMER_SETTINGS: [&str; 7] = [
+    "sentence_bert_config.json",
+    "sentence_roberta_config.json",
+    "sentence_distilbert_config.json",
+    "sentence_camembert_config.json",
+    "sentence_albert_config.json",
+    "sentence_xlm-roberta_config.json",
+    "sentence_xlnet_config.json",
+];
+
+/// What is read if it is there, in the folder of the checkpoint.
+pub(crate) const OPTIONAL: [&str; 3] = [
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+];
+
+/// A module of a sentence encoder.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Module {
+    /// The folder of its files; empty for the checkpoint's own.
+    #[serde(default)]
+    pub(crate) path: String,
+    /// The class of sentence-transformers, with its path in Python.
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+}
+
+/// The modules that a `modules.json` lists.
+pub(crate) fn modules(json: &[u8]) -> serde_json::Result<Vec<Module>> {
+    serde_json::from_slice(json)
+}
+
+/// Whether this is the name of a module's folder, which is safe as a file name.
+pub(crate) fn is_folder(path: &str) -> bool {
+    let legal = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
+    !path.is_empty() && path.chars().all(legal) && !path.starts_with(['.', '-'])
+}
 
 /// The vocabulary that SentencePiece saves.
 pub(crate) const SENTENCE_PIECE: &str = "sentencepiece.bpe.model";
 
-/// Every file that may be read beside the weights.
-pub(crate) const BESIDE_WEIGHTS: [&str; 14] = [
+/// Every file that may be read beside the weights, in the folder of the checkpoint.
+pub(crate) const BESIDE_WEIGHTS: [&str; 20] = [
     "config.json",
     MODULES,
-    TRANSFORMER_SETTINGS,
-    POOLING_SETTINGS,
+    SENTENCE_TRANSFORMERS,
+    TRANSFORMER_SETTINGS[0],
+    TRANSFORMER_SETTINGS[1],
+    TRANSFORMER_SETTINGS[2],
+    TRANSFORMER_SETTINGS[3],
+    TRANSFORMER_SETTINGS[4],
+    TRANSFORMER_SETTINGS[5],
+    TRANSFORMER_SETTINGS[6],
     INDEX,
     TORCH_INDEX,
     "tokenizer.json",

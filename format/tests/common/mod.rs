@@ -2,7 +2,7 @@
 
 use rq_format::{
     Architecture, Config, ConfigFields, FormatError, Head, HiddenAct, ModelFile, Provenance,
-    SourceFile, TensorFormat, TensorKind, TensorSpec, Writer,
+    SourceFile, TensorFormat, TensorKind, TensorSpec, TruncationSide, Writer,
 };
 use rq_kernels::packed::BlockFormat;
 use std::path::Path;
@@ -41,6 +41,8 @@ pub(crate) fn fields() -> ConfigFields {
         score_function: None,
         pooling: None,
         max_seq_length: None,
+        truncation_side: TruncationSide::Right,
+        clean_up_spaces: false,
         quantization: "q4".into(),
     }
 }

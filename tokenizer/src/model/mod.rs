@@ -51,8 +51,15 @@ impl Vocabulary {
         let prefix = fields.continuing_subword_prefix.unwrap_or_default();
         let suffix = fields.end_of_word_suffix.unwrap_or_default();
         let merges = bpe::resolve(&merges_field, &tokens, &prefix)?;
-        let plain = fields.dropout.is_none()
-            && fields.unk_token.is_none()
+        if let Some(dropout) = fields.dropout.filter(|dropout| *dropout != 0.0) {
+            return out_of_bounds(
+                "model",
+                format!(
+                    "has a dropout of {dropout}, which is for training: the same text would have other tokens each time"
+                ),
+            );
+        }
+        let plain = fields.unk_token.is_none()
             && prefix.is_empty()
             && suffix.is_empty()
             && !fields.byte_fallback
@@ -73,9 +80,6 @@ impl Vocabulary {
             .fuse_unk(fields.fuse_unk)
             .byte_fallback(fields.byte_fallback)
             .ignore_merges(fields.ignore_merges);
-        if let Some(dropout) = fields.dropout {
-            builder = builder.dropout(dropout);
-        }
         if let Some(token) = fields.unk_token {
             builder = builder.unk_token(token);
         }

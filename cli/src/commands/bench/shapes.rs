@@ -3,7 +3,7 @@
 use rq_convert::Quant;
 use rq_format::{
     Architecture, Config, ConfigFields, ExpectedTensor, FormatError, Head, HiddenAct, Provenance,
-    Writer,
+    TruncationSide, Writer,
 };
 use rq_kernels::BLOCK;
 use rq_kernels::lanes::{LANES, panels_for};
@@ -70,6 +70,8 @@ impl Shape {
             score_function: None,
             pooling: None,
             max_seq_length: None,
+            truncation_side: TruncationSide::Right,
+            clean_up_spaces: false,
             quantization: quant.name().into(),
         })
         .expect("a valid configuration")

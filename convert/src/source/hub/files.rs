@@ -2,8 +2,9 @@
 
 use crate::source::cache::is_hub_part;
 use crate::source::files::{
-    ANY_WEIGHTS, INDEX, MODULES, OTHER_WEIGHTS, POOLING_SETTINGS, SENTENCE_PIECE, TORCH_INDEX,
-    TRANSFORMER_SETTINGS, WEIGHTS,
+    ANY_WEIGHTS, INDEX, MODULES, Module, OPTIONAL, OTHER_WEIGHTS, SENTENCE_PIECE,
+    SENTENCE_TRANSFORMERS, TORCH_INDEX, TORCH_WEIGHTS, TRANSFORMER_SETTINGS, WEIGHTS, is_folder,
+    modules,
 };
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,15 +12,6 @@ use std::path::Path;
 
 /// The indexes of sharded weights.
 pub(super) const INDEXES: [&str; 2] = [INDEX, TORCH_INDEX];
-/// Read if they are there.
-const OPTIONAL: [&str; 6] = [
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    MODULES,
-    TRANSFORMER_SETTINGS,
-    POOLING_SETTINGS,
-];
 
 /// What a model can't do without, and this one hasn't.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,12 +22,26 @@ pub(super) enum Lack {
     ReadWeights(&'static str),
 }
 
-/// The files to read of those that there are, the weights last: once they are there, everything is.
-pub(super) fn choose(has: impl Fn(&str) -> bool) -> Result<Vec<&'static str>, Lack> {
+/// The files to read of those that there are, the weights last: once they are there, everything is. `list` are the modules of
+/// a sentence encoder.
+pub(super) fn choose(has: impl Fn(&str) -> bool, list: &[Module]) -> Result<Vec<String>, Lack> {
+    let list: Vec<&Module> = list
+        .iter()
+        .filter(|m| is_folder(&m.path) || m.path.is_empty())
+        .collect();
+    let in_folder = |folder: &str, file: &str| match folder {
+        "" => file.to_owned(),
+        folder => format!("{folder}/{file}"),
+    };
+    let folder = list.first().map_or("", |module| module.path.as_str());
+    let path = |file: &str| in_folder(folder, file);
     let mut files = Vec::new();
     let mut need = |alternatives: &[&[&'static str]], described| {
-        let found = alternatives.iter().find(|all| all.iter().all(|f| has(f)));
-        files.extend(*found.ok_or(Lack::File(described))?);
+        let found = alternatives
+            .iter()
+            .find(|all| all.iter().all(|file| has(&path(file))));
+        let found = found.ok_or(Lack::File(described))?;
+        files.extend(found.iter().map(|file| path(file)));
         Ok(())
     };
     need(&[&["config.json"]], "config.json")?;
@@ -48,12 +54,23 @@ pub(super) fn choose(has: impl Fn(&str) -> bool) -> Result<Vec<&'static str>, La
         ],
         "tokenizer.json, and none of vocab.json with merges.txt, vocab.txt and sentencepiece.bpe.model",
     )?;
-    files.extend(OPTIONAL.into_iter().filter(|file| has(file)));
+    let mut more: Vec<String> = OPTIONAL.iter().map(|file| path(file)).collect();
+    if !list.is_empty() {
+        more.extend([MODULES, SENTENCE_TRANSFORMERS].map(str::to_owned));
+        more.extend(TRANSFORMER_SETTINGS.map(path));
+    }
+    for module in list.iter().skip(1).filter(|module| !module.path.is_empty()) {
+        let inside = |file: &str| in_folder(&module.path, file);
+        more.push(inside("config.json"));
+        let weights = [WEIGHTS, TORCH_WEIGHTS].map(inside);
+        more.extend(weights.into_iter().find(|file| has(file)));
+    }
+    files.extend(more.into_iter().filter(|file| has(file)));
     let weights = ANY_WEIGHTS.into_iter().chain(OTHER_WEIGHTS);
-    match weights.into_iter().find(|file| has(file)) {
+    match weights.into_iter().find(|file| has(&path(file))) {
         Some(file) if OTHER_WEIGHTS.contains(&file) => Err(Lack::ReadWeights(file)),
         Some(file) => {
-            files.push(file);
+            files.push(path(file));
             Ok(files)
         }
         None => Err(Lack::File(WEIGHTS)),
@@ -77,24 +94,29 @@ pub(super) fn shards(index: &[u8]) -> Option<BTreeSet<String>> {
 /// What a snapshot on disk lacks, if anything.
 pub(super) fn lacks(snapshot: &Path) -> Option<String> {
     let has = |file: &str| snapshot.join(file).is_file();
-    let chosen = match choose(has) {
+    let list = std::fs::read(snapshot.join(MODULES)).unwrap_or_default();
+    // A list that can't be read is for the converter to complain of.
+    let list = modules(&list).unwrap_or_default();
+    let chosen = match choose(has, &list) {
         Ok(chosen) => chosen,
         Err(Lack::File(file)) => return Some(file.into()),
         Err(Lack::ReadWeights(_)) => return Some(WEIGHTS.into()),
     };
-    let index = INDEXES.into_iter().find(|index| chosen.contains(index))?;
+    let is_index = |file: &&String| INDEXES.iter().any(|index| file.ends_with(index));
+    let index = chosen.iter().find(is_index)?;
+    let folder = Path::new(index).parent().unwrap_or(Path::new(""));
     // An index that can't be read is for the converter to complain of.
     let shards = shards(&std::fs::read(snapshot.join(index)).ok()?)?;
-    shards.into_iter().find(|shard| !has(shard))
+    let mut shards = shards.into_iter();
+    shards.find(|shard| !snapshot.join(folder).join(shard).is_file())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::files::TORCH_WEIGHTS;
 
-    fn chosen(files: &[&str]) -> Result<Vec<&'static str>, Lack> {
-        choose(|file| files.contains(&file))
+    fn chosen(files: &[&str]) -> Result<Vec<String>, Lack> {
+        choose(|file| files.contains(&file), &[])
     }
 
     #[test]
@@ -122,6 +144,39 @@ mod tests {
         assert_eq!(chosen(&slow).unwrap(), slow);
         let torch = ["config.json", "tokenizer.json", TORCH_INDEX];
         assert_eq!(chosen(&torch).unwrap(), torch);
+    }
+
+    #[test]
+    fn modules_have_their_folders() {
+        let kinds = [
+            ("0_Transformer", "Transformer"),
+            ("1_Pooling", "Pooling"),
+            ("2_Dense", "Dense"),
+        ];
+        let list = kinds.map(|(path, kind)| Module {
+            path: path.into(),
+            kind: kind.into(),
+        });
+        let all = [
+            "modules.json",
+            "config_sentence_transformers.json",
+            "0_Transformer/config.json",
+            "0_Transformer/tokenizer.json",
+            "0_Transformer/sentence_xlnet_config.json",
+            "0_Transformer/model.safetensors",
+            "1_Pooling/config.json",
+            "2_Dense/config.json",
+            "2_Dense/model.safetensors",
+            "2_Dense/pytorch_model.bin",
+            "config.json",
+        ];
+        let chosen = choose(|file| all.contains(&file), &list).unwrap();
+        let mut expected = all[..9].to_vec();
+        expected.sort_unstable();
+        let mut found = chosen.clone();
+        found.sort_unstable();
+        assert_eq!(found, expected);
+        assert_eq!(chosen.last().unwrap(), "0_Transformer/model.safetensors");
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Models of the Hugging Face hub: what the cache on disk lacks is downloaded into it.
 //!
 //! [`Hub::find`] is [`Source::find`] with the network behind it. What is whole in the cache is used as it is, without
-//! asking the hub whether there is something newer, unless a branch or tag is named. Files come over https with
+//! asking the hub whether there is something newer, unless a branch or tag is named. Whole is what has every file that the
+//! publisher may have, or a note in `.no_exist` that there is none; otherwise the hub is asked which files there are. Files come over https with
 //! `ureq`, in Hugging Face's own protocol: the API resolves a revision to a commit, HEAD tells each file's size and
 //! ETag, GET with a range brings what is missing of it. What is written is the cache of the Python library, so that
 //! each finds what the other has downloaded.
@@ -20,9 +21,10 @@ pub use progress::DownloadProgress;
 pub use settings::{HubSettings, Token};
 
 use crate::progress::NoProgress;
-use crate::source::cache::{folder, is_hub_name, is_hub_part, repositories, snapshot};
+use crate::source::cache::{folder, is_hub_name, is_hub_part, repositories, snapshot, unsettled};
 use crate::source::directory::Source;
 use crate::source::error::SourceError;
+use crate::source::files::{MODULES, modules};
 use client::{About, Client};
 use download::Remote;
 use files::{INDEXES, Lack, choose, lacks, shards};
@@ -87,10 +89,23 @@ impl Hub {
         let Some(cache) = self.settings.cache.directory() else {
             return Err(SourceError::NoCache { name: name.into() });
         };
+        // One that is whole, as far as the cache alone can tell.
+        let mut perhaps = None;
         for repository in repositories(repository) {
-            if let Some(source) = self.cached(cache, repository, revision) {
-                return Ok(source);
+            match self.cached(cache, repository, revision) {
+                Some(source) if source.unsettled().is_empty() || self.settings.offline => {
+                    return Ok(source);
+                }
+                source => perhaps = perhaps.or(source),
             }
+        }
+        if let Some(source) = perhaps {
+            // What it may lack, the hub knows; the commit stays.
+            let commit = source.revision().unwrap_or(MAIN).to_owned();
+            let name = source.name().to_owned();
+            return self
+                .download(cache, &name, &commit, progress)
+                .or(Ok(source));
         }
         if self.settings.offline {
             return Err(self.offline(cache, repository, revision));
@@ -111,9 +126,10 @@ impl Hub {
             None => store.reference(MAIN)?,
         };
         let directory = store.snapshot(&commit);
-        lacks(&directory)
-            .is_none()
-            .then(|| Source::snapshot(directory, repository, &commit))
+        lacks(&directory).is_none().then(|| {
+            let unsettled = unsettled(store.root(), &commit);
+            Source::snapshot(directory, repository, &commit, unsettled)
+        })
     }
 
     /// Why the cache alone doesn't do.
@@ -129,7 +145,7 @@ impl Hub {
             let directory = commit.map(|commit| store.snapshot(&commit));
             if let Some(snapshot) = directory.filter(|directory| directory.is_dir()) {
                 // Weights that aren't read are told from weights that aren't there.
-                let source = Source::snapshot(snapshot.clone(), repository, "");
+                let source = Source::snapshot(snapshot.clone(), repository, "", Vec::new());
                 if let Err(error @ SourceError::OtherWeights { .. }) = source.check() {
                     return error;
                 }
@@ -165,30 +181,41 @@ impl Hub {
             revision: commit.clone(),
             file: file.into(),
         };
-        let chosen = choose(has).map_err(|lack| match lack {
-            Lack::File(file) => no_file(file),
-            Lack::ReadWeights(file) => HubError::OtherWeights {
-                repository: repository.into(),
-                file,
-            },
-        })?;
         let transfer = Transfer {
             client: &client,
             store: &store,
             repository,
             commit: &commit,
         };
-        let mut files: Vec<String> = chosen.into_iter().map(str::to_owned).collect();
-        if let Some(index) = INDEXES
-            .into_iter()
-            .find(|index| files.last().is_some_and(|file| file == index))
-        {
+        let mut list = Vec::new();
+        if has(MODULES) {
+            // What there is to download is known only from the list.
+            transfer.get(&[MODULES.to_owned()], &NoProgress)?;
+            let path = store.snapshot(&commit).join(MODULES);
+            let json = std::fs::read(&path).map_err(failed("read", &path))?;
+            // One that can't be read is for the converter to complain of.
+            list = modules(&json).unwrap_or_default();
+        }
+        let mut files = choose(has, &list).map_err(|lack| match lack {
+            Lack::File(file) => no_file(file),
+            Lack::ReadWeights(file) => HubError::OtherWeights {
+                repository: repository.into(),
+                file,
+            },
+        })?;
+        let is_index = |file: &String| INDEXES.iter().any(|index| file.ends_with(index));
+        if let Some(index) = files.last().filter(|file| is_index(file)).cloned() {
             // What there is to download is known only from the index.
-            transfer.get(&[index.to_owned()], &NoProgress)?;
-            let path = store.snapshot(&commit).join(index);
+            transfer.get(std::slice::from_ref(&index), &NoProgress)?;
+            let folder = index.rsplit_once('/').map_or("", |(folder, _)| folder);
+            let path = store.snapshot(&commit).join(&index);
             let index = std::fs::read(&path).map_err(failed("read", &path))?;
             // An index that can't be read is for the converter to complain of.
             for shard in shards(&index).unwrap_or_default() {
+                let shard = match folder {
+                    "" => shard,
+                    folder => format!("{folder}/{shard}"),
+                };
                 if !has(&shard) {
                     return Err(no_file(&shard).into());
                 }
@@ -196,10 +223,17 @@ impl Hub {
             }
         }
         transfer.get(&files, progress)?;
+        // What the hub doesn't have needn't be asked for again.
+        for file in unsettled(store.root(), &commit) {
+            if !has(&file) {
+                store.note_absent(&commit, &file)?;
+            }
+        }
         if revision != commit {
             store.set_reference(revision, &commit)?;
         }
-        let source = Source::snapshot(store.snapshot(&commit), repository, &commit);
+        let snapshot = store.snapshot(&commit);
+        let source = Source::snapshot(snapshot, repository, &commit, Vec::new());
         source.check()?;
         Ok(source)
     }

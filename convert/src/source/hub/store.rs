@@ -5,6 +5,7 @@
 //!   blobs/<etag>                  the files' content; <etag>.incomplete while it comes
 //!   snapshots/<commit>/<file>     a relative link to a blob, or a copy
 //!   refs/<revision>               the commit of a branch or tag
+//!   .no_exist/<commit>/<file>     an empty file for one that the commit doesn't have
 //! .locks/models--org--name/<etag>.lock
 //! ```
 //!
@@ -73,6 +74,13 @@ impl Store {
         let new = unique(&path);
         fs::write(&new, commit).map_err(failed("write", &new))?;
         fs::rename(&new, &path).map_err(failed("write", &path))
+    }
+
+    /// Notes that a commit doesn't have a file, as the Python library does.
+    pub(super) fn note_absent(&self, commit: &str, file: &str) -> Result<(), HubError> {
+        let path = self.root.join(".no_exist").join(commit).join(file);
+        make_parent(&path)?;
+        fs::write(&path, b"").map_err(failed("write", &path))
     }
 
     /// Waits until no other process downloads this blob, and keeps others from it while the lock lives. Where a file
