@@ -6,7 +6,8 @@
 - w4: INT4_SYM in groups of 128, and INT8 for embeddings and the last product, which is NNCF's default; with trained weights
   scales are estimated on the calibration text.
 
-w8 and w4 ask for activations in groups of 128; on AVX2 without VNNI their errors show none quantized. Other options: latency hint, one stream, f32 where nothing is quantized.
+w8 and w4 ask for activations in groups of 128; on AVX2 without VNNI their errors show none quantized. Other
+options: latency hint, one stream, f32 where nothing is quantized.
 """
 
 import os

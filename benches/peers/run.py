@@ -45,8 +45,8 @@ def say(text: str) -> None:
     print(f"peers: {text}", file=sys.stderr, flush=True)
 
 
-def environment(directory: Path) -> Path:
-    """The Python of a virtual environment with what the peers need; made or completed if need be."""
+def environment(directory: Path, llamacpp: bool) -> Path:
+    """The Python of a virtual environment with what the peers need; made or completed if need be. llama.cpp is built if asked for."""
     home = directory / "venv"
     python = home / "bin/python"
     if not python.is_file():
@@ -58,7 +58,7 @@ def environment(directory: Path) -> Path:
         say("installing requirements.txt from the index that pip is set to: 6 GB, some minutes")
         subprocess.run([*pip, HERE / "requirements.txt"], check=True)
         stamp.write_text(wanted)
-    if not any(home.glob("lib/python*/site-packages/llama_cpp")):
+    if llamacpp and not any(home.glob("lib/python*/site-packages/llama_cpp")):
         say("building llama.cpp for this processor: minutes")
         flags = {"CMAKE_ARGS": "-DGGML_NATIVE=ON", "CMAKE_BUILD_PARALLEL_LEVEL": str(os.cpu_count())}
         build = [*pip, HERE / "requirements-llamacpp.txt", "--no-binary", "llama-cpp-python"]
@@ -74,7 +74,8 @@ def main() -> None:
         sys.exit("run.py: Linux only: it pins processes, and reads /proc")
     options.directory.mkdir(parents=True, exist_ok=True)
     if Path(sys.prefix).resolve() != (options.directory / "venv").resolve():
-        python = environment(options.directory)
+        llamacpp = not options.only or any(name.startswith("llamacpp") for name in options.only)
+        python = environment(options.directory, llamacpp)
         os.execv(python, [str(python), str(HERE / "run.py"), *sys.argv[1:]])
     say("building rq")
     cargo = ["cargo", "build", "--release", "--locked", "-p", "rq-command", "-p", "rq-runtime", "-p", "rq-convert"]
