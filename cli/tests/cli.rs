@@ -674,7 +674,7 @@ fn checkpoints_that_cannot_be_converted() {
             &[
                 "config.json",
                 "AlbertForMaskedLM",
-                "supported: Roberta, XLMRoberta, Camembert and Bert",
+                "supported: Roberta, XLMRoberta, Camembert, Bert, DistilBert, Electra and MPNet",
             ],
         ),
         (

@@ -15,7 +15,8 @@
 //!
 //! ```
 //! use rq_format::{
-//!     Architecture, Config, ConfigFields, Head, HiddenAct, ModelFile, Provenance, TensorFormat, TensorKind, Writer,
+//!     Architecture, Config, ConfigFields, Head, HiddenAct, ModelFile, Provenance, TensorFormat, TensorKind, TruncationSide,
+//!     Writer,
 //! };
 //!
 //! let config = Config::new(ConfigFields {
@@ -43,6 +44,8 @@
 //!     score_function: None,
 //!     pooling: None,
 //!     max_seq_length: None,
+//!     truncation_side: TruncationSide::Right,
+//!     clean_up_spaces: false,
 //!     quantization: "q8".into(),
 //! })?;
 //! let provenance = Provenance {

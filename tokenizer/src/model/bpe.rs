@@ -2,7 +2,7 @@
 //!
 //! The crate `tokenizers` has a BPE too, and building its tables would be the longest part of opening a model: it allocates a
 //! string for each token, one more for each id, and two for each merge. Here tokens are ranges of one text. The answers are
-//! the same, token for token (`tests/tokenizer.rs`). Settings that RoBERTa doesn't have (dropout, prefixes, an unknown token,
+//! the same, token for token (`tests/tokenizer.rs`). Settings that RoBERTa doesn't have (prefixes, an unknown token,
 //! ...) are left to the crate.
 //!
 //! `docs/tokenizer.md` compares these tables with ones that would be used where the file is mapped.
@@ -344,7 +344,6 @@ mod tests {
             ("unk_token", json!("<unk>"), json!(["a b"])),
             ("byte_fallback", json!(true), json!(["a b"])),
             ("ignore_merges", json!(true), json!(["a b"])),
-            ("dropout", json!(0.0), json!(["a b"])),
         ] {
             let mut fields = json!({"vocab": vocab, "merges": merges});
             fields[setting] = value;
@@ -357,7 +356,7 @@ mod tests {
             same(&fields, &words);
         }
         let empty = json!({
-            "dropout": null, "unk_token": null, "continuing_subword_prefix": "", "end_of_word_suffix": "",
+            "dropout": 0.0, "unk_token": null, "continuing_subword_prefix": "", "end_of_word_suffix": "",
             "fuse_unk": false, "byte_fallback": false, "ignore_merges": false, "vocab": vocab, "merges": ["a b"]
         });
         assert!(matches!(model(&empty), Ok(Vocabulary::Bpe(_))));
@@ -425,7 +424,7 @@ mod tests {
             ),
             (
                 json!({"vocab": vocab, "merges": [], "dropout": 2.0}),
-                "Dropout should be between 0 and 1",
+                "its model has a dropout of 2, which is for training",
             ),
             (
                 json!({"vocab": {"a": -1}, "merges": []}),
