@@ -23,6 +23,7 @@ pub(crate) enum Class {
     Roberta,
     XlmRoberta,
     Camembert,
+    MpNet,
 }
 
 impl Class {
@@ -44,14 +45,22 @@ impl Class {
             }
             "XLMRobertaTokenizer" | "xlm-roberta" => Some(Self::XlmRoberta),
             "CamembertTokenizer" | "camembert" => Some(Self::Camembert),
+            "MPNetTokenizer" | "mpnet" => Some(Self::MpNet),
             _ => None,
         }
+    }
+
+    /// Gives a special token that is named without flags those of the class.
+    fn dress(self, name: &str, token: &mut Added) {
+        let like_a_word = matches!(self, Self::MpNet | Self::Camembert);
+        token.lstrip = like_a_word && name == "mask_token";
+        token.normalized = self == Self::MpNet;
     }
 
     /// The model that its vocabulary is for.
     fn model(self) -> &'static str {
         match self {
-            Self::Bert => "WordPiece",
+            Self::Bert | Self::MpNet => "WordPiece",
             Self::Roberta => "BPE",
             Self::XlmRoberta | Self::Camembert => "Unigram",
         }
@@ -216,7 +225,12 @@ pub(crate) fn apply(
     };
     let there: &[Added] = if class.is_some() { &[] } else { &of_file };
     let mut tokens = there.to_vec();
-    for token in settings.added(there, &defaults) {
+    let dress = |name: &str, token: &mut Added| {
+        if let Some(class) = class {
+            class.dress(name, token);
+        }
+    };
+    for token in settings.added(there, &defaults, dress) {
         // Where the vocabulary's own rules made a token, a list of names and ids says no more of it.
         let made = !published.is_file && !settings.has_decoder();
         let made = made && there.iter().any(|t| t.content == token.content);
@@ -316,7 +330,7 @@ struct Steps {
 fn steps(class: Class, published: &Published<'_>, normalizer: &Value) -> Steps {
     let flag = |name: &str, default: bool| published.settings.flag(name).unwrap_or(default);
     match class {
-        Class::Bert => Steps {
+        Class::Bert | Class::MpNet => Steps {
             normalizer: json!({"type": "BertNormalizer", "clean_text": true,
                 "handle_chinese_chars": flag("tokenize_chinese_chars", true),
                 "strip_accents": published.settings.flag("strip_accents"),
@@ -454,9 +468,14 @@ fn around(
                 json!({"type": "BertProcessing", "sep": sep, "cls": cls}),
             ]
         }
-        Class::Roberta => {
+        Class::Roberta | Class::MpNet => {
             let cls = with_id("first", &names.cls)?;
             let sep = with_id("separator", &names.sep)?;
+            // MPNet's has no such settings.
+            let flag = |name: &str, default: bool| match class {
+                Class::MpNet => default,
+                _ => flag(name, default),
+            };
             let value = json!({"type": "RobertaProcessing", "sep": sep, "cls": cls,
                 "trim_offsets": flag("trim_offsets", true),
                 "add_prefix_space": flag("add_prefix_space", false)});
@@ -550,7 +569,7 @@ fn rebuilt_model(
     };
     match class {
         None => {}
-        Some(Class::Bert) => all(&[
+        Some(Class::Bert | Class::MpNet) => all(&[
             ("unk_token", json!(names.unk), &[]),
             ("continuing_subword_prefix", json!("##"), &[]),
             ("max_input_chars_per_word", json!(100), &[]),

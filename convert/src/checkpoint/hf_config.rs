@@ -57,6 +57,7 @@ pub(super) const RELATIVE_BUCKETS: usize = 32;
 
 /// Fields of `config.json` that change nothing of what rq computes: of training, of other software, of generation.
 const HARMLESS: &[&str] = &[
+    "summary_first_dropout",
     "_attn_implementation",
     "_attn_implementation_autoset",
     "_commit_hash",
@@ -185,8 +186,8 @@ struct Fields {
     tokenizer_class: Option<String>,
 }
 
-/// Their names.
-const FIELDS: [&str; 23] = [
+/// Their names, and those that are DistilBERT's.
+const FIELDS: [&str; 30] = [
     "vocab_size",
     "hidden_size",
     "num_hidden_layers",
@@ -195,6 +196,8 @@ const FIELDS: [&str; 23] = [
     "hidden_act",
     "max_position_embeddings",
     "type_vocab_size",
+    "embedding_size",
+    "relative_attention_num_buckets",
     "layer_norm_eps",
     "pad_token_id",
     "bos_token_id",
@@ -210,6 +213,11 @@ const FIELDS: [&str; 23] = [
     "sbert_ce_default_activation_function",
     "sentence_transformers",
     "tokenizer_class",
+    "dim",
+    "n_layers",
+    "n_heads",
+    "hidden_dim",
+    "activation",
 ];
 
 /// What sentence-transformers writes of a CrossEncoder.
@@ -294,7 +302,7 @@ impl HfConfig {
             (None, Some(_), _) => Head::None,
             (None, None, Some(head)) => head,
             (None, None, None) => {
-                let tensors = Checkpoint::names(&directory)?;
+                let tensors = Checkpoint::names(&directory, architecture)?;
                 head_of(architecture, |name| tensors.contains(name))
             }
         };

@@ -80,7 +80,7 @@ impl SentenceEncoder {
             // "sentence_transformers.models.Pooling", and since version 5 with more before it.
             let kind = module.kind.rsplit('.').next().unwrap_or_default();
             match (kind, &mut encoder.pooling) {
-                ("Transformer", None) if i == 0 => {
+                ("Transformer" | "MLMTransformer", None) if i == 0 => {
                     encoder.folder = module.path.clone();
                     encoder.read_transformer(&directory.join(&module.path))?;
                 }
@@ -107,6 +107,11 @@ impl SentenceEncoder {
                     pooling.layers.push(EmbeddingLayer::Dense(layer));
                     encoder.dense.push(module.path.clone());
                 }
+                // What it makes of a masked language model's logits; they themselves are there.
+                ("SpladePooling", None) if i > 0 => encoder.notes.add(
+                    "modules.json has SpladePooling, for sparse embeddings, which rq doesn't make: the model is what its \
+                     architecture names",
+                ),
                 // Such a one leaves the embedding as it is.
                 ("Dropout", _) => {}
                 _ => {
@@ -161,9 +166,13 @@ impl SentenceEncoder {
         match fields.get("transformer_task") {
             None | Some(Value::Null) => {}
             Some(Value::String(task))
-                if matches!(&**task, "feature-extraction" | "sequence-classification") => {}
+                if matches!(
+                    &**task,
+                    "feature-extraction" | "sequence-classification" | "fill-mask"
+                ) => {}
             Some(other) => {
-                let supported = "\"feature-extraction\" and \"sequence-classification\"";
+                let supported =
+                    "\"feature-extraction\", \"sequence-classification\" and \"fill-mask\"";
                 return unsupported("transformer_task", other, supported);
             }
         }

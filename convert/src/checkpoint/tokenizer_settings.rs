@@ -97,9 +97,9 @@ const HARMLESS: [&str; 40] = [
 pub(crate) struct Added {
     pub(crate) content: String,
     single_word: bool,
-    lstrip: bool,
+    pub(crate) lstrip: bool,
     rstrip: bool,
-    normalized: bool,
+    pub(crate) normalized: bool,
     pub(crate) special: bool,
 }
 
@@ -329,8 +329,14 @@ impl TokenizerSettings {
     }
 
     /// The added tokens in the order in which transformers adds them: those by id, then the special ones that aren't among
-    /// `there` or them. `defaults` are the special tokens of the class where the files don't say.
-    pub(crate) fn added(&self, there: &[Added], defaults: &[(&str, Added)]) -> Vec<Added> {
+    /// `there` or them. `defaults` are the special tokens of the class where the files don't say; `dress` gives those that are
+    /// named without flags the class's.
+    pub(crate) fn added(
+        &self,
+        there: &[Added],
+        defaults: &[(&str, Added)],
+        dress: impl Fn(&str, &mut Added),
+    ) -> Vec<Added> {
         let mut all: Vec<Added> = self.decoder.values().cloned().collect();
         let default = |name: &str| {
             let default = defaults.iter().find(|(of, _)| *of == name);
@@ -338,10 +344,17 @@ impl TokenizerSettings {
         };
         let named: Vec<Added> = NAMED
             .into_iter()
-            .filter_map(|name| match self.fields.get(name) {
-                // `null` is none.
-                Some(_) => self.token(name),
-                None => default(name),
+            .filter_map(|name| {
+                let mut token = match self.fields.get(name) {
+                    // `null` is none.
+                    Some(_) => self.token(name)?,
+                    None => default(name)?,
+                };
+                let bare = self.fields.get(name).is_none_or(Value::is_string);
+                if bare && !self.decoder.values().any(|t| t.content == token.content) {
+                    dress(name, &mut token);
+                }
+                Some(token)
             })
             .collect();
         for token in &mut all {

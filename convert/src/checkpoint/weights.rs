@@ -9,7 +9,7 @@ use super::torch;
 use crate::source::Source;
 use crate::source::files::{ANY_WEIGHTS, INDEX, TORCH_INDEX, TORCH_WEIGHTS, WEIGHTS};
 use half::{bf16, f16};
-use rq_format::{Head, MappedFile};
+use rq_format::{Architecture, Head, MappedFile};
 use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -121,14 +121,15 @@ impl Checkpoint {
     ///
     /// # Errors
     /// When a file is missing, damaged or in an unknown format.
-    pub(crate) fn names(directory: &Path) -> Result<BTreeSet<String>, CheckpointError> {
+    pub(crate) fn names(
+        directory: &Path,
+        architecture: Architecture,
+    ) -> Result<BTreeSet<String>, CheckpointError> {
         let names = Self::map(directory)?.tensors.into_keys();
-        let short = |name: String| {
-            let prefixes = ["roberta.", "bert."].into_iter();
-            let short = prefixes
-                .filter_map(|prefix| name.strip_prefix(prefix))
-                .next();
-            short.map_or(name.clone(), str::to_owned)
+        let (prefix, _) = layout::published(architecture, layout::WORD_EMBEDDINGS);
+        let short = |name: String| match name.strip_prefix(prefix) {
+            Some(short) => short.to_owned(),
+            None => name,
         };
         Ok(names.map(short).collect())
     }
