@@ -124,6 +124,40 @@ fn labels_are_those_of_transformers() {
     }
 }
 
+/// A tokenizer that passes no token types to a model that has them gives both texts of a pair the type 0.
+#[test]
+fn token_types_that_are_not_passed_are_0() {
+    let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/goldens/architectures");
+    for name in ["bert-classifier", "electra-classifier"] {
+        let directory = tempfile::tempdir().unwrap();
+        let dir = directory.path();
+        for entry in fs::read_dir(goldens.join(name)).unwrap() {
+            let entry = entry.unwrap();
+            fs::copy(entry.path(), dir.join(entry.file_name())).unwrap();
+        }
+        let has_type_1 = || {
+            let model = open(dir).unwrap();
+            assert_eq!(model.notes, [""; 0], "{name}");
+            let json: Value = serde_json::from_slice(model.tokenizer.json()).unwrap();
+            let pair = json["post_processor"]["pair"].as_array().unwrap().clone();
+            pair.iter().any(|piece| {
+                let [piece] = &piece.as_object().unwrap().values().collect::<Vec<_>>()[..] else {
+                    panic!("{piece}");
+                };
+                piece["type_id"] == 1
+            })
+        };
+        assert!(has_type_1(), "{name}");
+        let path = dir.join("tokenizer_config.json");
+        let mut settings: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        settings["model_input_names"] = json!(["input_ids", "attention_mask"]);
+        // What transformers 5 doesn't read.
+        settings["never_split"] = Value::Null;
+        write(dir, "tokenizer_config.json", settings.to_string());
+        assert!(!has_type_1(), "{name}");
+    }
+}
+
 #[test]
 fn what_nobody_knows_is_named() {
     let (_directory, model) = with_field("layer_scale", json!(0.5));

@@ -57,7 +57,6 @@ pub(super) const RELATIVE_BUCKETS: usize = 32;
 
 /// Fields of `config.json` that change nothing of what rq computes: of training, of other software, of generation.
 const HARMLESS: &[&str] = &[
-    "summary_first_dropout",
     "_attn_implementation",
     "_attn_implementation_autoset",
     "_commit_hash",
@@ -69,6 +68,7 @@ const HARMLESS: &[&str] = &[
     "attn_implementation",
     "auto_map",
     "bad_words_ids",
+    "begin_suppress_tokens",
     "chunk_size_feed_forward",
     "classifier_dropout",
     "classifier_dropout_prob",
@@ -125,11 +125,11 @@ const HARMLESS: &[&str] = &[
     "seq_classif_dropout",
     "sinusoidal_pos_embds",
     "summary_activation",
+    "summary_first_dropout",
     "summary_last_dropout",
     "summary_type",
     "summary_use_proj",
     "suppress_tokens",
-    "begin_suppress_tokens",
     "task_specific_params",
     "temperature",
     "tf_legacy_loss",
@@ -335,13 +335,12 @@ impl HfConfig {
                 HARMLESS.contains(&field) || FIELDS.contains(&field)
             });
         }
-        if named.is_some_and(|named| named != head) {
-            let named = named.unwrap_or(Head::None);
-            if wanted.is_none() && named != Head::None {
-                notes.add(format!(
-                    "modules.json makes this a sentence encoder: the head that its architecture names ({named}) is left out"
-                ));
-            }
+        if wanted.is_none()
+            && let Some(named) = named.filter(|&named| named != head)
+        {
+            notes.add(format!(
+                "modules.json makes this a sentence encoder: the head that its architecture names ({named}) is left out"
+            ));
         }
         let tokenizer = TokenizerSettings::read(&directory, &sentence.tokenizer, &mut notes)?;
         let discriminator = wanted.is_none()

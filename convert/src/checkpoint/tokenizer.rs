@@ -94,7 +94,7 @@ impl TokenizerFile {
             class: Class::named(class),
             is_file,
             lower_case: config.lower_case_first(),
-            typed: config.architecture() == Architecture::Bert,
+            typed: config.architecture().types_pairs(),
             vocab_size: config.vocab_size(),
         };
         if published.class.is_none() && is_file && !is_generic(class) {

@@ -49,7 +49,7 @@ const APPLIED: [&str; 22] = [
     "add_bos_token",
 ];
 /// Settings that change nothing of what rq computes: it never pads, and has no chats.
-const HARMLESS: [&str; 40] = [
+const HARMLESS: [&str; 41] = [
     "bos_token",
     "eos_token",
     "add_eos_token",
@@ -71,6 +71,7 @@ const HARMLESS: [&str; 40] = [
     "truncation",
     "padding",
     "do_basic_tokenize",
+    "never_split",
     "wordpieces_prefix",
     "clean_text",
     "full_tokenizer_file",
