@@ -1,7 +1,7 @@
 //! What a publisher's files say beside the weights is applied, refused or named: each case has the answer of transformers or of
 //! sentence-transformers.
 
-use crate::common::{User, tests_path};
+use crate::common::{Ran, User, tests_path};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -60,6 +60,11 @@ fn checkpoint(user: &User, case: &Case) -> PathBuf {
     to
 }
 
+fn convert(user: &User, directory: &Path, model: &str) -> Ran {
+    let directory = directory.to_str().unwrap();
+    user.rq(&["convert", directory, "-o", model, "--no-eval"])
+}
+
 fn named(name: &str) -> Case {
     let mut all = cases().into_iter();
     all.find(|case| case.case == name).unwrap()
@@ -95,14 +100,7 @@ fn each_case_has_the_publishers_answer() {
         let what = case.case.as_str();
         let directory = checkpoint(&user, case);
         let model = user.at(&format!("{what}.rq"));
-        let convert = [
-            "convert",
-            directory.to_str().unwrap(),
-            "-o",
-            &model,
-            "--no-eval",
-        ];
-        user.rq(&convert).succeeds();
+        convert(&user, &directory, &model).succeeds();
         let mut run: Vec<&str> = case.run.iter().map(String::as_str).collect();
         run.extend(["-m", &model]);
         let ran = user.rq(&run);
@@ -167,13 +165,7 @@ fn what_counts_in_place_of_a_file_is_named() {
         ),
     ] {
         let directory = checkpoint(&user, &named(name));
-        let ran = user.rq(&[
-            "convert",
-            directory.to_str().unwrap(),
-            "-o",
-            &user.at("m.rq"),
-            "--no-eval",
-        ]);
+        let ran = convert(&user, &directory, &user.at("m.rq"));
         assert!(ran.succeeds().contains(expected), "{name}: {ran:?}");
     }
 }
@@ -183,14 +175,7 @@ fn with_prompts() -> User {
     let user = User::new();
     let directory = checkpoint(&user, &named("st-default-prompt"));
     let model = user.at("prompts.rq");
-    user.rq(&[
-        "convert",
-        directory.to_str().unwrap(),
-        "-o",
-        &model,
-        "--no-eval",
-    ])
-    .succeeds();
+    convert(&user, &directory, &model).succeeds();
     user.set("RQ_MODEL", model)
 }
 
@@ -256,6 +241,8 @@ fn fewer_dimensions_and_bits() {
     ran.fails(&["33 dimensions were asked for; embeddings of this model have from 1 to 32"]);
     let ran = user.rq(&["embed", "--precision", "int8", "cats"]);
     ran.fails(&["int8", "--out"]);
+    let ran = user.rq(&["embed", "--precision", "ubinary", "cats"]);
+    ran.fails(&["--precision is for --json, --jsonl and --out"]);
 }
 
 #[test]
@@ -342,14 +329,7 @@ fn modules_are_applied_in_their_order() {
             .unwrap();
         }
         let model = user.at("modules.rq");
-        user.rq(&[
-            "convert",
-            directory.to_str().unwrap(),
-            "-o",
-            &model,
-            "--no-eval",
-        ])
-        .succeeds();
+        convert(&user, &directory, &model).succeeds();
         for (text, expected) in made.texts.iter().zip(&made.embeddings) {
             let ran = user.rq(&["embed", "--json", "--truncate", "-m", &model, text]);
             let found = serde_json::from_str(ran.succeeds()).unwrap();
@@ -374,7 +354,7 @@ fn what_a_snapshot_may_lack_is_named_offline() {
     for file in ["config.json", "model.safetensors", "tokenizer.json"] {
         fs::copy(directory.join(file), snapshot.join(file)).unwrap();
     }
-    let convert = || user.rq(&["convert", "me/part", "-o", &user.at("m.rq"), "--no-eval"]);
+    let convert = || convert(&user, Path::new("me/part"), &user.at("m.rq"));
     let note = "note: not in the cache, and not known to be missing on the hub: tokenizer_config.json, special_tokens_map.json, \
                 added_tokens.json, modules.json; if the publisher has them, answers may differ";
     let ran = convert();

@@ -7,7 +7,7 @@ use crate::model::Model;
 use crate::session::Session;
 use crate::tasks::Task;
 use rq_format::{Activation, EmbeddingLayer, PoolingMode};
-use rq_kernels::lanes::{LANES, Lanes};
+use rq_kernels::lanes::{Lanes, as_floats};
 use rq_tokenizer::Encoding;
 use std::borrow::{BorrowMut, Cow};
 use std::sync::Arc;
@@ -179,22 +179,20 @@ impl<S: BorrowMut<Session>> Embedder<S> {
             layers.pop();
         }
         let mut dimension = modes.len() * config.hidden_size;
-        // A mode in the place of several may not suit the layer behind it.
-        if let Some(published) = published
-            && layers
-                .iter()
-                .any(|layer| matches!(layer, EmbeddingLayer::Dense(_)))
-            && dimension != published.modes.len() * config.hidden_size
-        {
-            return Err(Error::DenseWidth {
-                expected: published.modes.len() * config.hidden_size,
-                found: dimension,
-            });
-        }
-        for layer in &layers {
-            if let EmbeddingLayer::Dense(dense) = layer {
-                dimension = dense.out_features;
+        if let Some(published) = published.filter(|_| !layers.is_empty()) {
+            let mut dense = published.dense_layers(config.hidden_size).peekable();
+            // A mode in the place of several may not suit the layer behind it.
+            if let Some(&(expected, _)) = dense.peek()
+                && expected != dimension
+            {
+                return Err(Error::DenseWidth {
+                    expected,
+                    found: dimension,
+                });
             }
+            dimension = dense
+                .last()
+                .map_or(dimension, |(_, dense)| dense.out_features);
         }
         if let Some(wanted) = options.dimension {
             if !(1..=dimension).contains(&wanted) {
@@ -264,19 +262,14 @@ struct DenseWeights<'a> {
 }
 
 impl DenseWeights<'_> {
-    /// The layer's output. Sums are in f64, from the first column to the last, so that they are the same everywhere.
+    /// The layer's output. A row of the weight is filled up with zeros, for which the input has nothing.
     fn apply(&self, input: &[f32]) -> Vec<f32> {
         let rows = self.weight.chunks_exact(self.weight.len() / self.rows);
         rows.enumerate()
             .map(|(row, weights)| {
-                let weights = weights.iter().flat_map(|lanes| &lanes.0);
-                let sum = weights
-                    .zip(input)
-                    .fold(0.0, |sum, (&w, &x)| sum + f64::from(w) * f64::from(x));
-                let bias = self
-                    .bias
-                    .map_or(0.0, |bias| f64::from(bias[row / LANES].0[row % LANES]));
-                activated(sum + bias, self.activation) as f32
+                let bias = self.bias.map_or(0.0, |bias| as_floats(bias)[row]);
+                let sum = dot(as_floats(weights), input) + f64::from(bias);
+                activated(sum, self.activation) as f32
             })
             .collect()
     }

@@ -139,7 +139,7 @@ pub(super) struct EmbedArgs {
     /// Type of the values: f32, f16, int8 or ubinary [default: f32]
     ///
     /// The last two are those of sentence-transformers' quantize_embeddings. int8 has 256 steps between the least and the largest
-    /// value of each dimension over all texts, and needs --out. ubinary has a bit per dimension, set where the value is above
+    /// value of each dimension over all texts, which are held in memory until the last, and needs --out. ubinary has a bit per dimension, set where the value is above
     /// 0, in bytes, the first bit the highest.
     #[arg(long, value_name = "TYPE", value_parser = one_of(PRECISIONS), hide_possible_values = true, help_heading = VECTORS)]
     precision: Option<Precision>,
@@ -177,12 +177,17 @@ struct Fields<'a> {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Vector<'a> {
-    OfText(&'a [f32]),
-    OfTokens(Vec<&'a [f32]>),
-    HalfOfText(Vec<f32>),
-    HalfOfTokens(Vec<Vec<f32>>),
+    OfText(Row<'a>),
+    OfTokens(Vec<Row<'a>>),
+}
+
+/// A vector in the precision that is asked for.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Row<'a> {
+    Floats(&'a [f32]),
+    Halves(Vec<f32>),
     Bits(Vec<u8>),
-    BitsOfTokens(Vec<Vec<u8>>),
 }
 
 /// Computes embeddings of single texts, for any [`Sink`].
@@ -208,16 +213,14 @@ impl EmbedCommand {
     }
 
     fn vector<'a>(&self, embedding: &'a Embedding) -> Vector<'a> {
-        let halves = |row| f16s(row).map(f16::to_f32).collect();
-        match (self.tokens, self.precision) {
-            (true, Precision::F16) => Vector::HalfOfTokens(embedding.rows().map(halves).collect()),
-            (false, Precision::F16) => Vector::HalfOfText(halves(&embedding.embedding)),
-            (true, Precision::Ubinary) => {
-                Vector::BitsOfTokens(embedding.rows().map(bits).collect())
-            }
-            (false, Precision::Ubinary) => Vector::Bits(bits(&embedding.embedding)),
-            (true, _) => Vector::OfTokens(embedding.rows().collect()),
-            (false, _) => Vector::OfText(&embedding.embedding),
+        let row = |row: &'a [f32]| match self.precision {
+            Precision::F16 => Row::Halves(f16s(row).map(f16::to_f32).collect()),
+            Precision::Ubinary => Row::Bits(bits(row)),
+            Precision::F32 | Precision::Int8 => Row::Floats(row),
+        };
+        match self.tokens {
+            true => Vector::OfTokens(embedding.rows().map(row).collect()),
+            false => Vector::OfText(row(&embedding.embedding)),
         }
     }
 
@@ -351,6 +354,10 @@ pub(super) fn run(args: &EmbedArgs) -> Result<ExitCode> {
     ensure!(
         args.out.is_some() || precision != Precision::Int8,
         "--precision int8 takes the ranges of its steps from all embeddings: write them to a file, with --out"
+    );
+    ensure!(
+        args.out.is_some() || args.json || args.jsonl || args.precision.is_none(),
+        "--precision is for --json, --jsonl and --out: what is shown otherwise is the first values, rounded"
     );
     let texts = args.input.open(&args.texts, format)?;
     let located = args.model.open()?;
