@@ -195,7 +195,7 @@ pub unsafe extern "C" fn rq_model_hidden_size(model: *const rq_model) -> usize {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rq_model_embedding_size(model: *const rq_model) -> usize {
     // SAFETY: the caller's promise.
-    unsafe { model.as_ref() }.map_or(0, |m| m.model.config().embedding_size())
+    unsafe { model.as_ref() }.map_or(0, |m| m.model.config().embedding_dimension())
 }
 
 /// The most tokens of a text, special ones included; 0 for NULL.

@@ -6,8 +6,8 @@ use crate::checkpoint::{Checkpoint, Origin, Pretrained, WeightsFile};
 use crate::error::ConvertError;
 use crate::progress::Progress;
 use crate::quantize::{Calibration, Calibrator, Packed, Squares, Tokens, Tuning, quantize};
-use crate::source::files::BESIDE_WEIGHTS;
-use crate::source::{Source, transformer_folder};
+use crate::source::Source;
+use crate::source::files::{BESIDE_WEIGHTS, modules_in, transformer_folder};
 use crate::summary::{CalibrationSummary, Summary};
 use rayon::prelude::*;
 use rq_format::{ExpectedTensor, Head, Provenance, SourceFile, TensorFormat, TensorKind, Writer};
@@ -233,11 +233,13 @@ fn refuse_source(
     let Ok(full) = output.canonicalize() else {
         return Ok(());
     };
-    let folder = transformer_folder(source.directory());
-    let read = [String::new(), folder].into_iter().flat_map(|folder| {
-        let folder = source.directory().join(folder);
-        BESIDE_WEIGHTS.map(|file| folder.join(file))
-    });
+    let list = modules_in(source.directory());
+    let read = ["", transformer_folder(&list)]
+        .into_iter()
+        .flat_map(|folder| {
+            let folder = source.directory().join(folder);
+            BESIDE_WEIGHTS.map(|file| folder.join(file))
+        });
     let weights = checkpoint
         .files()
         .iter()

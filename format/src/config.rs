@@ -615,8 +615,8 @@ impl Config {
             .unwrap_or(self.max_position_embeddings - self.position_offset)
     }
 
-    /// The width of an embedding: that of the hidden states, unless the pooling says otherwise.
-    pub fn embedding_size(&self) -> usize {
+    /// The width of a text's embedding: that of the hidden states, unless the pooling says otherwise.
+    pub fn embedding_dimension(&self) -> usize {
         let Some(pooling) = &self.pooling else {
             return self.hidden_size;
         };

@@ -237,7 +237,7 @@ fn dense_layers_have_tensors_and_embeddings_their_width() {
         p.layers = vec![dense(24, true), EmbeddingLayer::Normalize, dense(5, false)];
     })
     .unwrap();
-    assert_eq!(config.embedding_size(), 5);
+    assert_eq!(config.embedding_dimension(), 5);
     let tensors = config.expected_tensors().into_iter();
     let found: Vec<_> = tensors
         .filter(|t| t.name.starts_with("dense."))
@@ -251,8 +251,8 @@ fn dense_layers_have_tensors_and_embeddings_their_width() {
     ];
     assert_eq!(found, expected);
     let several = with_pooling(|p| p.modes = vec![PoolingMode::Max; 3]).unwrap();
-    assert_eq!(several.embedding_size(), 96);
-    assert_eq!(Config::new(fields()).unwrap().embedding_size(), 32);
+    assert_eq!(several.embedding_dimension(), 96);
+    assert_eq!(Config::new(fields()).unwrap().embedding_dimension(), 32);
 }
 
 #[test]

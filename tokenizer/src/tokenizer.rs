@@ -119,12 +119,7 @@ impl Tokenizer {
     /// When the text has more tokens than the model takes and `truncate` is false, or not even the special ones fit.
     pub fn encode(&self, text: &str, truncate: bool) -> Result<Encoding, TokenizerError> {
         let mut part = self.pipeline.encode_without_offsets(text)?;
-        let added = self.added_tokens(false);
-        let tokens = part.len() + added;
-        if tokens > self.max_tokens {
-            self.refuse_unless(truncate && added <= self.max_tokens, tokens)?;
-            self.cut_part(&mut part, self.max_tokens - added);
-        }
+        let tokens = self.fit(&mut part, truncate)?;
         let whole = self.pipeline.post_process(part, None)?;
         let ids = whole.get_ids().to_vec();
         self.check(&ids)?;
@@ -133,6 +128,17 @@ impl Tokenizer {
             truncated_from: (ids.len() < tokens).then_some(tokens),
             ids,
         })
+    }
+
+    /// Cuts the tokens of a text so that the special ones fit around it; returns how many there were with those.
+    fn fit(&self, part: &mut Part, truncate: bool) -> Result<usize, TokenizerError> {
+        let added = self.added_tokens(false);
+        let tokens = part.len() + added;
+        if tokens > self.max_tokens {
+            self.refuse_unless(truncate && added <= self.max_tokens, tokens)?;
+            self.cut_part(part, self.max_tokens - added);
+        }
+        Ok(tokens)
     }
 
     /// Cuts the tokens of a text down to this many.
@@ -228,12 +234,7 @@ impl Tokenizer {
     /// As [`Tokenizer::encode`].
     pub fn tokens_within(&self, text: &str, truncate: bool) -> Result<Tokens, TokenizerError> {
         let mut part = self.part(text, 0)?;
-        let added = self.added_tokens(false);
-        let tokens = part.len() + added;
-        if tokens > self.max_tokens {
-            self.refuse_unless(truncate && added <= self.max_tokens, tokens)?;
-            self.cut_part(&mut part, self.max_tokens - added);
-        }
+        self.fit(&mut part, truncate)?;
         Ok(self.finish(part, None)?.swap_remove(0))
     }
 

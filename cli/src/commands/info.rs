@@ -221,7 +221,7 @@ impl Info<'_> {
         }
         if let Some(pooling) = &c.pooling {
             writeln!(out, "embeddings     {}", steps(pooling))?;
-            let size = c.embedding_size();
+            let size = c.embedding_dimension();
             writeln!(out, "dimensions     {size}")?;
             for (name, prompt) in &pooling.prompts {
                 let default = match pooling.default_prompt.as_ref() == Some(name) {

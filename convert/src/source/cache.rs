@@ -1,8 +1,8 @@
 //! The Hugging Face cache on disk: where it is, and what it calls its repositories and snapshots.
 
-use super::directory::transformer_folder;
 use super::files::{
-    MODULES, OPTIONAL, SENTENCE_TRANSFORMERS, TRANSFORMER_SETTINGS, is_folder, modules,
+    MODULES, OPTIONAL, SENTENCE_TRANSFORMERS, TRANSFORMER_SETTINGS, in_folder, is_folder,
+    modules_in, transformer_folder,
 };
 use std::ffi::OsString;
 use std::fs;
@@ -106,11 +106,9 @@ pub(crate) fn snapshot(repository: &Path) -> Option<(PathBuf, String)> {
 pub(crate) fn unsettled(repository: &Path, commit: &str) -> Vec<String> {
     let snapshot = repository.join("snapshots").join(commit);
     let nowhere = repository.join(".no_exist").join(commit);
-    let folder = transformer_folder(&snapshot);
-    let path = |file: &&str| match &*folder {
-        "" => (*file).to_owned(),
-        folder => format!("{folder}/{file}"),
-    };
+    let list = modules_in(&snapshot);
+    let folder = transformer_folder(&list);
+    let path = |file: &&str| in_folder(folder, file);
     let here = |file: &String| snapshot.join(file).is_file();
     let mut files: Vec<String> = OPTIONAL.iter().map(path).collect();
     files.push(MODULES.to_owned());
@@ -119,11 +117,10 @@ pub(crate) fn unsettled(repository: &Path, commit: &str) -> Vec<String> {
         // The first of these that is there counts.
         let settings = TRANSFORMER_SETTINGS.iter().map(path);
         files.extend(settings.take_while(|file| !here(file)));
-        let list = fs::read(snapshot.join(MODULES)).unwrap_or_default();
-        for module in modules(&list).unwrap_or_default().iter().skip(1) {
+        for module in list.iter().skip(1) {
             // Without settings, the embedding would be another one.
             if is_folder(&module.path) && !module.kind.ends_with("Dropout") {
-                files.push(format!("{}/config.json", module.path));
+                files.push(in_folder(&module.path, "config.json"));
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use super::cache::{HubCache, folder, is_hub_name, repositories, snapshot, unsettled};
 use super::error::SourceError;
-use super::files::{ANY_WEIGHTS, MODULES, OTHER_WEIGHTS, is_folder, modules};
+use super::files::{ANY_WEIGHTS, OTHER_WEIGHTS, modules_in, transformer_folder};
 use std::path::{Path, PathBuf};
 
 /// A directory with a configuration and weights, and its name.
@@ -126,7 +126,8 @@ impl Source {
 
     /// Checks that there are a configuration and weights, here or in the folder of a sentence encoder's first module.
     pub(crate) fn check(&self) -> Result<(), SourceError> {
-        let directory = match &*transformer_folder(&self.directory) {
+        let list = modules_in(&self.directory);
+        let directory = match transformer_folder(&list) {
             "" => self.directory.clone(),
             folder => self.directory.join(folder),
         };
@@ -142,15 +143,4 @@ impl Source {
             None => SourceError::NoWeights { directory },
         })
     }
-}
-
-/// The folder of a sentence encoder's first module, as `modules.json` names it; empty for the directory itself.
-pub(crate) fn transformer_folder(directory: &Path) -> String {
-    // A list that can't be read is for the converter to complain of.
-    let list = std::fs::read(directory.join(MODULES)).unwrap_or_default();
-    let first = modules(&list).ok().and_then(|list| list.into_iter().next());
-    let folder = first.map(|module| module.path);
-    folder
-        .filter(|folder| is_folder(folder))
-        .unwrap_or_default()
 }

@@ -1,6 +1,7 @@
 //! What the files of a model are called.
 
 use serde::Deserialize;
+use std::path::Path;
 
 /// The index of sharded weights.
 pub(crate) const INDEX: &str = "model.safetensors.index.json";
@@ -50,6 +51,26 @@ pub(crate) struct Module {
 /// The modules that a `modules.json` lists.
 pub(crate) fn modules(json: &[u8]) -> serde_json::Result<Vec<Module>> {
     serde_json::from_slice(json)
+}
+
+/// Those of the list in a directory; none without a list. One that can't be read is for the converter to complain of.
+pub(crate) fn modules_in(directory: &Path) -> Vec<Module> {
+    let list = std::fs::read(directory.join(MODULES)).unwrap_or_default();
+    modules(&list).unwrap_or_default()
+}
+
+/// The folder of the first module, which runs the checkpoint; empty for the directory itself.
+pub(crate) fn transformer_folder(list: &[Module]) -> &str {
+    let folder = list.first().map_or("", |module| module.path.as_str());
+    if is_folder(folder) { folder } else { "" }
+}
+
+/// The path of a file in a folder; empty stands for the directory itself.
+pub(crate) fn in_folder(folder: &str, file: &str) -> String {
+    match folder {
+        "" => file.to_owned(),
+        folder => format!("{folder}/{file}"),
+    }
 }
 
 /// Whether this is the name of a module's folder, which is safe as a file name.

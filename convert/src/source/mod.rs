@@ -9,7 +9,6 @@ mod hub;
 
 pub use cache::{HubCache, repositories};
 pub use directory::Source;
-pub(crate) use directory::transformer_folder;
 pub use error::SourceError;
 #[cfg(feature = "hub")]
 pub use hub::{DownloadProgress, Hub, HubError, HubSettings, Token};

@@ -3,8 +3,8 @@
 use crate::source::cache::is_hub_part;
 use crate::source::files::{
     ANY_WEIGHTS, INDEX, MODULES, Module, OPTIONAL, OTHER_WEIGHTS, SENTENCE_PIECE,
-    SENTENCE_TRANSFORMERS, TORCH_INDEX, TORCH_WEIGHTS, TRANSFORMER_SETTINGS, WEIGHTS, is_folder,
-    modules,
+    SENTENCE_TRANSFORMERS, TORCH_INDEX, TORCH_WEIGHTS, TRANSFORMER_SETTINGS, WEIGHTS, in_folder,
+    is_folder, modules_in, transformer_folder,
 };
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,15 +25,7 @@ pub(super) enum Lack {
 /// The files to read of those that there are, the weights last: once they are there, everything is. `list` are the modules of
 /// a sentence encoder.
 pub(super) fn choose(has: impl Fn(&str) -> bool, list: &[Module]) -> Result<Vec<String>, Lack> {
-    let list: Vec<&Module> = list
-        .iter()
-        .filter(|m| is_folder(&m.path) || m.path.is_empty())
-        .collect();
-    let in_folder = |folder: &str, file: &str| match folder {
-        "" => file.to_owned(),
-        folder => format!("{folder}/{file}"),
-    };
-    let folder = list.first().map_or("", |module| module.path.as_str());
+    let folder = transformer_folder(list);
     let path = |file: &str| in_folder(folder, file);
     let mut files = Vec::new();
     let mut need = |alternatives: &[&[&'static str]], described| {
@@ -59,7 +51,7 @@ pub(super) fn choose(has: impl Fn(&str) -> bool, list: &[Module]) -> Result<Vec<
         more.extend([MODULES, SENTENCE_TRANSFORMERS].map(str::to_owned));
         more.extend(TRANSFORMER_SETTINGS.map(path));
     }
-    for module in list.iter().skip(1).filter(|module| !module.path.is_empty()) {
+    for module in list.iter().skip(1).filter(|module| is_folder(&module.path)) {
         let inside = |file: &str| in_folder(&module.path, file);
         more.push(inside("config.json"));
         let weights = [WEIGHTS, TORCH_WEIGHTS].map(inside);
@@ -94,10 +86,7 @@ pub(super) fn shards(index: &[u8]) -> Option<BTreeSet<String>> {
 /// What a snapshot on disk lacks, if anything.
 pub(super) fn lacks(snapshot: &Path) -> Option<String> {
     let has = |file: &str| snapshot.join(file).is_file();
-    let list = std::fs::read(snapshot.join(MODULES)).unwrap_or_default();
-    // A list that can't be read is for the converter to complain of.
-    let list = modules(&list).unwrap_or_default();
-    let chosen = match choose(has, &list) {
+    let chosen = match choose(has, &modules_in(snapshot)) {
         Ok(chosen) => chosen,
         Err(Lack::File(file)) => return Some(file.into()),
         Err(Lack::ReadWeights(_)) => return Some(WEIGHTS.into()),

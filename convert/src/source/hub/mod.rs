@@ -24,7 +24,7 @@ use crate::progress::NoProgress;
 use crate::source::cache::{folder, is_hub_name, is_hub_part, repositories, snapshot, unsettled};
 use crate::source::directory::Source;
 use crate::source::error::SourceError;
-use crate::source::files::{MODULES, modules};
+use crate::source::files::{MODULES, in_folder, modules_in};
 use client::{About, Client};
 use download::Remote;
 use files::{INDEXES, Lack, choose, lacks, shards};
@@ -191,10 +191,7 @@ impl Hub {
         if has(MODULES) {
             // What there is to download is known only from the list.
             transfer.get(&[MODULES.to_owned()], &NoProgress)?;
-            let path = store.snapshot(&commit).join(MODULES);
-            let json = std::fs::read(&path).map_err(failed("read", &path))?;
-            // One that can't be read is for the converter to complain of.
-            list = modules(&json).unwrap_or_default();
+            list = modules_in(&store.snapshot(&commit));
         }
         let mut files = choose(has, &list).map_err(|lack| match lack {
             Lack::File(file) => no_file(file),
@@ -212,10 +209,7 @@ impl Hub {
             let index = std::fs::read(&path).map_err(failed("read", &path))?;
             // An index that can't be read is for the converter to complain of.
             for shard in shards(&index).unwrap_or_default() {
-                let shard = match folder {
-                    "" => shard,
-                    folder => format!("{folder}/{shard}"),
-                };
+                let shard = in_folder(folder, &shard);
                 if !has(&shard) {
                     return Err(no_file(&shard).into());
                 }
