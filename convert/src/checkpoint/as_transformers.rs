@@ -170,28 +170,30 @@ pub(crate) fn apply(
     let mut changed = false;
     // A step that does the same stays as it is written.
     let mut set = |part: &mut Value, to: Value| {
-        if settles(part) != settles(&to) {
+        let other = settles(part) != settles(&to);
+        if other {
             changed = true;
             *part = to;
         }
+        other
     };
     if let Some(class) = class {
-        let old = [whole.normalizer.clone(), whole.pre_tokenizer.clone()];
-        let steps = steps(class, published, &whole.normalizer);
-        let new = [steps.normalizer.clone(), steps.pre_tokenizer.clone()];
-        for (name, old, new) in [
-            ("normalizer", &old[0], &new[0]),
-            ("pre_tokenizer", &old[1], &new[1]),
+        let steps = steps(class, settings, &whole.normalizer);
+        for (name, part, to) in [
+            ("normalizer", &mut whole.normalizer, steps.normalizer),
+            (
+                "pre_tokenizer",
+                &mut whole.pre_tokenizer,
+                steps.pre_tokenizer,
+            ),
         ] {
-            if settles(old) != settles(new) {
+            if set(part, to) {
                 notes.add(format!(
                     "tokenizer.json's {name} isn't the one of the class with the settings in tokenizer_config.json, which \
                      counts, as in transformers 5"
                 ));
             }
         }
-        set(&mut whole.normalizer, steps.normalizer);
-        set(&mut whole.pre_tokenizer, steps.pre_tokenizer);
         // What a decoder of bytes has besides changes nothing.
         let bytes = |step: &Value| step["type"] == "ByteLevel";
         if !(bytes(&whole.decoder) && bytes(&steps.decoder)) {
@@ -321,19 +323,20 @@ fn added(tokens: &[Value]) -> Vec<Added> {
 }
 
 /// Steps that a class builds.
-struct Steps {
-    normalizer: Value,
-    pre_tokenizer: Value,
-    decoder: Value,
+pub(crate) struct Steps {
+    pub(crate) normalizer: Value,
+    pub(crate) pre_tokenizer: Value,
+    pub(crate) decoder: Value,
 }
 
-fn steps(class: Class, published: &Published<'_>, normalizer: &Value) -> Steps {
-    let flag = |name: &str, default: bool| published.settings.flag(name).unwrap_or(default);
+/// The steps of a class with these settings. `normalizer` is the file's, of which two take the table of characters.
+pub(crate) fn steps(class: Class, settings: &TokenizerSettings, normalizer: &Value) -> Steps {
+    let flag = |name: &str, default: bool| settings.flag(name).unwrap_or(default);
     match class {
         Class::Bert | Class::MpNet => Steps {
             normalizer: json!({"type": "BertNormalizer", "clean_text": true,
                 "handle_chinese_chars": flag("tokenize_chinese_chars", true),
-                "strip_accents": published.settings.flag("strip_accents"),
+                "strip_accents": settings.flag("strip_accents"),
                 "lowercase": flag("do_lower_case", true)}),
             pre_tokenizer: json!({"type": "BertPreTokenizer"}),
             decoder: json!({"type": "WordPiece", "prefix": "##", "cleanup": true}),
@@ -448,23 +451,12 @@ fn around(
         }),
     };
     let flag = |name: &str, default: bool| published.settings.flag(name).unwrap_or(default);
-    let special =
-        |(token, id): &(String, u32)| json!({"id": token, "ids": [id], "tokens": [token]});
-    let piece = |(token, _): &(String, u32), kind: u32| json!({"SpecialToken": {"id": token, "type_id": kind}});
-    let text = |name: &str, kind: u32| json!({"Sequence": {"id": name, "type_id": kind}});
-    let template = |single: Vec<Value>, pair: Vec<Value>, tokens: [&(String, u32); 2]| {
-        let tokens: BTreeMap<&str, Value> = tokens.map(|t| (t.0.as_str(), special(t))).into();
-        json!({"type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": tokens})
-    };
     Ok(match class {
         Class::Bert => {
             let cls = with_id("first", &names.cls)?;
             let sep = with_id("separator", &names.sep)?;
-            let single = vec![piece(&cls, 0), text("A", 0), piece(&sep, 0)];
-            let more = [text("B", 1), piece(&sep, 1)];
-            let pair = single.iter().cloned().chain(more).collect();
             [
-                template(single, pair, [&cls, &sep]),
+                bert_template(&cls, &sep),
                 json!({"type": "BertProcessing", "sep": sep, "cls": cls}),
             ]
         }
@@ -484,13 +476,35 @@ fn around(
         Class::XlmRoberta | Class::Camembert => {
             let bos = with_id("first", &names.bos)?;
             let eos = with_id("separator", &names.eos)?;
-            let single = vec![piece(&bos, 0), text("A", 0), piece(&eos, 0)];
-            let more = [piece(&eos, 0), text("B", 0), piece(&eos, 0)];
-            let pair = single.iter().cloned().chain(more).collect();
-            let value = template(single, pair, [&bos, &eos]);
+            let more = [piece(&eos, 0), sequence("B", 0), piece(&eos, 0)];
+            let value = template(&bos, &eos, &more);
             [value.clone(), value]
         }
     })
+}
+
+/// What BERT puts around a text, and around the second one of a pair, which has the type 1.
+fn bert_template(cls: &(String, u32), sep: &(String, u32)) -> Value {
+    template(cls, sep, &[sequence("B", 1), piece(sep, 1)])
+}
+
+/// A template of a text between two tokens, and of a pair, which goes on with `more`.
+fn template(first: &(String, u32), last: &(String, u32), more: &[Value]) -> Value {
+    let single = [piece(first, 0), sequence("A", 0), piece(last, 0)];
+    let tokens = [first, last].map(|(token, id)| {
+        let entry = json!({"id": token, "ids": [id], "tokens": [token]});
+        (token.as_str(), entry)
+    });
+    let (pair, tokens) = ([&single, more].concat(), BTreeMap::from(tokens));
+    json!({"type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": tokens})
+}
+
+fn piece((token, _): &(String, u32), type_id: u32) -> Value {
+    json!({"SpecialToken": {"id": token, "type_id": type_id}})
+}
+
+fn sequence(name: &str, type_id: u32) -> Value {
+    json!({"Sequence": {"id": name, "type_id": type_id}})
 }
 
 /// A post-processor that gives all tokens the type 0.
@@ -498,17 +512,12 @@ fn untyped(step: &Value) -> Value {
     let mut step = step.clone();
     match step["type"].as_str() {
         Some("BertProcessing") => {
-            let [cls, sep] = ["cls", "sep"].map(|name| step[name].clone());
-            let piece = |token: &Value| json!({"SpecialToken": {"id": token[0], "type_id": 0}});
-            let text = |name: &str| json!({"Sequence": {"id": name, "type_id": 0}});
-            let special =
-                |token: &Value| json!({"id": token[0], "ids": [token[1]], "tokens": [token[0]]});
-            let name = |token: &Value| token[0].as_str().unwrap_or_default().to_owned();
-            let single = vec![piece(&cls), text("A"), piece(&sep)];
-            let mut pair = single.clone();
-            pair.extend([text("B"), piece(&sep)]);
-            let tokens = BTreeMap::from([(name(&cls), special(&cls)), (name(&sep), special(&sep))]);
-            json!({"type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": tokens})
+            let token = |name: &str| serde_json::from_value(step[name].clone());
+            match (token("cls"), token("sep")) {
+                (Ok(cls), Ok(sep)) => untyped(&bert_template(&cls, &sep)),
+                // It is refused by whoever reads the result.
+                _ => step,
+            }
         }
         Some("TemplateProcessing") => {
             for template in ["single", "pair"] {

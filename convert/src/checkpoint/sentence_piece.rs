@@ -1,5 +1,6 @@
 //! A vocabulary of SentencePiece: the `tokenizer.json` that transformers makes of it for XLM-RoBERTa and CamemBERT.
 
+use super::as_transformers::{Class, Steps};
 use super::tokenizer::{self, Names};
 use prost::Message;
 use serde_json::{Map, json};
@@ -13,14 +14,12 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// That of a tokenizer's class in transformers, or of a model type.
-    pub(crate) fn named(name: &str) -> Option<Self> {
-        match name {
-            "XLMRobertaTokenizer" | "XLMRobertaTokenizerFast" | "xlm-roberta" => {
-                Some(Self::XlmRoberta)
-            }
-            "CamembertTokenizer" | "CamembertTokenizerFast" | "camembert" => Some(Self::Camembert),
-            _ => None,
+    /// That of a tokenizer's class in transformers.
+    pub(crate) fn of(class: Class) -> Option<Self> {
+        match class {
+            Class::XlmRoberta => Some(Self::XlmRoberta),
+            Class::Camembert => Some(Self::Camembert),
+            Class::Bert | Class::Roberta | Class::MpNet => None,
         }
     }
 }
@@ -142,16 +141,16 @@ pub(crate) fn tokenizer_json(file: &[u8], kind: Kind, names: &Names) -> Result<V
     );
     let space =
         json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true});
-    let steps = json!({
-        "normalizer": charsmap,
-        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, space]},
-        "post_processor": {
-            "type": "TemplateProcessing",
-            "single": [cls, a, sep],
-            "pair": [cls, a, sep, sep, b, sep],
-            "special_tokens": Map::from_iter(around),
-        },
-        "decoder": space,
+    let steps = Steps {
+        normalizer: charsmap.unwrap_or_default(),
+        pre_tokenizer: json!({"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, space]}),
+        decoder: space,
+    };
+    let post_processor = json!({
+        "type": "TemplateProcessing",
+        "single": [cls, a, sep],
+        "pair": [cls, a, sep, sep, b, sep],
+        "special_tokens": Map::from_iter(around),
     });
     let model = json!({
         "type": "Unigram",
@@ -159,5 +158,6 @@ pub(crate) fn tokenizer_json(file: &[u8], kind: Kind, names: &Names) -> Result<V
         "vocab": vocab,
         "byte_fallback": false,
     });
-    tokenizer::tokenizer_json(steps, added_tokens, model).map_err(|error| error.to_string())
+    tokenizer::tokenizer_json(steps, post_processor, added_tokens, model)
+        .map_err(|error| error.to_string())
 }

@@ -1,7 +1,7 @@
 //! The tokenizer: `tokenizer.json`, or one made of `vocab.json` and `merges.txt` (RoBERTa), `vocab.txt` (BERT) or
 //! `sentencepiece.bpe.model` (XLM-RoBERTa and CamemBERT), with what the files beside it say.
 
-use super::as_transformers::{self, Class, Published};
+use super::as_transformers::{self, Class, Published, Steps, steps};
 use super::error::CheckpointError;
 use super::hf_config::{HfConfig, SpecialTokens};
 use super::json;
@@ -52,11 +52,11 @@ impl TokenizerFile {
             (file, json)
         } else if has("vocab.json") && merges.is_file() {
             let vocab = path("vocab.json");
-            let json = bpe(&vocab, &merges, &names)?;
+            let json = bpe(&vocab, &merges, &names, settings)?;
             (vocab, json)
         } else if has("vocab.txt") {
             let vocab = path("vocab.txt");
-            let json = word_piece(&vocab, &names, config.architecture())?;
+            let json = word_piece(&vocab, &names, settings, config.architecture())?;
             (vocab, json)
         } else if let Some(kind) = names.sentence_piece.filter(|_| has(SENTENCE_PIECE)) {
             let file = path(SENTENCE_PIECE);
@@ -156,28 +156,21 @@ pub(crate) struct Names {
     pub(crate) pad: String,
     pub(crate) unk: String,
     pub(crate) mask: String,
-    add_prefix_space: bool,
     /// What a vocabulary of SentencePiece is for.
     sentence_piece: Option<sentence_piece::Kind>,
-    /// Settings of BERT's normalizer.
-    do_lower_case: bool,
-    strip_accents: Option<bool>,
-    tokenize_chinese_chars: bool,
 }
 
 impl Names {
     /// What the files say, else those of the class or the architecture.
     fn of(settings: &TokenizerSettings, config: &HfConfig) -> Self {
-        let class = settings.class().unwrap_or(config.tokenizer_class());
-        let sentence_piece = sentence_piece::Kind::named(class);
-        let of_bert = match Class::named(class) {
+        let class = Class::named(settings.class().unwrap_or(config.tokenizer_class()));
+        let sentence_piece = class.and_then(sentence_piece::Kind::of);
+        let of_bert = match class {
             Some(class) => class == Class::Bert,
-            None => {
-                matches!(
-                    config.architecture(),
-                    Architecture::Bert | Architecture::DistilBert | Architecture::Electra
-                ) && sentence_piece.is_none()
-            }
+            None => matches!(
+                config.architecture(),
+                Architecture::Bert | Architecture::DistilBert | Architecture::Electra
+            ),
         };
         let of_mpnet = config.architecture() == Architecture::MpNet && sentence_piece.is_none();
         let [cls, sep, pad, unk, mask] = match (of_bert, of_mpnet) {
@@ -194,18 +187,15 @@ impl Names {
             pad: name("pad_token", pad),
             unk: name("unk_token", unk),
             mask: name("mask_token", mask),
-            add_prefix_space: settings.flag("add_prefix_space").unwrap_or(false),
             sentence_piece,
-            do_lower_case: settings.flag("do_lower_case").unwrap_or(true),
-            strip_accents: settings.flag("strip_accents"),
-            tokenize_chinese_chars: settings.flag("tokenize_chinese_chars").unwrap_or(true),
         }
     }
 }
 
 /// A `tokenizer.json` with these steps and tokens. The model is written as it serializes: its tokens stay in their order.
 pub(crate) fn tokenizer_json(
-    mut steps: Value,
+    steps: Steps,
+    post_processor: Value,
     added_tokens: Vec<Value>,
     model: impl Serialize,
 ) -> serde_json::Result<Vec<u8>> {
@@ -215,10 +205,9 @@ pub(crate) fn tokenizer_json(
         steps: Value,
         model: Model,
     }
-    steps["version"] = "1.0".into();
-    steps["truncation"] = Value::Null;
-    steps["padding"] = Value::Null;
-    steps["added_tokens"] = added_tokens.into();
+    let steps = json!({"version": "1.0", "truncation": null, "padding": null, "added_tokens": added_tokens,
+        "normalizer": steps.normalizer, "pre_tokenizer": steps.pre_tokenizer, "post_processor": post_processor,
+        "decoder": steps.decoder});
     serde_json::to_vec(&Whole { steps, model })
 }
 
@@ -247,7 +236,12 @@ pub(crate) fn added_tokens<'a>(
 }
 
 /// Makes a `tokenizer.json` of `vocab.json` and `merges.txt`, as transformers does for a `RobertaTokenizer`.
-fn bpe(vocab: &Path, merges: &Path, names: &Names) -> Result<Vec<u8>, CheckpointError> {
+fn bpe(
+    vocab: &Path,
+    merges: &Path,
+    names: &Names,
+    settings: &TokenizerSettings,
+) -> Result<Vec<u8>, CheckpointError> {
     #[derive(Serialize)]
     struct Bpe<'a> {
         r#type: &'static str,
@@ -257,15 +251,10 @@ fn bpe(vocab: &Path, merges: &Path, names: &Names) -> Result<Vec<u8>, Checkpoint
     let ids: HashMap<String, u32> = json::read(vocab)?;
     let id = |token: &str| ids.get(token).copied();
     let [cls, sep] = around(vocab, names, id)?;
-    let prefix = names.add_prefix_space;
-    let byte_level = |prefix: bool| json!({"type": "ByteLevel", "add_prefix_space": prefix, "trim_offsets": true, "use_regex": true});
-    let steps = json!({
-        "normalizer": null,
-        "pre_tokenizer": byte_level(prefix),
-        "post_processor": {"type": "RobertaProcessing", "sep": sep, "cls": cls, "trim_offsets": true,
-            "add_prefix_space": prefix},
-        "decoder": byte_level(true),
-    });
+    let prefix = settings.flag("add_prefix_space").unwrap_or(false);
+    let post_processor = json!({"type": "RobertaProcessing", "sep": sep, "cls": cls, "trim_offsets": true,
+        "add_prefix_space": prefix});
+    let steps = steps(Class::Roberta, settings, &Value::Null);
     let lines = text(merges)?;
     let lines = lines.lines().filter(|line| !line.starts_with("#version"));
     let model = Bpe {
@@ -273,14 +262,20 @@ fn bpe(vocab: &Path, merges: &Path, names: &Names) -> Result<Vec<u8>, Checkpoint
         vocab: &json::read::<Box<RawValue>>(vocab)?,
         merges: lines.collect(),
     };
-    tokenizer_json(steps, added_tokens(names, [], id, true), model)
-        .map_err(|error| unusable(vocab, error))
+    tokenizer_json(
+        steps,
+        post_processor,
+        added_tokens(names, [], id, true),
+        model,
+    )
+    .map_err(|error| unusable(vocab, error))
 }
 
 /// Makes a `tokenizer.json` of `vocab.txt`, as transformers does for a `BertTokenizer`, or an `MPNetTokenizer`.
 fn word_piece(
     vocab: &Path,
     names: &Names,
+    settings: &TokenizerSettings,
     architecture: Architecture,
 ) -> Result<Vec<u8>, CheckpointError> {
     #[derive(Serialize)]
@@ -306,14 +301,7 @@ fn word_piece(
             "add_prefix_space": false}),
         false => json!({"type": "BertProcessing", "sep": sep, "cls": cls}),
     };
-    let steps = json!({
-        "normalizer": {"type": "BertNormalizer", "clean_text": true,
-            "handle_chinese_chars": names.tokenize_chinese_chars, "strip_accents": names.strip_accents,
-            "lowercase": names.do_lower_case},
-        "pre_tokenizer": {"type": "BertPreTokenizer"},
-        "post_processor": post_processor,
-        "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": true},
-    });
+    let steps = steps(Class::Bert, settings, &Value::Null);
     let model = WordPiece {
         r#type: "WordPiece",
         unk_token: &names.unk,
@@ -321,8 +309,8 @@ fn word_piece(
         max_input_chars_per_word: 100,
         vocab: tokens,
     };
-    tokenizer_json(steps, added_tokens(names, [], id, like_roberta), model)
-        .map_err(|error| unusable(vocab, error))
+    let added = added_tokens(names, [], id, like_roberta);
+    tokenizer_json(steps, post_processor, added, model).map_err(|error| unusable(vocab, error))
 }
 
 /// The first token of a text and the one that ends or separates texts, with their ids.
