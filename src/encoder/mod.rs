@@ -176,11 +176,7 @@ impl Compute<'_> {
         let width = config.hidden_size;
         let rows = hidden.len() / panels_for(width);
         self.rows(width, rows, hidden, acts, |row, lanes| {
-            for (x, y) in lanes.iter_mut().zip(sublayer[row..].iter().step_by(rows)) {
-                for (x, y) in x.0.iter_mut().zip(y.0) {
-                    *x += y;
-                }
-            }
+            add(lanes, sublayer[row..].iter().step_by(rows));
             self.norm(norm, config, width, lanes);
         });
     }
@@ -415,7 +411,7 @@ impl Compute<'_> {
     }
 }
 
-fn add(lanes: &mut [Lanes], more: &[Lanes]) {
+fn add<'a>(lanes: &mut [Lanes], more: impl IntoIterator<Item = &'a Lanes>) {
     for (x, y) in lanes.iter_mut().zip(more) {
         for (x, y) in x.0.iter_mut().zip(y.0) {
             *x += y;

@@ -117,23 +117,24 @@ impl<'a> Calibrator<'a> {
         tuning: Tuning,
     ) -> Result<Self, QuantizeError> {
         let kernels = kernels::best();
+        // As the file has it; nothing for a model without.
+        let relative_bias = match config.architecture.has_relative_bias() {
+            true => {
+                let tensor = tensor(config, "attention.relative_bias");
+                Origin::read(checkpoint, config, &tensor)?
+            }
+            false => Vec::new(),
+        };
+        let heads = relative_bias.chunks_exact(2 * MAX_RELATIVE_DISTANCE + 1);
         let mut calibrator = Self {
             checkpoint,
             config,
             kernels,
-            steps: Steps::new(config, kernels, Vec::new()),
+            steps: Steps::new(config, kernels, heads.flat_map(to_lanes).collect()),
             sequences: Vec::new(),
-            relative_bias: Vec::new(),
+            relative_bias,
             tuning,
         };
-        if config.architecture.has_relative_bias() {
-            calibrator.relative_bias = calibrator.floats("attention.relative_bias")?;
-            let rows = calibrator
-                .relative_bias
-                .chunks_exact(2 * MAX_RELATIVE_DISTANCE + 1);
-            let lanes = rows.flat_map(to_lanes).collect();
-            calibrator.steps = Steps::new(config, kernels, lanes);
-        }
         let width = config.embedding_width();
         let lanes = |name: &str| calibrator.lanes(name, width);
         let (position, token_type) = (
@@ -147,7 +148,7 @@ impl<'a> Calibrator<'a> {
         let (exact_projection, projection_bias) = match projection {
             None => (Vec::new(), Vec::new()),
             Some(_) => (
-                calibrator.weights(&calibrator.tensor("embeddings.projection.weight"))?,
+                calibrator.weights(&tensor(config, "embeddings.projection.weight"))?,
                 to_lanes(&calibrator.floats("embeddings.projection.bias")?),
             ),
         };
@@ -434,18 +435,9 @@ impl<'a> Calibrator<'a> {
         Ok(())
     }
 
-    /// A tensor of the file.
-    fn tensor(&self, name: &str) -> ExpectedTensor {
-        let tensors = self.config.expected_tensors();
-        let Some(tensor) = tensors.into_iter().find(|t| t.name == name) else {
-            unreachable!("no model has a tensor {name}");
-        };
-        tensor
-    }
-
-    /// The values of a small one.
+    /// The values of a small tensor of the file.
     fn floats(&self, name: &str) -> Result<Vec<f32>, QuantizeError> {
-        let tensor = self.tensor(name);
+        let tensor = tensor(self.config, name);
         Ok(Origin::read(self.checkpoint, self.config, &tensor)?)
     }
 
@@ -563,6 +555,15 @@ fn norm_behind(tensor: &ExpectedTensor) -> Option<String> {
     let of =
         |product: &str, norm: &str| Some(format!("{}{norm}", tensor.name.strip_suffix(product)?));
     of("attention.output.weight", "attention.norm").or_else(|| of("ffn.down.weight", "ffn.norm"))
+}
+
+/// A tensor of the file.
+fn tensor(config: &Config, name: &str) -> ExpectedTensor {
+    let tensors = config.expected_tensors();
+    let Some(tensor) = tensors.into_iter().find(|t| t.name == name) else {
+        unreachable!("no model has a tensor {name}");
+    };
+    tensor
 }
 
 fn as_norm([weight, bias]: &[Vec<Lanes>; 2]) -> Norm<'_> {
