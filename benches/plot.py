@@ -59,6 +59,16 @@ def save(figure, title, subtitle, panel, columns, path):
     figure.savefig(path, transparent=True, metadata={"Date": None})
 
 
+def by_length(panel, tokens, threads):
+    """Makes a panel's axes those of a chart by length, both logarithmic, for so many threads."""
+    log_axis(panel.xaxis, tokens)
+    log_axis(panel.yaxis)
+    panel.set_xlabel("Sequence length (tokens)")
+    panel.set_title("1 thread" if threads == 1 else f"{threads} threads", fontsize=11)
+    panel.grid(True)
+    panel.set_axisbelow(True)
+
+
 def draw(records, path):
     """Draws a panel for each number of threads, and a colour for each quantization."""
     peaks = next(record for record in records if record["type"] == "peaks")
@@ -75,12 +85,7 @@ def draw(records, path):
             x, colour = [r["tokens"] for r in series], COLOURS.get(quant, GREY)
             panel.plot(x, [r["median_ms"] for r in series], "o-", color=colour, ms=4.5, lw=1.8, label=f"{quant}, measured")
             panel.plot(x, [r["roofline_ms"] for r in series], "--", color=colour, lw=1.3, label=f"{quant}, roofline")
-        log_axis(panel.xaxis, tokens)
-        log_axis(panel.yaxis)
-        panel.set_xlabel("Sequence length (tokens)")
-        panel.set_title("1 thread" if count == 1 else f"{count} threads", fontsize=11)
-        panel.grid(True)
-        panel.set_axisbelow(True)
+        by_length(panel, tokens, count)
         panel.tick_params(length=0, labelleft=True)
     panels[0][0].set_ylabel("Time per pass (ms)")
     labels = len(panels[0][0].get_lines())

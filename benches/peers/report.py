@@ -88,7 +88,7 @@ def markdown(records: dict[str, list[Record]]) -> str:
 def charts(records: dict[str, list[Record]], path: Callable[[str], Path]) -> None:
     """Time against length, and error against time: what is down and left is better."""
     sys.path.insert(0, str(Path(__file__).parents[1]))
-    from plot import GREY, log_axis, pyplot, save
+    from plot import GREY, by_length, pyplot, save
 
     colours = {"rq": "#3b82f6", "ort": "#ea7317", "ov": "#10a37f", "llamacpp": "#a855f7"}
     styles = {"q8": ("o", "-"), "w8": ("s", ":"), "q4": ("o", "--"), "w4": ("s", "--")}
@@ -116,12 +116,7 @@ def charts(records: dict[str, list[Record]], path: Callable[[str], Path]) -> Non
                 panel.plot([r["tokens"] for r in series], [base[r["tokens"]] / r["median_ms"] for r in series], line,
                            marker=marker, color=colour, ms=4.5, lw=2.2 if series[0]["peer"].startswith("rq") else 1.5,
                            mfc="none" if series[0]["held"] else colour, label=label)
-            log_axis(panel.xaxis, tokens)
-            log_axis(panel.yaxis)
-            panel.set_xlabel("Sequence length (tokens)")
-            panel.set_title("1 thread" if count == 1 else f"{count} threads", fontsize=11)
-            panel.grid(True)
-            panel.set_axisbelow(True)
+            by_length(panel, tokens, count)
         panels[0][0].set_ylabel("Times as fast as ONNX Runtime's dynamic int8")
         save(picture, f"Encoder of {machine['shape']}", machine["processor"], panels[0][0], 3, path("time"))
 
