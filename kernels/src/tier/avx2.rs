@@ -2,14 +2,14 @@
 //!
 //! There is no int8 dot product here. Nothing may saturate, so:
 //!
-//! - q8 is widened to 16 bits: `vpmaddwd` multiplies pairs of columns and adds them up in 32. On Zen 3 the sign that
+//! - q8, code + 128, is widened to 16 bits: `vpmaddwd` multiplies pairs of columns and adds them up in 32. On Zen 3 the sign that
 //!   `vpmaddubsw` needs, one operand being unsigned, costs more than the second multiplication.
 //! - q4 stays as it is, without its sub-scales: code + 8 is at most 15, so `vpmaddubsw`'s pairs of products, at most 3,810,
 //!   can be added for the four groups of a sub-block in 16 bits. The 8 comes off by where that sum starts
 //!   ([`ActivationBlock`]'s pairs), and the `vpmaddwd` that widens multiplies by the sub-scale.
 
 use super::token::Avx2;
-use super::ymm::{tile, tile_of};
+use super::ymm::{start, tile, tile_of};
 use crate::BLOCK;
 use crate::activation::{ActivationBlock, START};
 use crate::lanes::{LANES, Lanes};
@@ -118,16 +118,18 @@ impl Avx2 {
             _mm256_fmadd_ps(x, signs, swapped)
         }
 
-        /// Bytes code + 128 as 16 bits: the even columns, the odd ones.
+        /// The bytes of a group as 16 bits: its first two columns, the other two.
         fn widen(self, bytes: __m256i) -> [__m256i; 2] {
-            let codes = _mm256_xor_si256(bytes, _mm256_set1_epi8(-128));
-            Avx2::here().widen_signed(codes)
+            let first = _mm256_broadcastsi128_si256(_mm_setr_epi8(
+                0, -1, 1, -1, 4, -1, 5, -1, 8, -1, 9, -1, 12, -1, 13, -1,
+            ));
+            let last = _mm256_add_epi8(first, _mm256_set1_epi16(2));
+            [_mm256_shuffle_epi8(bytes, first), _mm256_shuffle_epi8(bytes, last)]
         }
 
-        /// Codes as 16 bits: the even columns, the odd ones.
-        fn widen_signed(self, codes: __m256i) -> [__m256i; 2] {
-            let even = _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(codes));
-            [even, _mm256_srai_epi16::<8>(codes)]
+        /// Sixteen codes as 16 bits.
+        fn widen_codes(self, codes: __m128i) -> __m256i {
+            _mm256_cvtepi8_epi16(codes)
         }
 
         /// The low and the high halves of some bytes.
@@ -153,21 +155,7 @@ impl Avx2 {
     }
 }
 
-/// Where the assembly finds [`START`].
-static START_OF_DOTS: i32 = START;
-
-/// Sets a token's dot products to [`START`].
-#[rustfmt::skip]
-macro_rules! start {
-    ($x:ident $low:literal $high:literal $($more:literal)*) => {
-        concat!(
-            "vpbroadcastd ymm", $low, ", [{start}]\n",
-            "vmovdqa ymm", $high, ", ymm", $low,
-        )
-    };
-}
-
-/// A group of q8 as 16 bits: the even columns and the odd ones, and of each rows 0 to 7 and 8 to 15.
+/// A group of q8 as 16 bits: its first two columns and the other two, and of each rows 0 to 7 and 8 to 15.
 type GroupWords = [[__m256i; 2]; 2];
 
 /// A q8 block: its groups, and the scales.
@@ -194,41 +182,41 @@ impl Decode<[Group]> for Avx2 {
             #[inline(always)]
             |group| {
                 let [low, high]: [__m256i; 2] = bytemuck::pod_read_unaligned(&codes[group]);
-                let ([even, odd], [even_high, odd_high]) = (self.widen(low), self.widen(high));
-                [[even, even_high], [odd, odd_high]]
+                let ([first, last], [first_high, last_high]) = (self.widen(low), self.widen(high));
+                [[first, first_high], [last, last_high]]
             },
         );
         DecodedQ8 { groups, scales }
     }
 }
 
-/// The codes of an activation as 16 bits: the even columns, the odd ones.
+/// An activation with its codes as 16 bits.
 #[derive(Clone, Copy)]
 #[repr(C)]
 struct Words {
-    even: [__m256i; BLOCK / 32],
-    odd: [__m256i; BLOCK / 32],
+    codes: [__m256i; BLOCK / 16],
     scale: f32,
+    start: i32,
 }
 
 impl Words {
     #[inline(always)]
     fn new(avx2: Avx2, act: &ActivationBlock) -> Self {
-        let (mut even, mut odd) = ([avx2.zero(); BLOCK / 32], [avx2.zero(); BLOCK / 32]);
-        let codes: [__m256i; BLOCK / 32] =
+        let codes: [__m128i; BLOCK / 16] =
             bytemuck::pod_read_unaligned(bytemuck::bytes_of(&act.codes));
+        let mut words = [avx2.zero(); BLOCK / 16];
         for i in 0..codes.len() {
-            [even[i], odd[i]] = avx2.widen_signed(codes[i]);
+            words[i] = avx2.widen_codes(codes[i]);
         }
         Self {
-            even,
-            odd,
+            codes: words,
             scale: act.scale,
+            start: act.start,
         }
     }
 }
 
-/// Four groups. Registers 12 and 13 hold a group's even columns, then its odd ones.
+/// Four groups. Registers 12 and 13 hold a group's first two columns, then the other two.
 #[rustfmt::skip]
 macro_rules! step_q8 {
     ($($x:ident ($low:literal $high:literal)),+) => {
@@ -238,7 +226,7 @@ macro_rules! step_q8 {
             step_q8!(@columns "1" $($x $low $high)+),
             ".endr\n",
             "add {weights}, 512\n",
-            "add {i}, 16",
+            "add {i}, 32",
         )
     };
     (@columns $odd:literal $($x:ident $low:literal $high:literal)+) => {
@@ -246,7 +234,7 @@ macro_rules! step_q8 {
             "vmovdqa ymm12, [{weights} + 128 * \\j + 64 * ", $odd, "]\n",
             "vmovdqa ymm13, [{weights} + 128 * \\j + 64 * ", $odd, " + 32]\n",
             $(
-                "vpbroadcastd ymm14, [{", stringify!($x), "} + {i} + 4 * \\j + 128 * ", $odd, "]\n",
+                "vpbroadcastd ymm14, [{", stringify!($x), "} + {i} + 8 * \\j + 4 * ", $odd, "]\n",
                 "vpmaddwd ymm15, ymm12, ymm14\n",
                 "vpmaddwd ymm14, ymm13, ymm14\n",
                 "vpaddd ymm", $low, ", ymm", $low, ", ymm15\n",
@@ -260,7 +248,7 @@ impl Block for DecodedQ8<'_> {
     type Token = Avx2;
     // Two share the widened activations.
     const PANELS: usize = 2;
-    // What 16 registers hold: 12 dot products, a group's even or odd columns, and their products with a token.
+    // What 16 registers hold: 12 dot products, two columns of a group, and their products with a token.
     const TOKENS: usize = 6;
     const DEPTH: usize = 2;
 
@@ -270,7 +258,6 @@ impl Block for DecodedQ8<'_> {
         acts: [&ActivationBlock; N],
         sums: &mut [&mut [Lanes; N]; P],
     ) {
-        const { assert!(offset_of!(Words, odd) == 128 && SUB_BLOCK == 16) }
         let avx2 = blocks[0].scales.simd();
         let mut words = [Words::new(avx2, acts[0]); N];
         for n in 1..N {
@@ -278,17 +265,17 @@ impl Block for DecodedQ8<'_> {
         }
         for (block, sums) in blocks.into_iter().zip(sums) {
             // SAFETY: the block holds AVX2's token, in its scales, and the assembly has no instruction beyond its row. It reads
-            // the groups, a multiple of 4 from 4 to 32, and the scales, which are aligned; as many columns of N activations; and
-            // the start. It reads and writes the N sums, which are aligned.
+            // the groups, a multiple of 4 from 4 to 32, and the scales, which are aligned; and as many columns of N activations.
+            // It reads and writes the N sums, which are aligned.
             unsafe {
                 tile_of!(N, {
                     weights: block.groups.as_ptr(),
-                    steps: 4 * block.groups.len(),
+                    steps: 8 * block.groups.len(),
                     start: start,
                     step: step_q8,
                     scale: offset_of!(Words, scale),
                     operands: {
-                        start = in(reg) &raw const START_OF_DOTS,
+                        start = const offset_of!(Words, start),
                     },
                 }, &block.scales, words.each_ref(), sums.as_mut_ptr());
             }
@@ -340,6 +327,20 @@ impl Decode<CodesQ4> for Avx2 {
         );
         DecodedQ4 { sub_blocks, scales }
     }
+}
+
+/// Where the assembly finds [`START`].
+static START_OF_DOTS: i32 = START;
+
+/// Sets a token's dot products to [`START`].
+#[rustfmt::skip]
+macro_rules! start_q4 {
+    ($x:ident $low:literal $high:literal $($more:literal)*) => {
+        concat!(
+            "vpbroadcastd ymm", $low, ", [{start}]\n",
+            "vmovdqa ymm", $high, ", ymm", $low,
+        )
+    };
 }
 
 /// A sub-block. The first two registers of a token are its dot products, the others sums of 16 bits, which begin at its pairs
@@ -414,7 +415,7 @@ impl Block for DecodedQ4<'_> {
                 tile_of_3!({
                     weights: block.sub_blocks.as_ptr(),
                     steps: 4 * SUB_BLOCKS,
-                    start: start,
+                    start: start_q4,
                     step: step_q4,
                     scale: offset_of!(ActivationBlock, scale),
                     operands: {

@@ -4,7 +4,7 @@
 //! accumulator starts where the activation says.
 
 use super::token::{Avx2, AvxVnni};
-use super::ymm::{tile, tile_of};
+use super::ymm::{start, tile, tile_of};
 use crate::activation::ActivationBlock;
 use crate::lanes::Lanes;
 use crate::matmul::{Block, Decode, RowScales, write_words};
@@ -95,17 +95,6 @@ impl Decode<CodesQ4> for AvxVnni {
             _vnni: self,
         }
     }
-}
-
-/// The start as the token gives it.
-#[rustfmt::skip]
-macro_rules! start {
-    ($x:ident $low:literal $high:literal) => {
-        concat!(
-            "vpbroadcastd ymm", $low, ", [{", stringify!($x), "} + {start}]\n",
-            "vmovdqa ymm", $high, ", ymm", $low,
-        )
-    };
 }
 
 /// Four groups, each in registers 12 and 13.

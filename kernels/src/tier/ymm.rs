@@ -77,4 +77,15 @@ macro_rules! tile_of {
         }
     };
 }
-pub(super) use {tile, tile_of};
+
+/// A token's dot products with code + 128 begin at its [`start`](crate::activation::ActivationBlock), an offset in bytes.
+#[rustfmt::skip]
+macro_rules! start {
+    ($x:ident $low:literal $high:literal) => {
+        concat!(
+            "vpbroadcastd ymm", $low, ", [{", stringify!($x), "} + {start}]\n",
+            "vmovdqa ymm", $high, ", ymm", $low,
+        )
+    };
+}
+pub(super) use {start, tile, tile_of};
