@@ -14,7 +14,7 @@ use std::ops::Range;
 pub const SMALLEST_ABSMAX: f32 = f32::from_bits((127 - 100) << 23);
 
 /// Where the accumulator of a dot product starts, in 32 bits: as an f32, 1.5 * 2^23. An integer below 2^22 in size that is
-/// added to the bits is added to the number, so the conversion to f32 costs nothing: see [`crate::matmul::RowScales`].
+/// added to the bits is added to the number, so the conversion to f32 costs nothing: see [`crate::block::RowScales`].
 pub(crate) const START: i32 = f32::to_bits(1.5 * 8_388_608.0) as i32;
 const _: () = assert!(BLOCK as i32 * 128 * 127 < 1 << 22);
 

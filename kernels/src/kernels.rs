@@ -10,11 +10,11 @@
 
 use crate::VECTORS;
 use crate::activation::{ActivationBlock, Activations, PackedRows};
+pub use crate::block::Tile;
 use crate::float::gelu::Gelu;
 use crate::float::matmul::{Panels, PanelsMut};
 use crate::isa::Isa;
 use crate::lanes::{LANES, Lanes, panels_for};
-pub use crate::matmul::Tile;
 use crate::packed::{BlockFormat, GROUP, GROUPS, Group, PackedMatrix, SUB_BLOCK};
 use crate::tier::token;
 use crate::{float, matmul};
@@ -75,7 +75,7 @@ macro_rules! dispatch {
             $(
                 #[cfg($arch)]
                 $crate::kernels::Detected::$Tier($token) => {
-                    $crate::tier::Token::vectorize($token, #[inline(always)] move || $run)
+                    $crate::tier::token::Token::vectorize($token, #[inline(always)] move || $run)
                 }
             )*
         }

@@ -23,6 +23,7 @@ mod table;
 mod tier;
 
 pub mod activation;
+mod block;
 mod float;
 pub mod hadamard;
 pub mod isa;

@@ -30,26 +30,10 @@ mod scalar;
 #[cfg(target_arch = "x86_64")]
 mod ymm;
 
-use crate::matmul::Decode;
+use crate::block::Decode;
 use crate::packed::{CodesQ4, Group};
-use crate::simd::Simd;
-
-/// A value that exists only where the instruction set of a tier was detected.
-pub(crate) trait Token: Copy + 'static {
-    /// The token of the tier whose vectors this one uses.
-    type Simd: Simd;
-
-    /// Makes vectors.
-    fn simd(self) -> Self::Simd;
-
-    /// Runs a kernel in a function of its own that is compiled for this tier.
-    ///
-    /// The closure, and all that it calls, must be `#[inline(always)]`: what isn't inlined here is compiled for any processor,
-    /// gives the same bits, and takes ten times as long.
-    fn vectorize<R>(self, kernel: impl FnOnce() -> R) -> R;
-}
 
 /// What a kernel can use of a tier.
-pub(crate) trait Tier: Token + Decode<[Group]> + Decode<CodesQ4> {}
+pub(crate) trait Tier: Decode<[Group]> + Decode<CodesQ4> {}
 
-impl<T: Token + Decode<[Group]> + Decode<CodesQ4>> Tier for T {}
+impl<T: Decode<[Group]> + Decode<CodesQ4>> Tier for T {}

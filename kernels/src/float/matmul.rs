@@ -4,8 +4,8 @@
 //! and each b[p][k] is one vector of 16 lanes. Each output is one chain of fused multiply-adds in the order of k, whatever
 //! the tile.
 
+use crate::block::Tile;
 use crate::lanes::{LANES, Lanes};
-use crate::matmul::Tile;
 use crate::simd::Simd;
 use crate::tier::Tier;
 

@@ -5,13 +5,13 @@
 //! tile, because loads have pipes of their own, which are idle otherwise. What each loop takes is in `docs/arm`.
 
 use super::token::Neon;
+use super::token::Token;
 use crate::activation::{self, ActivationBlock};
+use crate::block::{Block, Decode, RowScales, write_words};
 use crate::lanes::{LANES, Lanes};
-use crate::matmul::{Block, Decode, RowScales, write_words};
 use crate::packed::{CodesQ4, GROUP, GROUPS, Group, SUB_BLOCK, SUB_BLOCKS};
 use crate::q4;
 use crate::simd::{F32x16, Simd};
-use crate::tier::Token;
 use std::arch::aarch64::*;
 use std::arch::asm;
 use std::mem::{MaybeUninit, offset_of};

@@ -6,8 +6,8 @@
 use super::token::{Avx2, Avx512Vnni};
 use crate::BLOCK;
 use crate::activation::ActivationBlock;
+use crate::block::{Block, Decode, RowScales, group_word, write_words};
 use crate::lanes::{LANES, Lanes};
-use crate::matmul::{Block, Decode, RowScales, group_word, write_words};
 use crate::packed::{CodesQ4, Group, SUB_BLOCKS};
 use crate::simd::{F32x16, RECIPROCAL, Simd};
 use half::f16;

@@ -3,13 +3,13 @@
 //! As on AVX-512, q8's bytes are code + 128 as they are, q4's levels get the same 128 when they are decoded, and the
 //! accumulator starts where the activation says.
 
+use super::token::Token;
 use super::token::{Avx2, AvxVnni};
 use super::ymm::{start, tile, tile_of};
 use crate::activation::ActivationBlock;
+use crate::block::{Block, Decode, RowScales, write_words};
 use crate::lanes::Lanes;
-use crate::matmul::{Block, Decode, RowScales, write_words};
 use crate::packed::{CodesQ4, Group, SUB_BLOCKS};
-use crate::tier::Token;
 use std::arch::asm;
 use std::arch::x86_64::*;
 use std::mem::{MaybeUninit, offset_of};

@@ -7,8 +7,8 @@
 use super::arm::{Arm, START, STEP, Scales16, Step, codes_of, load_codes};
 use super::token::{Dotprod, Neon};
 use crate::activation::ActivationBlock;
+use crate::block::{Block, RowScales};
 use crate::lanes::Lanes;
-use crate::matmul::{Block, RowScales};
 use std::arch::aarch64::*;
 use std::arch::asm;
 

@@ -6,13 +6,13 @@
 //! The sums keep the order of these dot products, 2 rows x 2 tokens a register, while blocks go by.
 
 use super::arm::{Arm, GroupPair, START, Scales16, Step, codes_of};
+use super::token::Token;
 use super::token::{I8mm, Neon};
 use crate::activation::ActivationBlock;
+use crate::block::{Block, RowScales};
 use crate::lanes::Lanes;
-use crate::matmul::{Block, RowScales};
 use crate::packed::SUB_BLOCK;
 use crate::simd::{F32x16, Simd};
-use crate::tier::Token;
 use std::arch::aarch64::*;
 use std::arch::asm;
 use std::mem::MaybeUninit;

@@ -12,8 +12,8 @@ use super::arm::{Arm, GroupPair, START, STEP, Scales16, Step, codes_of, load_cod
 use super::token::Neon;
 use crate::BLOCK;
 use crate::activation::ActivationBlock;
+use crate::block::{Block, RowScales};
 use crate::lanes::{LANES, Lanes};
-use crate::matmul::{Block, RowScales};
 use crate::packed::{GROUP, SUB_BLOCKS};
 use crate::simd::{RECIPROCAL, Simd, fold};
 use half::f16;

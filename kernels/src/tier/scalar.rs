@@ -2,9 +2,9 @@
 
 use super::token::Scalar;
 use crate::activation::{ActivationBlock, START};
+use crate::block::{Block, Decode, RowScales, group_word, write_words};
 use crate::hadamard::transform;
 use crate::lanes::{LANES, Lanes};
-use crate::matmul::{Block, Decode, RowScales, group_word, write_words};
 use crate::packed::{CodesQ4, GROUP, GROUPS, Group, SUB_BLOCK};
 use crate::q4;
 use crate::simd::{RECIPROCAL, Simd, fold};

@@ -5,7 +5,22 @@
 //! have the token, so both are safe to call. Bodies of methods are safe as well: in a function with `#[target_feature]` an
 //! intrinsic that takes no pointer is safe, and the compiler refuses one that needs a feature which the row doesn't name.
 
-use super::Token;
+use crate::simd::Simd;
+
+/// A value that exists only where the instruction set of a tier was detected.
+pub(crate) trait Token: Copy + 'static {
+    /// The token of the tier whose vectors this one uses.
+    type Simd: Simd;
+
+    /// Makes vectors.
+    fn simd(self) -> Self::Simd;
+
+    /// Runs a kernel in a function of its own that is compiled for this tier.
+    ///
+    /// The closure, and all that it calls, must be `#[inline(always)]`: what isn't inlined here is compiled for any processor,
+    /// gives the same bits, and takes ten times as long.
+    fn vectorize<R>(self, kernel: impl FnOnce() -> R) -> R;
+}
 
 /// Methods of a token, compiled for its features. It is called as a row's own macro (`avx2!`, ...), which gives the token
 /// and its features:
