@@ -58,7 +58,8 @@ impl User {
         for (name, _) in std::env::vars_os() {
             let name = name.to_string_lossy();
             if name.starts_with("HF_")
-                || name == "SSL_CERT_FILE"
+                || name.starts_with("SSL_CERT_")
+                || name.ends_with("_CA_BUNDLE")
                 || name.to_lowercase().ends_with("_proxy")
             {
                 command.env_remove(&*name);

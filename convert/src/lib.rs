@@ -33,6 +33,6 @@ pub use progress::{NoProgress, Progress};
 pub use quantize::{Calibration, QuantizeError};
 pub use reference::{Closeness, Expected, MaskedText, Reference, mask_texts};
 #[cfg(feature = "hub")]
-pub use source::{DownloadProgress, Hub, HubError, HubSettings, Token};
+pub use source::{Certificates, DownloadProgress, Hub, HubError, HubSettings, Proxies, Token};
 pub use source::{HubCache, Source, SourceError, repositories};
 pub use summary::{CalibrationSummary, KindSummary, Summary};

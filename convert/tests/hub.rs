@@ -6,9 +6,10 @@
 mod server;
 
 use rq_convert::{
-    ConvertError, DownloadProgress, Hub, HubCache, HubSettings, NoProgress, Source, Token,
+    Certificates, ConvertError, DownloadProgress, Hub, HubCache, HubSettings, NoProgress, Proxies,
+    Source, Token,
 };
-use server::{COMMIT, Fault, Files, Seen, Server, etag, sha256};
+use server::{COMMIT, Fault, Files, Seen, Server, etag, proxy, sha256};
 use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -57,6 +58,7 @@ impl User {
             offline: false,
             copies: false,
             certificates: None,
+            proxies: Proxies::default(),
             timeout: Duration::from_secs(10),
             retries: 2,
         };
@@ -249,6 +251,83 @@ fn the_token_goes_to_the_hub_and_nowhere_else() {
         assert_eq!(seen.token.as_deref(), expected, "{seen:?}");
     }
     assert_eq!(seen.iter().filter(|seen| seen.storage).count(), 1);
+}
+
+#[test]
+fn who_is_named_in_the_address_is_sent_and_not_shown() {
+    let server = Server::with(NAME, &files());
+    server.change(|content| {
+        content.gated.insert(NAME.into());
+        // bob:pass@word
+        content.token = "Basic Ym9iOnBhc3NAd29yZA==".into();
+    });
+    let with = |password: &str| {
+        let mut user = User::of(&server);
+        let named = format!("http://bob:{password}@");
+        user.settings.endpoint = user.settings.endpoint.replace("http://", &named);
+        user.find(NAME).map_err(|error| error.to_string())
+    };
+    with("pass%40word").unwrap();
+    let error = with("nothing").unwrap_err();
+    assert!(
+        error.contains("doesn't accept the token from HF_ENDPOINT"),
+        "{error}"
+    );
+    assert!(
+        !error.contains("bob") && !error.contains("nothing"),
+        "{error}"
+    );
+}
+
+/// The proxies of an environment.
+fn proxies(set: &[(&str, &str)]) -> Proxies {
+    let find = |name: &str| set.iter().find(|(key, _)| *key == name);
+    let settings = HubSettings::from_variables(|name| Some(find(name)?.1.into()));
+    settings.unwrap().proxies
+}
+
+#[test]
+fn what_is_far_is_reached_through_the_proxy() {
+    let files = files();
+    let server = Server::with(NAME, &files);
+    // me:secret
+    let address = proxy(&server.endpoint, Some("bWU6c2VjcmV0"));
+    let through = |credentials: &str, no_proxy: &str| {
+        let mut user = User::of(&server);
+        user.settings.endpoint = "http://hub.invalid".into();
+        let proxy = format!("http://{credentials}{address}");
+        user.settings.proxies = proxies(&[("http_proxy", &proxy), ("NO_PROXY", no_proxy)]);
+        user
+    };
+    let user = through("me:secret@", "other.invalid");
+    assert_has(&user.find(NAME).unwrap(), &files);
+    assert_eq!(
+        through("", "").error(NAME),
+        format!(
+            "a proxy on the way to HUB/api/models/{NAME}/revision/main asks for a user and a password (407); put them \
+             into http_proxy, as in http://USER:PASSWORD@HOST:PORT"
+        )
+    );
+    assert_eq!(
+        through("me:wrong@", "").error(NAME),
+        format!(
+            "a proxy on the way to HUB/api/models/{NAME}/revision/main doesn't accept the user and the password in \
+             http_proxy (407); check them, and that what is special in them is percent-encoded"
+        )
+    );
+    server.seen();
+    let direct = through("me:secret@", "hub.invalid:80").error(NAME);
+    assert!(direct.starts_with("can't download from HUB/"), "{direct}");
+    assert_eq!(server.lines(), Vec::<String>::new());
+
+    let mut user = User::of(&server);
+    user.settings.endpoint = "http://hub.invalid".into();
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let nobody = nobody.local_addr().unwrap().to_string();
+    user.settings.proxies = proxies(&[("ALL_PROXY", &format!("me:secret@{nobody}"))]);
+    let error = user.error(NAME);
+    let named = format!("(through the proxy {nobody} of ALL_PROXY)");
+    assert!(error.contains(&named), "{error}");
 }
 
 #[test]
@@ -556,13 +635,96 @@ fn a_busy_server_is_asked_again() {
     let user = User::of(&server);
     server.fail(WEIGHTS, &[Fault::Status(429, 3600)]);
     let error = user.error(NAME);
-    assert!(error.contains(" answers 429; try again later"), "{error}");
+    assert!(
+        error.contains(" answers 429; try again in 3600 s"),
+        "{error}"
+    );
     server.fail("config.json", &[Fault::Status(500, 0); 3]);
     let error = User::of(&server).error(NAME);
     assert!(
         error.contains("config.json answers 500; try again later"),
         "{error}"
     );
+}
+
+#[test]
+fn how_long_to_wait_is_said_in_each_way_that_servers_have() {
+    let server = Server::with(NAME, &files());
+    let api = format!("/api/models/{NAME}/revision/main");
+    let answers = |status, headers: &str| {
+        server.change(|content| {
+            let answer = (status, headers.to_owned(), String::new());
+            content.instead.insert(api.clone(), answer);
+        });
+        User::of(&server).error(NAME)
+    };
+    for (headers, said) in [
+        ("Retry-After: 90\r\n", "answers 429; try again in 90 s"),
+        (
+            "ratelimit: \"api\";r=0;t=299\r\n",
+            "answers 429; try again in 299 s",
+        ),
+        (
+            "Retry-After: Wed, 21 Oct 2015 07:28:00 GMT\r\n",
+            "answers 429; try again later",
+        ),
+        ("", "answers 429; try again later"),
+    ] {
+        let error = answers(429, headers);
+        assert!(error.ends_with(said), "{error}");
+    }
+    let error = answers(429, "Retry-After: Fri, 31 Dec 9999 23:59:59 GMT\r\n");
+    let seconds = error.rsplit(' ').nth(1).unwrap();
+    assert!(seconds.parse::<u64>().unwrap() > 86_400, "{error}");
+    let error = answers(407, "");
+    assert!(
+        error.ends_with(
+            "revision/main asks for a user and a password (407); put them into http_proxy, as in \
+             http://USER:PASSWORD@HOST:PORT"
+        ),
+        "{error}"
+    );
+}
+
+#[test]
+fn what_the_hub_says_about_access_is_passed_on() {
+    let server = Server::with(NAME, &files());
+    let api = format!("/api/models/{NAME}/revision/main");
+    let give = "give a token from HUB/settings/tokens in HF_TOKEN, or run `hf auth login`";
+    let check = "check that the token from HF_TOKEN may read it";
+    let review =
+        "Your request to access model someone/model is awaiting a review from the repo authors.";
+    for (headers, token, expected) in [
+        (
+            format!("X-Error-Code: GatedRepo\r\nX-Error-Message: {review}\r\n"),
+            true,
+            format!(
+                "the model `{NAME}` is gated ({review}): ask for access at HUB/{NAME}, then {check}"
+            ),
+        ),
+        (
+            "X-Error-Message: Access to this resource is disabled.\r\n".into(),
+            false,
+            format!(
+                "HUB doesn't give access to the model `{NAME}` (Access to this resource is disabled.); {give}"
+            ),
+        ),
+        (
+            String::new(),
+            true,
+            format!("HUB doesn't give access to the model `{NAME}`; {check}"),
+        ),
+    ] {
+        server.change(|content| {
+            let answer = (403, headers, String::new());
+            content.instead.insert(api.clone(), answer);
+        });
+        let user = match token {
+            true => User::with_token(&server, "hf_secret"),
+            false => User::of(&server),
+        };
+        assert_eq!(user.error(NAME), expected);
+    }
 }
 
 #[test]
@@ -575,7 +737,7 @@ fn what_is_not_there_or_not_for_everyone_is_told_apart() {
     let (anonymous, stranger) = (User::of(&server), User::with_token(&server, "hf_wrong"));
     assert_eq!(
         anonymous.error(NAME),
-        "the model `someone/model` is gated: ask for access at HUB/someone/model, then give a token from \
+        "the model `someone/model` is gated (Access to this model is restricted): ask for access at HUB/someone/model, then give a token from \
          HUB/settings/tokens in HF_TOKEN, or run `hf auth login`"
     );
     assert_eq!(
@@ -735,16 +897,19 @@ fn certificates_are_those_of_the_named_file() {
     let server = Server::with(NAME, &files());
     let mut user = User::of(&server);
     let path = user.cache.path().join("certificates");
-    user.settings.certificates = Some(path.clone());
-    assert_eq!(
-        user.error(NAME),
-        "can't read the certificates in CACHE/certificates"
-    );
-    fs::write(path, "none").unwrap();
-    assert_eq!(
-        user.error(NAME),
-        "SSL_CERT_FILE is \"CACHE/certificates\"; give a file of certificates in PEM, or unset it"
-    );
+    user.settings.certificates = Some(Certificates {
+        path: path.clone(),
+        variable: "REQUESTS_CA_BUNDLE",
+    });
+    let expected = "REQUESTS_CA_BUNDLE is CACHE/certificates, which has no certificates in PEM that can be read; name a \
+                    file or a directory that does, or unset it";
+    // Nothing, a file without any, a directory without any.
+    assert_eq!(user.error(NAME), expected);
+    fs::write(&path, "none").unwrap();
+    assert_eq!(user.error(NAME), expected);
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    assert_eq!(user.error(NAME), expected);
     assert_eq!(server.lines(), Vec::<String>::new());
 }
 

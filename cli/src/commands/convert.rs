@@ -73,7 +73,8 @@ pub(super) struct ConvertArgs {
                cache on this machine are downloaded into it. NAME@REVISION means the same as NAME --revision REVISION. \
                HF_HUB_OFFLINE=1 turns the network off; HF_TOKEN, or the token that `hf auth login` stores, gives access to \
                private and gated models; HF_ENDPOINT selects another hub; HF_HOME or HF_HUB_CACHE moves the cache; \
-               HF_HUB_DOWNLOAD_TIMEOUT is the number of seconds to wait for a silent server."
+               HF_HUB_DOWNLOAD_TIMEOUT is the number of seconds to wait for a silent server; https_proxy and no_proxy, SSL_CERT_FILE \
+               and REQUESTS_CA_BUNDLE are read, too."
     )]
     #[cfg_attr(
         not(feature = "hub"),

@@ -42,16 +42,15 @@ impl HubCache {
     /// The cache of this process: `HF_HUB_CACHE`, else `HF_HOME/hub`, else `XDG_CACHE_HOME/huggingface/hub`, else
     /// `~/.cache/huggingface/hub`.
     pub fn from_env() -> Self {
-        Self::from_variables(std::env::var_os)
+        Self::from_variables(|name| std::env::var_os(name))
     }
 
-    /// Like [`HubCache::from_env`], but `variable` looks the variables up. An empty one counts as unset.
-    pub fn from_variables(variable: impl Fn(&'static str) -> Option<OsString>) -> Self {
-        let directory =
-            |name: &'static str| variable(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-        let cache = directory("HF_HUB_CACHE")
-            .or_else(|| directory("HUGGINGFACE_HUB_CACHE"))
-            .or_else(|| Some(hugging_face_home(&directory)?.join("hub")));
+    /// Like [`HubCache::from_env`], but `variable` looks the variables up. An empty one counts as unset; `~`, `$NAME` and
+    /// `${NAME}` in them stand for what they do in Python.
+    pub fn from_variables(variable: impl Fn(&str) -> Option<OsString>) -> Self {
+        let cache = directory(&variable, "HF_HUB_CACHE")
+            .or_else(|| directory(&variable, "HUGGINGFACE_HUB_CACHE"))
+            .or_else(|| Some(hugging_face_home(&variable)?.join("hub")));
         Self(cache)
     }
 
@@ -66,16 +65,32 @@ impl HubCache {
     }
 }
 
-/// The home directory of the Hugging Face libraries. `directory` looks a variable up.
-pub(crate) fn hugging_face_home(
-    directory: &impl Fn(&'static str) -> Option<PathBuf>,
+/// The directory that a variable names. What is no variable stays as it is, as in Python.
+pub(crate) fn directory(
+    variable: &impl Fn(&str) -> Option<OsString>,
+    name: &str,
 ) -> Option<PathBuf> {
-    directory("HF_HOME")
-        .or_else(|| Some(directory("XDG_CACHE_HOME")?.join("huggingface")))
-        .or_else(|| {
-            let home = directory("HOME").or_else(|| directory("USERPROFILE"))?;
-            Some(home.join(".cache/huggingface"))
-        })
+    let value = variable(name).filter(|value| !value.is_empty())?;
+    let Some(text) = value.to_str() else {
+        return Some(value.into());
+    };
+    let other = |name: &str| variable(name)?.into_string().ok();
+    let home = || user_home(variable)?.into_os_string().into_string().ok();
+    let expanded = shellexpand::full_with_context_no_errors(text, home, other);
+    Some(expanded.into_owned().into())
+}
+
+/// The home directory of the user.
+fn user_home(variable: &impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let set = |name| variable(name).filter(|value| !value.is_empty());
+    Some(set("HOME").or_else(|| set("USERPROFILE"))?.into())
+}
+
+/// The home directory of the Hugging Face libraries.
+pub(crate) fn hugging_face_home(variable: &impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    directory(variable, "HF_HOME")
+        .or_else(|| Some(directory(variable, "XDG_CACHE_HOME")?.join("huggingface")))
+        .or_else(|| Some(user_home(variable)?.join(".cache/huggingface")))
 }
 
 /// The directory of a repository in the cache.
@@ -173,6 +188,19 @@ mod tests {
             Some("/b/hub".into())
         );
         assert_eq!(cache(&[]), None);
+        // Each has been compared with os.path.expandvars(os.path.expanduser(...)).
+        for (value, expected) in [
+            ("~", "/home/u"),
+            ("~/hf", "/home/u/hf"),
+            ("$DISK/hf", "/mnt/hf"),
+            ("${DISK}2/~", "/mnt2/~"),
+            ("/a~/$NONE/${NONE}", "/a~/$NONE/${NONE}"),
+        ] {
+            let set = [("HOME", "/home/u"), ("DISK", "/mnt"), ("HF_HOME", value)];
+            assert_eq!(cache(&set), Some(Path::new(expected).join("hub")));
+            let set = [set[0], set[1], ("HF_HUB_CACHE", value)];
+            assert_eq!(cache(&set), Some(expected.into()));
+        }
     }
 
     #[test]

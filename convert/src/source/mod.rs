@@ -11,4 +11,4 @@ pub use cache::{HubCache, repositories};
 pub use directory::Source;
 pub use error::SourceError;
 #[cfg(feature = "hub")]
-pub use hub::{DownloadProgress, Hub, HubError, HubSettings, Token};
+pub use hub::{Certificates, DownloadProgress, Hub, HubError, HubSettings, Proxies, Token};

@@ -45,7 +45,7 @@ pub(crate) struct Content {
     /// Old names and new ones.
     pub(crate) moved: BTreeMap<String, String>,
     pub(crate) gated: BTreeSet<String>,
-    /// The one token that there is.
+    /// The one token that there is, or all of the header that proves who is there.
     pub(crate) token: String,
     /// Answers of any path, given in place of the right one: status, headers and text.
     pub(crate) instead: BTreeMap<String, (u16, String, String)>,
@@ -137,6 +137,39 @@ impl Server {
             }
         });
     }
+}
+
+/// A proxy that tunnels to this address whatever is asked for, for those who send these credentials; and where it is.
+pub(crate) fn proxy(to: &str, credentials: Option<&str>) -> String {
+    let listener = listen();
+    let address = listener.local_addr().unwrap().to_string();
+    let to = to.trim_start_matches("http://").to_owned();
+    let expected = credentials.map(|sent| format!("Proxy-Authorization: Basic {sent}\r\n"));
+    thread::spawn(move || {
+        for mut client in listener.incoming().flatten() {
+            let mut reader = BufReader::new(client.try_clone().unwrap());
+            let mut request = String::new();
+            while !request.ends_with("\r\n\r\n") && reader.read_line(&mut request).unwrap() > 0 {}
+            if expected
+                .as_ref()
+                .is_some_and(|sent| !request.contains(sent))
+            {
+                let refused =
+                    b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n";
+                client.write_all(refused).unwrap();
+                continue;
+            }
+            let mut server = TcpStream::connect(&to).unwrap();
+            client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+            let mut up = server.try_clone().unwrap();
+            thread::spawn(move || std::io::copy(&mut reader, &mut up));
+            thread::spawn(move || {
+                let _ = std::io::copy(&mut server, &mut client);
+                client.shutdown(std::net::Shutdown::Both)
+            });
+        }
+    });
+    address
 }
 
 fn listen() -> TcpListener {
@@ -244,7 +277,8 @@ impl Connection<'_> {
             let location = path.replacen(&repository, new, 1);
             return self.reply(307, &[("Location", location)], b"moved", head);
         }
-        let allowed = token == Some(&format!("Bearer {}", content.token));
+        let right = [content.token.clone(), format!("Bearer {}", content.token)];
+        let allowed = token.is_some_and(|token| right.iter().any(|right| right == token));
         if token.is_some() && !allowed {
             return self.error(401, "", "Invalid credentials in Authorization header");
         }

@@ -6,14 +6,15 @@
 
 use super::error::HubError;
 use super::origin::Origin;
-use super::settings::HubSettings;
-use super::store::failed;
+use super::proxy::NamedProxy;
+use super::settings::{self, HubSettings};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::error::Error;
 use std::io::{ErrorKind, Read};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use ureq::http::{Request, Response, StatusCode};
-use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
-use ureq::{Agent, Body, Proxy};
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
+use ureq::{Agent, Body};
 
 const MAX_REDIRECTS: usize = 10;
 /// The largest answer of the hub's API that is read.
@@ -26,6 +27,12 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const MAX_PAUSE: Duration = Duration::from_secs(60);
 /// How much of a server's message is shown.
 const MAX_MESSAGE: usize = 200;
+/// What a part of a path can't have.
+const NOT_IN_PATH: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~');
 
 /// What a request is about: errors name it.
 #[derive(Clone, Copy, Debug)]
@@ -116,37 +123,37 @@ impl Linked {
 /// A client of one hub.
 pub(super) struct Client<'a> {
     pub(super) settings: &'a HubSettings,
-    agent: Agent,
     origin: Origin,
+    direct: Agent,
+    /// Through the proxies of http and of https.
+    proxied: [Agent; 2],
 }
 
 impl<'a> Client<'a> {
     pub(super) fn new(settings: &'a HubSettings) -> Result<Self, HubError> {
-        let origin = Origin::of(&settings.endpoint).ok_or_else(|| HubError::Variable {
-            variable: "HF_ENDPOINT",
-            value: settings.endpoint.clone(),
-            expected: "an address such as https://huggingface.co",
-        })?;
+        let origin = settings::origin(&settings.endpoint)?;
         let timeout = Some(settings.timeout);
-        let agent = Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .user_agent(concat!("rq/", env!("CARGO_PKG_VERSION")))
-            // Sizes and hashes are those of the files, not of something compressed.
-            .accept_encoding("identity")
-            .timeout_resolve(timeout)
-            .timeout_connect(timeout)
-            .timeout_per_read(timeout)
-            .timeout_per_write(timeout)
-            .tls_config(TlsConfig::builder().root_certs(roots(settings)?).build())
-            // A proxy has a loopback of its own.
-            .proxy(Proxy::try_from_env().filter(|_| !origin.is_loopback()))
-            .build()
-            .new_agent();
+        let tls = TlsConfig::builder().root_certs(roots(settings)?).build();
+        let agent = |proxy: Option<&NamedProxy>| {
+            let config = Agent::config_builder()
+                .http_status_as_error(false)
+                .max_redirects(0)
+                .user_agent(concat!("rq/", env!("CARGO_PKG_VERSION")))
+                // Sizes and hashes are those of the files, not of something compressed.
+                .accept_encoding("identity")
+                .timeout_resolve(timeout)
+                .timeout_connect(timeout)
+                .timeout_per_read(timeout)
+                .timeout_per_write(timeout)
+                .tls_config(tls.clone())
+                .proxy(proxy.map(|named| named.proxy.clone()));
+            config.build().new_agent()
+        };
         Ok(Self {
             settings,
-            agent,
             origin,
+            direct: agent(None),
+            proxied: [false, true].map(|https| agent(settings.proxies.of_scheme(https))),
         })
     }
 
@@ -295,20 +302,37 @@ impl<'a> Client<'a> {
     ) -> Result<Response<Body>, Failure> {
         let mut request = Request::builder().method(method).uri(url);
         if let Some(token) = self.settings.token.as_ref().filter(|_| at_home) {
-            request = request.header("authorization", format!("Bearer {}", token.secret()));
+            request = request.header("authorization", token.authorization());
         }
         if from > 0 {
             request = request.header("range", format!("bytes={from}-"));
         }
+        let origin = Origin::of(url);
+        let proxy = origin.as_ref().and_then(|to| self.settings.proxies.to(to));
+        let agent = match (&origin, proxy) {
+            (Some(origin), Some(_)) => &self.proxied[usize::from(origin.https)],
+            _ => &self.direct,
+        };
+        let through = proxy.map_or(String::new(), |named| {
+            let (host, port) = (named.proxy.host(), named.proxy.port());
+            format!(" (through the proxy {host}:{port} of {})", named.variable)
+        });
         let failed = |reason: String| HubError::Connection {
             url: place(url),
-            reason,
+            reason: reason + &through,
         };
         let request = request.body(()).map_err(|e| failed(e.to_string()))?;
-        self.agent.run(request).map_err(|error| match error {
+        agent.run(request).map_err(|error| match error {
             // What rustls says of the other side.
             ureq::Error::Io(error) if error.kind() == ErrorKind::InvalidData => {
                 untrusted(url, &error)
+            }
+            // ureq has the status in a text.
+            ureq::Error::ConnectProxyFailed(reason) if reason.contains("407") => {
+                proxy_credentials(url, proxy).into()
+            }
+            ureq::Error::Io(error) if proxy.is_some() && error.kind() != ErrorKind::TimedOut => {
+                Failure::Passing(failed(one_line(&error.to_string())), Duration::ZERO)
             }
             ureq::Error::Io(error) => self.broken(&place(url), &error),
             ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => {
@@ -339,8 +363,7 @@ impl<'a> Client<'a> {
         let status = response.status();
         let text = |name| one_line(header(response, name).unwrap_or_default());
         let (code, message) = (text("x-error-code"), text("x-error-message"));
-        let pause = header(response, "retry-after").and_then(|s| s.parse().ok());
-        let pause = Duration::from_secs(pause.unwrap_or(0));
+        let pause = pause(response);
         let endpoint = self.settings.endpoint.clone();
         let (repository, revision) = (about.repository.to_owned(), about.revision.to_owned());
         let token = self.settings.token.as_ref().map(|t| t.place().to_owned());
@@ -350,6 +373,13 @@ impl<'a> Client<'a> {
                     endpoint,
                     repository,
                     token,
+                    message: message.clone(),
+                }),
+                (403, _, token) => Some(HubError::Forbidden {
+                    endpoint,
+                    repository,
+                    token,
+                    message: message.clone(),
                 }),
                 (401, _, Some(place)) if message.contains("Invalid credentials") => {
                     Some(HubError::TokenRefused { place, endpoint })
@@ -366,7 +396,7 @@ impl<'a> Client<'a> {
                         file: about.file.unwrap_or_default().to_owned(),
                     })
                 }
-                (401 | 403 | 404, _, token) => Some(HubError::NoRepository {
+                (401 | 404, _, token) => Some(HubError::NoRepository {
                     endpoint,
                     repository,
                     token,
@@ -377,10 +407,14 @@ impl<'a> Client<'a> {
                 return error.into();
             }
         }
+        if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
+            return proxy_credentials(&place, None).into();
+        }
         let error = HubError::Status {
             url: place,
             status: status.as_u16(),
             message,
+            retry_after: pause.as_secs(),
         };
         // The storage's addresses are signed for a time: the next attempt gets a new one.
         match status.as_u16() {
@@ -411,26 +445,62 @@ impl<'a> Client<'a> {
     }
 }
 
-/// The certificate authorities to trust.
+/// The certificate authorities to trust: those that the user names, else the system's, else Mozilla's.
 fn roots(settings: &HubSettings) -> Result<RootCerts, HubError> {
-    let Some(path) = &settings.certificates else {
-        return Ok(RootCerts::WebPki);
+    let (found, named) = match &settings.certificates {
+        Some(named) => {
+            let path = Some(named.path.as_path());
+            let directory = path.filter(|path| path.is_dir());
+            let file = path.filter(|_| directory.is_none());
+            let found = rustls_native_certs::load_certs_from_paths(file, directory);
+            (found, Some(named))
+        }
+        None => (rustls_native_certs::load_native_certs(), None),
     };
-    let pem = std::fs::read(path).map_err(failed("read the certificates in", path))?;
-    let certificates: Vec<_> = parse_pem(&pem)
-        .filter_map(|item| match item {
-            Ok(PemItem::Certificate(certificate)) => Some(certificate),
-            _ => None,
-        })
-        .collect();
-    if certificates.is_empty() {
-        return Err(HubError::Variable {
-            variable: "SSL_CERT_FILE",
-            value: path.to_string_lossy().into_owned(),
-            expected: "a file of certificates in PEM",
-        });
+    let certificates = found.certs.iter();
+    let certificates = certificates.map(|der| Certificate::from_der(der).to_owned());
+    match (named, found.certs.is_empty()) {
+        (_, false) => Ok(RootCerts::from(certificates)),
+        (None, true) => Ok(RootCerts::WebPki),
+        (Some(named), true) => Err(HubError::Certificates {
+            variable: named.variable,
+            path: named.path.clone(),
+            source: found.errors.into_iter().next().map(Into::into),
+        }),
     }
-    Ok(RootCerts::from(certificates))
+}
+
+/// A proxy that wants to know who is there.
+fn proxy_credentials(url: &str, proxy: Option<&NamedProxy>) -> HubError {
+    let secure = url.starts_with("https");
+    HubError::ProxyCredentials {
+        url: place(url),
+        variable: match proxy {
+            Some(named) => named.variable,
+            None if secure => "https_proxy",
+            None => "http_proxy",
+        },
+        given: proxy.is_some_and(|named| named.proxy.username().is_some()),
+    }
+}
+
+/// How long a server wants to be left alone: `Retry-After` in seconds or as a date, or what is left of the hub's `RateLimit`.
+fn pause(response: &Response<Body>) -> Duration {
+    let until = |date| {
+        let left = httpdate::parse_http_date(date).ok()?;
+        left.duration_since(SystemTime::now()).ok()
+    };
+    let after = header(response, "retry-after").and_then(|text| {
+        let seconds = text.parse().map(Duration::from_secs);
+        seconds.ok().or_else(|| until(text))
+    });
+    // `"api";r=0;t=55`
+    let limit = || {
+        let mut parts = header(response, "ratelimit")?.split(';');
+        let seconds = parts.find_map(|part| part.trim().strip_prefix("t="))?;
+        Some(Duration::from_secs(seconds.parse().ok()?))
+    };
+    after.or_else(limit).unwrap_or_default()
 }
 
 /// A handshake that failed, and would again.
@@ -444,9 +514,13 @@ pub(super) fn header<'r>(response: &'r Response<Body>, name: &str) -> Option<&'r
     response.headers().get(name)?.to_str().ok()
 }
 
-/// An address without its query.
+/// An address without its query, and without a user and a password.
 fn place(url: &str) -> String {
-    url.split(['?', '#']).next().unwrap_or_default().to_owned()
+    let url = url.split(['?', '#']).next().unwrap_or_default();
+    let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = host.rsplit('@').next().unwrap_or_default();
+    format!("{scheme}://{host}{path}")
 }
 
 /// Where a redirect leads from `url`.
@@ -466,16 +540,7 @@ fn resolved(url: &str, location: &str) -> Option<String> {
 
 /// A revision as a part of a path: a branch may have slashes.
 fn encoded(revision: &str) -> String {
-    let mut encoded = String::new();
-    for byte in revision.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
-                encoded.push(char::from(byte));
-            }
-            byte => encoded.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    encoded
+    utf8_percent_encode(revision, NOT_IN_PATH).to_string()
 }
 
 /// A server's words, fit for a line of an error.
@@ -510,7 +575,9 @@ mod tests {
 
     #[test]
     fn what_is_shown_has_no_signatures_and_no_lines() {
-        assert_eq!(place("https://cdn.co/x?Signature=s"), "https://cdn.co/x");
+        for url in ["https://cdn.co/x?Signature=s", "https://me:@s@cdn.co/x#s"] {
+            assert_eq!(place(url), "https://cdn.co/x");
+        }
         assert_eq!(one_line("a\r\nb\x1b[31m"), "a  b [31m");
     }
 }

@@ -16,6 +16,24 @@ pub enum HubError {
         /// What it may be.
         expected: &'static str,
     },
+    /// A variable names a proxy, and can't. Its value may hold a password.
+    #[error(
+        "{variable} isn't the address of a proxy; give one such as http://proxy.example:3128, with what is special in a user or a password percent-encoded, or unset it"
+    )]
+    ProxyAddress {
+        /// Its name.
+        variable: &'static str,
+    },
+    /// A variable names certificates, and there are none.
+    #[error("{variable} is {}, which has no certificates in PEM that can be read; name a file or a directory that does, or unset it", path.display())]
+    Certificates {
+        /// Its name.
+        variable: &'static str,
+        /// Its value.
+        path: PathBuf,
+        /// What the operating system said, if it refused.
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
     /// The token can't be sent.
     #[error(
         "the token from {place} has characters that no token has; make one at {endpoint}/settings/tokens"
@@ -104,7 +122,8 @@ pub enum HubError {
     },
     /// The model has terms to accept.
     #[error(
-        "the model `{repository}` is gated: ask for access at {endpoint}/{repository}, then {}",
+        "the model `{repository}` is gated{}: ask for access at {endpoint}/{repository}, then {}",
+        said(message),
         give_token(token, endpoint)
     )]
     Gated {
@@ -114,6 +133,24 @@ pub enum HubError {
         repository: String,
         /// Where the token that was sent is from, if one was.
         token: Option<String>,
+        /// What the hub says about it, or nothing.
+        message: String,
+    },
+    /// The model is there, and not for this user.
+    #[error(
+        "{endpoint} doesn't give access to the model `{repository}`{}; {}",
+        said(message),
+        give_token(token, endpoint)
+    )]
+    Forbidden {
+        /// The hub's address.
+        endpoint: String,
+        /// The repository.
+        repository: String,
+        /// Where the token that was sent is from, if one was.
+        token: Option<String>,
+        /// What the hub says about it, or nothing.
+        message: String,
     },
     /// The repository has no such revision.
     #[error(
@@ -162,7 +199,7 @@ pub enum HubError {
     },
     /// The server can't prove that it's who it says.
     #[error(
-        "there is no secure connection to {url}: {reason}; where a proxy opens https, name the file of its certificate in SSL_CERT_FILE"
+        "there is no secure connection to {url}: {reason}; where a proxy opens https, name the file of its certificate authority in SSL_CERT_FILE"
     )]
     Tls {
         /// The address, without its query.
@@ -180,8 +217,24 @@ pub enum HubError {
         /// The limit.
         seconds: u64,
     },
+    /// A proxy lets nobody through that it doesn't know.
+    #[error(
+        "a proxy on the way to {url} {}",
+        match given {
+            true => format!("doesn't accept the user and the password in {variable} (407); check them, and that what is special in them is percent-encoded"),
+            false => format!("asks for a user and a password (407); put them into {variable}, as in http://USER:PASSWORD@HOST:PORT"),
+        }
+    )]
+    ProxyCredentials {
+        /// The address, without its query.
+        url: String,
+        /// The variable that names the proxy.
+        variable: &'static str,
+        /// Whether it has a user.
+        given: bool,
+    },
     /// The server answers with an error.
-    #[error("{url} answers {status}{}; try again later", said(message))]
+    #[error("{url} answers {status}{}; try again {}", said(message), when(*retry_after))]
     Status {
         /// The address, without its query.
         url: String,
@@ -189,6 +242,8 @@ pub enum HubError {
         status: u16,
         /// What the server says about it, or nothing.
         message: String,
+        /// After how many seconds it may be asked again; 0 if it doesn't say.
+        retry_after: u64,
     },
     /// The server's answer breaks the protocol.
     #[error("{url} doesn't answer as the Hugging Face hub does: {reason}; check HF_ENDPOINT")]
@@ -238,5 +293,12 @@ fn said(message: &str) -> String {
     match message {
         "" => String::new(),
         message => format!(" ({message})"),
+    }
+}
+
+fn when(seconds: u64) -> String {
+    match seconds {
+        0 => "later".into(),
+        seconds => format!("in {seconds} s"),
     }
 }

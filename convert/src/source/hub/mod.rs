@@ -13,12 +13,14 @@ pub(super) mod error;
 mod files;
 mod origin;
 mod progress;
+mod proxy;
 mod settings;
 mod store;
 
 pub use error::HubError;
 pub use progress::DownloadProgress;
-pub use settings::{HubSettings, Token};
+pub use proxy::Proxies;
+pub use settings::{Certificates, HubSettings, Token};
 
 use crate::progress::NoProgress;
 use crate::source::cache::{folder, is_hub_name, is_hub_part, repositories, snapshot, unsettled};
@@ -45,8 +47,9 @@ pub struct Hub {
 impl Hub {
     /// The hub of these settings.
     pub fn new(mut settings: HubSettings) -> Self {
-        let slashes = settings.endpoint.trim_end_matches('/').len();
-        settings.endpoint.truncate(slashes);
+        let (credentials, endpoint) = Token::of_address(settings.endpoint.trim_end_matches('/'));
+        settings.endpoint = endpoint;
+        settings.token = credentials.or(settings.token);
         Self { settings }
     }
 

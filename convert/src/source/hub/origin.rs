@@ -7,7 +7,7 @@ use std::net::IpAddr;
 pub(super) struct Origin {
     pub(super) https: bool,
     pub(super) host: String,
-    port: u16,
+    pub(super) port: u16,
 }
 
 impl Origin {

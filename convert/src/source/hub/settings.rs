@@ -2,7 +2,9 @@
 
 use super::error::HubError;
 use super::origin::Origin;
-use crate::source::cache::{HubCache, hugging_face_home};
+use super::proxy::Proxies;
+use crate::source::cache::{HubCache, directory, hugging_face_home};
+use percent_encoding::percent_decode_str;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
@@ -16,6 +18,7 @@ const RETRIES: u32 = 5;
 #[derive(Clone)]
 pub struct Token {
     secret: String,
+    scheme: &'static str,
     place: String,
 }
 
@@ -23,7 +26,30 @@ impl Token {
     /// A token, and where it is from.
     pub fn new(secret: impl Into<String>, place: impl Into<String>) -> Self {
         let (secret, place) = (secret.into(), place.into());
-        Self { secret, place }
+        let scheme = "Bearer";
+        Self {
+            secret,
+            scheme,
+            place,
+        }
+    }
+
+    /// The user and the password of an address, which come before its `@`, and the address without them.
+    pub(super) fn of_address(address: &str) -> (Option<Self>, String) {
+        let scheme = address.find("://").map_or(0, |at| at + 3);
+        let authority = address[scheme..].split('/').next().unwrap_or_default();
+        let Some(at) = authority.rfind('@').map(|at| scheme + at) else {
+            return (None, address.to_owned());
+        };
+        let user = percent_decode_str(&address[scheme..at]).collect::<Vec<u8>>();
+        let colon = if user.contains(&b':') { "" } else { ":" };
+        let token = Self {
+            secret: base64::encode([&user, colon.as_bytes()].concat()),
+            scheme: "Basic",
+            place: "HF_ENDPOINT".into(),
+        };
+        let address = [&address[..scheme], &address[at + 1..]].concat();
+        (Some(token), address)
     }
 
     /// The variable or file that it is from.
@@ -31,8 +57,9 @@ impl Token {
         &self.place
     }
 
-    pub(super) fn secret(&self) -> &str {
-        &self.secret
+    /// What a request says.
+    pub(super) fn authorization(&self) -> String {
+        format!("{} {}", self.scheme, self.secret)
     }
 }
 
@@ -41,6 +68,23 @@ impl fmt::Debug for Token {
         write!(f, "Token(from {})", self.place)
     }
 }
+
+/// Certificate authorities to trust.
+#[derive(Clone, Debug)]
+pub struct Certificates {
+    /// A file, or a directory of files, in PEM.
+    pub path: PathBuf,
+    /// The variable that names it.
+    pub variable: &'static str,
+}
+
+/// The variables that name certificates, by their rank.
+const CERTIFICATES: [&str; 4] = [
+    "SSL_CERT_FILE",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "SSL_CERT_DIR",
+];
 
 /// How to reach the hub, and where to keep what comes from it.
 #[derive(Clone, Debug)]
@@ -55,8 +99,10 @@ pub struct HubSettings {
     pub offline: bool,
     /// Whether snapshots get copies rather than symbolic links.
     pub copies: bool,
-    /// Certificate authorities to trust instead of Mozilla's, in PEM.
-    pub certificates: Option<PathBuf>,
+    /// Certificate authorities to trust instead of the system's.
+    pub certificates: Option<Certificates>,
+    /// How to get to the network.
+    pub proxies: Proxies,
     /// How long a server may send nothing.
     pub timeout: Duration,
     /// How often a request is tried again, each time after a longer pause.
@@ -66,36 +112,30 @@ pub struct HubSettings {
 impl HubSettings {
     /// Those of this process: `HF_ENDPOINT`, the variables of [`HubCache::from_env`], `HF_TOKEN` or the file
     /// `HF_TOKEN_PATH` (`token` in `HF_HOME`), `HF_HUB_DISABLE_IMPLICIT_TOKEN`, `HF_HUB_OFFLINE`,
-    /// `HF_HUB_DISABLE_SYMLINKS`, `HF_HUB_DOWNLOAD_TIMEOUT` (seconds, 10 if not set) and `SSL_CERT_FILE`.
+    /// `HF_HUB_DISABLE_SYMLINKS` and `HF_HUB_DOWNLOAD_TIMEOUT` (seconds, 10 if not set); the first of `SSL_CERT_FILE`,
+    /// `REQUESTS_CA_BUNDLE`, `CURL_CA_BUNDLE` and `SSL_CERT_DIR`; and `https_proxy`, `http_proxy`, `all_proxy` and `no_proxy`, also
+    /// in capitals. A user and a password in `HF_ENDPOINT` count before a token, as in Python.
     ///
     /// # Errors
     /// When a variable means nothing, or the token's file can't be read.
     pub fn from_env() -> Result<Self, HubError> {
-        Self::from_variables(std::env::var_os)
+        Self::from_variables(|name| std::env::var_os(name))
     }
 
     /// The same from variables of the caller's choice; an empty one counts as not set.
     ///
     /// # Errors
     /// As [`HubSettings::from_env`].
-    pub fn from_variables(
-        variable: impl Fn(&'static str) -> Option<OsString>,
-    ) -> Result<Self, HubError> {
-        let set = |name| variable(name).filter(|v| !v.is_empty());
-        let text = |name| set(name).map(|v: OsString| v.to_string_lossy().trim().to_owned());
+    pub fn from_variables(variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, HubError> {
+        let set = |name: &str| variable(name).filter(|v| !v.is_empty());
+        let text = |name: &str| set(name).map(|v| v.to_string_lossy().trim().to_owned());
         let is_true = |name| {
             let yes = ["1", "ON", "YES", "TRUE"];
             text(name).is_some_and(|v| yes.contains(&v.to_uppercase().as_str()))
         };
         let endpoint = text("HF_ENDPOINT").unwrap_or_else(|| ENDPOINT.into());
-        let endpoint = endpoint.trim_end_matches('/').to_owned();
-        if Origin::of(&endpoint).is_none() || endpoint.contains(['?', '#']) {
-            return Err(HubError::Variable {
-                variable: "HF_ENDPOINT",
-                value: endpoint,
-                expected: "an address such as https://huggingface.co",
-            });
-        }
+        let (credentials, endpoint) = Token::of_address(endpoint.trim_end_matches('/'));
+        origin(&endpoint)?;
         let timeout = match text("HF_HUB_DOWNLOAD_TIMEOUT") {
             None => TIMEOUT,
             Some(value) => match value.parse() {
@@ -109,9 +149,10 @@ impl HubSettings {
                 }
             },
         };
-        let token = match is_true("HF_HUB_DISABLE_IMPLICIT_TOKEN") {
-            true => None,
-            false => token(&set)?,
+        let token = match credentials {
+            None if is_true("HF_HUB_DISABLE_IMPLICIT_TOKEN") => None,
+            None => token(&set)?,
+            credentials => credentials,
         };
         let legal = |token: &Token| token.secret.bytes().all(|b| b.is_ascii_graphic());
         if let Some(Token { place, .. }) = token.as_ref().filter(|token| !legal(token)) {
@@ -124,24 +165,42 @@ impl HubSettings {
             token,
             offline: is_true("HF_HUB_OFFLINE") || is_true("TRANSFORMERS_OFFLINE"),
             copies: is_true("HF_HUB_DISABLE_SYMLINKS"),
-            certificates: set("SSL_CERT_FILE").map(PathBuf::from),
+            certificates: CERTIFICATES.iter().find_map(|variable| {
+                let path = directory(&set, variable)?;
+                Some(Certificates { path, variable })
+            }),
+            proxies: Proxies::from_variables(&text)?,
             timeout,
             retries: RETRIES,
         })
     }
 }
 
+/// The origin of the hub's address. What may be a password in one that isn't sound isn't shown.
+pub(super) fn origin(endpoint: &str) -> Result<Origin, HubError> {
+    let sound = Some(endpoint).filter(|endpoint| !endpoint.contains(['?', '#', '@']));
+    sound
+        .and_then(Origin::of)
+        .ok_or_else(|| HubError::Variable {
+            variable: "HF_ENDPOINT",
+            value: match endpoint.rsplit_once('@') {
+                Some((_, rest)) => format!("...@{rest}"),
+                None => endpoint.to_owned(),
+            },
+            expected: "an address such as https://huggingface.co",
+        })
+}
+
 /// The token of a variable, else of the file that `hf auth login` writes.
-fn token(set: &impl Fn(&'static str) -> Option<OsString>) -> Result<Option<Token>, HubError> {
+fn token(set: &impl Fn(&str) -> Option<OsString>) -> Result<Option<Token>, HubError> {
     for name in ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"] {
         let secret = set(name).map(|v| v.to_string_lossy().trim().to_owned());
         if let Some(secret) = secret.filter(|s| !s.is_empty()) {
             return Ok(Some(Token::new(secret, name)));
         }
     }
-    let directory = |name| set(name).map(PathBuf::from);
-    let path = directory("HF_TOKEN_PATH")
-        .or_else(|| hugging_face_home(&directory).map(|home| home.join("token")));
+    let path = directory(set, "HF_TOKEN_PATH")
+        .or_else(|| hugging_face_home(set).map(|home| home.join("token")));
     let Some(path) = path else {
         return Ok(None);
     };
@@ -189,7 +248,8 @@ mod tests {
         .unwrap();
         assert_eq!(set.endpoint, "http://mirror.example/hf");
         let token = set.token.as_ref().unwrap();
-        assert_eq!((token.secret(), token.place()), ("hf_secret", "HF_TOKEN"));
+        assert_eq!(token.authorization(), "Bearer hf_secret");
+        assert_eq!(token.place(), "HF_TOKEN");
         assert!(set.offline && set.copies);
         assert_eq!(set.timeout.as_secs(), 3);
         assert_eq!(set.cache.directory(), Some("/home/hub".as_ref()));
@@ -206,7 +266,7 @@ mod tests {
         let (directory, other) = (path(""), path("other"));
         let secret = |set: &[(&str, &str)]| {
             let token = settings(set).unwrap().token;
-            token.map(|token| token.secret().to_owned())
+            token.map(|token| token.secret)
         };
         let home = ("HF_HOME", directory.as_str());
         assert_eq!(secret(&[home]).unwrap(), "hf_file");
@@ -224,11 +284,46 @@ mod tests {
     }
 
     #[test]
+    fn credentials_in_the_address_are_sent_and_not_shown() {
+        for (address, bare, user) in [
+            (
+                "https://bob:p%40ss@hub.co/hf/",
+                "https://hub.co/hf",
+                "bob:p@ss",
+            ),
+            ("http://bob@hub.co:80", "http://hub.co:80", "bob:"),
+            ("http://bob:a@b@hub.co", "http://hub.co", "bob:a@b"),
+        ] {
+            let set = settings(&[("HF_ENDPOINT", address), ("HF_TOKEN", "hf_secret")]).unwrap();
+            assert_eq!(set.endpoint, bare);
+            let sent = set.token.as_ref().unwrap().authorization();
+            assert_eq!(sent, format!("Basic {}", base64::encode(user)));
+            assert!(!format!("{set:?}").contains("bob"), "{set:?}");
+        }
+    }
+
+    #[test]
+    fn certificates_are_those_of_the_first_variable() {
+        for (i, name) in CERTIFICATES.into_iter().enumerate() {
+            let set: Vec<_> = CERTIFICATES[i..]
+                .iter()
+                .map(|name| (*name, "~/x"))
+                .collect();
+            let set = [&set[..], &[("HOME", "/home/u")]].concat();
+            let found = settings(&set).unwrap().certificates.unwrap();
+            assert_eq!((found.variable, found.path), (name, "/home/u/x".into()));
+        }
+    }
+
+    #[test]
     fn values_without_a_meaning_are_refused() {
         for (set, part) in [
             (("HF_ENDPOINT", "huggingface.co"), "HF_ENDPOINT is"),
             (("HF_ENDPOINT", "ftp://host"), "HF_ENDPOINT is"),
             (("HF_ENDPOINT", "https://"), "HF_ENDPOINT is"),
+            (("HF_ENDPOINT", "me:two@huggingface.co"), "HF_ENDPOINT is"),
+            (("HF_ENDPOINT", "http://me:2/two@hub.co"), "HF_ENDPOINT is"),
+            (("http_proxy", "ftp://me:two@proxy.co"), "http_proxy isn't"),
             (("HF_HUB_DOWNLOAD_TIMEOUT", "soon"), "a number of seconds"),
             (("HF_HUB_DOWNLOAD_TIMEOUT", "0"), "a number of seconds"),
             (("HF_TOKEN", "two\nlines"), "the token from HF_TOKEN has"),
