@@ -237,6 +237,74 @@ fn what_is_in_the_cache_is_not_downloaded_again() {
 }
 
 #[test]
+fn a_partial_snapshot_is_completed_and_nothing_comes_twice() {
+    let server = Server::with(NAME, &files());
+    let user = User::of(&server);
+    let whole = user.find(NAME).unwrap();
+    let tree = user.tree();
+    let settings = "tokenizer_config.json";
+    let head = |file: &str| format!("HEAD /{NAME}/resolve/{COMMIT}/{file}");
+    let get = |file: &str| format!("GET /{NAME}/resolve/{COMMIT}/{file}");
+    let redirected = format!("/api/resolve-cache/models/{NAME}/{COMMIT}/{settings}");
+    // By the commit that the snapshot has, whatever `main` is by now.
+    let list = format!("GET /api/models/{NAME}/revision/{COMMIT}");
+    for lacking in [&[settings][..], &["tokenizer.json"], &[]] {
+        // As who wanted only some of the files leaves it: nothing says what else there is.
+        fs::remove_dir_all(user.path(".no_exist")).unwrap();
+        for file in lacking {
+            let file = user.path(&format!("snapshots/{COMMIT}/{file}"));
+            fs::remove_file(file.canonicalize().unwrap()).unwrap();
+            fs::remove_file(file).unwrap();
+        }
+        let asked = match lacking {
+            [] => vec![list.clone()],
+            // What a model can't do without is asked for where `main` is.
+            ["tokenizer.json"] => vec![
+                format!("GET /api/models/{NAME}/revision/main"),
+                head("tokenizer.json"),
+                get("tokenizer.json"),
+            ],
+            _ => vec![
+                list.clone(),
+                head(settings),
+                format!("HEAD {redirected}"),
+                get(settings),
+                format!("GET {redirected}"),
+            ],
+        };
+        server.seen();
+        assert_eq!(user.find(NAME).unwrap(), whole, "{lacking:?}");
+        assert_eq!(server.lines(), asked, "{lacking:?}");
+        assert_eq!(user.tree(), tree, "{lacking:?}");
+        user.find(NAME).unwrap();
+        assert_eq!(server.lines(), Vec::<String>::new(), "{lacking:?}");
+    }
+}
+
+#[test]
+fn a_partial_snapshot_is_used_where_the_hub_is_out_of_reach() {
+    let server = Server::with(NAME, &files());
+    let mut user = User::of(&server);
+    user.find(NAME).unwrap();
+    fs::remove_dir_all(user.path(".no_exist")).unwrap();
+    let perhaps = [
+        "special_tokens_map.json",
+        "added_tokens.json",
+        "modules.json",
+    ];
+    server.change(|content| {
+        let api = format!("/api/models/{NAME}/revision/{COMMIT}");
+        let down = (500, String::new(), String::new());
+        content.instead.insert(api, down);
+    });
+    assert_eq!(user.find(NAME).unwrap().unsettled(), perhaps);
+    server.seen();
+    user.settings.offline = true;
+    assert_eq!(user.find(NAME).unwrap().unsettled(), perhaps);
+    assert_eq!(server.lines(), Vec::<String>::new());
+}
+
+#[test]
 fn the_token_goes_to_the_hub_and_nowhere_else() {
     let server = Server::with("new/model", &files());
     server.change(|content| {
