@@ -7,6 +7,7 @@
 use crate::args::Format;
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
+use rq_convert::OtherEncoding;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -97,6 +98,30 @@ pub(crate) fn open<T>(file: Option<&Path>, format: Format) -> Result<Source<T>> 
     Ok(Source::Lines(Lines::new(input, name, jsonl)))
 }
 
+/// The whole text of a file of at most so many bytes.
+pub(crate) fn read(path: &Path, most: u64) -> Result<String> {
+    let cannot = || format!("can't read {}", path.display());
+    let mut bytes = Vec::new();
+    let file = File::open(path).with_context(cannot)?;
+    let length = file.take(most.saturating_add(1)).read_to_end(&mut bytes);
+    ensure!(
+        length.with_context(cannot)? as u64 <= most,
+        "{} is longer than {} MiB: split it",
+        path.display(),
+        most >> 20
+    );
+    if let Some(encoding) = OtherEncoding::of(&bytes) {
+        return Err(encoding).with_context(cannot);
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to() + 1;
+        anyhow!(
+            "can't read {}: it isn't UTF-8, at byte {at}",
+            path.display()
+        )
+    })
+}
+
 /// Says in an error which text it is about, if there are several.
 pub(crate) fn name_the_text<T>(result: Result<T>, number: usize, count: usize) -> Result<T> {
     match count {
@@ -174,6 +199,10 @@ impl<R: Read> Lines<R> {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 buffer => buffer?,
             };
+            if self.count == 0 && line.is_empty() {
+                let encoding = OtherEncoding::of(buffer).map(std::io::Error::other);
+                encoding.map_or(Ok(()), Err)?;
+            }
             self.ended = buffer.is_empty();
             let end = buffer.iter().position(|&byte| byte == b'\n');
             let part = &buffer[..end.unwrap_or(buffer.len())];
@@ -305,6 +334,21 @@ mod tests {
         expect("\u{feff}".as_bytes(), &[]);
         expect("\u{feff}\n".as_bytes(), &[""]);
         expect(b"{\"text\": 1}\n\"\n", &["{\"text\": 1}", "\""]);
+    }
+
+    #[test]
+    fn another_encoding_ends_it_before_the_first_line() {
+        for input in [&b"\xff\xfea\0\n\0"[..], b"\n\0a\0\n\0", b"\0{\0}"] {
+            let mut lines = Lines::new(input, "the test".to_owned(), true);
+            let error = format!("{:#}", lines.batch::<Text>(9).unwrap_err());
+            assert!(
+                error.starts_with("can't read the test: it is UTF-16"),
+                "{error}"
+            );
+        }
+        // Not what only looks like it further on.
+        let expected = [Ok("a".to_owned()), Ok("b\0c\0".to_owned())];
+        assert_eq!(batches(&[b"a\n", b"b\0c\0"], false, 9).concat(), expected);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Reading texts, which all commands share, tested with `rq fill`: sources, wrong lines, and constant memory.
 
-use crate::common::{Ran, User};
+use crate::common::{Ran, User, data};
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -226,6 +226,50 @@ fn a_line_that_cannot_be_filled_has_an_error_in_its_place() {
         (b"{\"text\": \"<mask>\xff\"}", None, "UTF-8"),
     ];
     check_refused(&user, &FORMATS[2..], &refused);
+}
+
+#[test]
+fn texts_in_utf16_are_refused_and_their_encoding_named() {
+    let user = user();
+    let file = user.at("texts.txt");
+    // As PowerShell's `>` writes it, and without its mark; a masked text, which no command takes for another reason.
+    let utf16 = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let texts: [(Vec<u8>, _); 2] = [
+        (utf16("\u{feff}EV<mask>QL\r\n"), "`iconv -f UTF-16 -t"),
+        (utf16("EV<mask>QL\r\n"), "`iconv -f UTF-16LE -t"),
+    ];
+    let (model, to) = (data("sapiens-vh"), user.at("to.rq"));
+    let calibrate = format!("--calibrate={file}");
+    let against = user.path("data/sapiens-vh.rq");
+    let against = against.to_str().unwrap();
+    for (text, advice) in texts {
+        fs::write(&file, &text).unwrap();
+        for arguments in [
+            &["fill"][..],
+            &["fill", "--jsonl"],
+            &["fill", "--joint"],
+            &["embed"],
+            &["score"],
+            &["similar", "EVQL"],
+        ] {
+            user.rq_with(arguments, &text)
+                .fails(&["can't read standard input: it is UTF-16", advice]);
+            user.rq(&[arguments, &["--file", &file]].concat()).fails(&[
+                "can't read",
+                &file,
+                advice,
+                "PowerShell",
+            ]);
+        }
+        for arguments in [
+            &["eval", against, "--against", &model, "--text", &file][..],
+            &["answer", "--context-file", &file, "Where?"],
+            &["convert", &model, &calibrate, "-o", &to],
+        ] {
+            user.rq(arguments).fails(&["can't read", &file, advice]);
+        }
+    }
+    assert!(!user.path("to.rq").exists());
 }
 
 #[test]

@@ -16,6 +16,7 @@
 
 mod checkpoint;
 mod convert;
+mod encoding;
 mod error;
 mod progress;
 mod quantize;
@@ -28,6 +29,7 @@ pub use checkpoint::{
     SpecialTokens, TokenizerFile, TorchError, WeightsFile,
 };
 pub use convert::{CONVERTER, ConvertOptions, Quant, convert};
+pub use encoding::OtherEncoding;
 pub use error::ConvertError;
 pub use progress::{NoProgress, Progress};
 pub use quantize::{Calibration, QuantizeError};

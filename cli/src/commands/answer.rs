@@ -5,15 +5,14 @@ use crate::args::{ComputeArgs, Format, ModelArg};
 use crate::human::{in_line, percent};
 use crate::records::{self, Unwrapped};
 use crate::task::{AT_ONCE, Command, answers_with};
-use crate::texts::{FromLine, InputArgs};
-use anyhow::{Context, Result, bail, ensure};
+use crate::texts::{self, FromLine, InputArgs};
+use anyhow::{Result, bail, ensure};
 use clap::{Args, value_parser};
 use rq::{Answer, AnswerOptions, Answerer, Question};
 use serde::{Deserialize, Serialize};
-use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// About how many bytes of context are held as tokens at once, if all questions share one.
@@ -218,7 +217,7 @@ pub(super) fn run(args: &AnswerArgs) -> Result<ExitCode> {
     let format = Format::new(args.json, args.jsonl);
     let context = match (&args.context, &args.context_file) {
         (Some(context), _) => Some(context.clone()),
-        (None, Some(path)) => Some(read(path)?),
+        (None, Some(path)) => Some(texts::read(path, MAX_CONTEXT)?),
         (None, None) if format == Format::Jsonl => None,
         (None, None) => bail!(
             "no context to find the answers in: pass --context or --context-file, or give each question its own, in JSON \
@@ -247,22 +246,6 @@ pub(super) fn run(args: &AnswerArgs) -> Result<ExitCode> {
         context: context.unwrap_or_default(),
     };
     records::run(command, texts, format, &located)
-}
-
-/// The text of a file of limited length.
-fn read(path: &Path) -> Result<String> {
-    let cannot = || format!("can't read {}", path.display());
-    let mut text = String::new();
-    let file = File::open(path).with_context(cannot)?;
-    let most = MAX_CONTEXT + 1;
-    let length = file.take(most).read_to_string(&mut text);
-    ensure!(
-        length.with_context(cannot)? < most as usize,
-        "{} is longer than {} MiB: split it",
-        path.display(),
-        MAX_CONTEXT >> 20
-    );
-    Ok(text)
 }
 
 /// An answer, which these bytes are, with the context before and after it, in one line.

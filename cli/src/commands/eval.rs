@@ -3,8 +3,8 @@
 use crate::args::ComputeArgs;
 use crate::console::say;
 use crate::human::share;
-use crate::locate;
 use crate::records::json_line;
+use crate::{locate, texts};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use rq::{Batch, Model, Rows, Session, SessionOptions};
@@ -82,13 +82,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<ExitCode> {
             "built-in English text".to_owned(),
             Calibration::english().text().to_owned(),
         ),
-        Some(path) => {
-            let text =
-                std::fs::read(path).with_context(|| format!("can't read {}", path.display()))?;
-            let text = String::from_utf8(text);
-            let text = text.with_context(|| format!("{} isn't UTF-8", path.display()))?;
-            (path.display().to_string(), text)
-        }
+        Some(path) => (path.display().to_string(), texts::read(path, u64::MAX)?),
     };
     let mut session = args.compute.session(&model)?;
     let closeness = closeness(&mut session, &source, &text, args.tokens)?;

@@ -2,6 +2,7 @@
 
 use super::error::QuantizeError;
 use crate::checkpoint::{TokenizerFile, masked, texts};
+use crate::encoding::OtherEncoding;
 use rq_format::{Config, Head};
 use sha2::{Digest, Sha256};
 use std::path::Path;
@@ -62,6 +63,10 @@ impl Calibration {
             path: path.into(),
             source,
         })?;
+        if let Some(source) = OtherEncoding::of(&bytes) {
+            let path = path.into();
+            return Err(QuantizeError::Encoding { path, source });
+        }
         let text = String::from_utf8(bytes).map_err(|e| QuantizeError::NotUtf8 {
             path: path.into(),
             at: e.utf8_error().valid_up_to(),

@@ -1,6 +1,7 @@
 //! Why weights can't be quantized.
 
 use crate::checkpoint::CheckpointError;
+use crate::encoding::OtherEncoding;
 use rq_format::FormatError;
 use std::path::PathBuf;
 
@@ -37,6 +38,14 @@ pub enum QuantizeError {
         column: usize,
         /// The weight.
         value: f32,
+    },
+    /// A calibration text is in another encoding.
+    #[error("can't read the calibration text {}", path.display())]
+    Encoding {
+        /// Which file.
+        path: PathBuf,
+        /// Which encoding.
+        source: OtherEncoding,
     },
     /// A calibration text isn't UTF-8.
     #[error("{}: byte {at} isn't UTF-8; a calibration text is plain text", path.display())]
