@@ -36,5 +36,5 @@ pub use quantize::{Calibration, QuantizeError};
 pub use reference::{Closeness, Expected, MaskedText, Reference, mask_texts};
 #[cfg(feature = "hub")]
 pub use source::{Certificates, DownloadProgress, Hub, HubError, HubSettings, Proxies, Token};
-pub use source::{HubCache, Source, SourceError, repositories};
+pub use source::{ForeignWeights, HubCache, Source, SourceError, repositories};
 pub use summary::{CalibrationSummary, KindSummary, Summary};

@@ -177,8 +177,9 @@ fn what_nobody_knows_is_named() {
     assert_error(
         open(dir),
         dir,
-        "DIR/adapter_config.json is an adapter for other weights; merge it first, with PEFT's `merge_and_unload`, and save \
-         the whole",
+        "DIR has an adapter for the weights of another model (adapter_config.json); merge it first, with PEFT: \
+         `AutoPeftModelForMaskedLM.from_pretrained(\"DIR\").merge_and_unload().save_pretrained(\"NEW\")` and \
+         `AutoTokenizer.from_pretrained(\"DIR\").save_pretrained(\"NEW\")`",
     );
 }
 

@@ -840,7 +840,21 @@ fn repositories_that_are_no_model_are_refused_before_a_download() {
         ),
         (
             &["config.json", "tokenizer.json", "tf_model.h5"],
-            "has its weights in tf_model.h5, which rq doesn't read",
+            "has its weights in tf_model.h5, of TensorFlow, which rq doesn't read",
+        ),
+        (
+            &["config.json", "onnx/model.onnx"],
+            "onnx/model.onnx, of ONNX",
+        ),
+        (&["model.Q8_0.gguf"], "model.Q8_0.gguf, of llama.cpp's GGUF"),
+        (
+            &[
+                "config.json",
+                "tokenizer.json",
+                WEIGHTS,
+                "adapter_config.json",
+            ],
+            "has an adapter for the weights of another model",
         ),
     ] {
         let server = Server::with(NAME, &small(names));
@@ -849,6 +863,13 @@ fn repositories_that_are_no_model_are_refused_before_a_download() {
         assert!(error.contains(part), "{error}");
         assert_eq!(user.tree(), Vec::<String>::new());
     }
+    // The hub says what its head is.
+    let mut files = small(&["tf_model.h5"]);
+    let config = r#"{"architectures":["RobertaForQuestionAnswering"]}"#;
+    files.insert("config.json".into(), config.into());
+    let error = User::of(&Server::with(NAME, &files)).error(NAME);
+    let class = format!("`AutoModelForQuestionAnswering.from_pretrained(\"{NAME}\", from_tf=True)");
+    assert!(error.contains(&class), "{error}");
 }
 
 #[test]

@@ -141,6 +141,13 @@ fn paths_that_are_no_model_each_say_why() {
         dir,
         "DIR/model.safetensors is a file; give the directory that holds the model's config.json and weights",
     );
+    write(dir, "config.json", "{}");
+    assert_error(
+        common::find(&at("model.safetensors")),
+        dir,
+        "DIR/model.safetensors is a file; give the directory that holds the model's config.json and weights: DIR",
+    );
+    fs::remove_file(at("config.json")).unwrap();
     assert_error(
         common::find(dir),
         dir,
@@ -158,12 +165,91 @@ fn paths_that_are_no_model_each_say_why() {
     assert_error(
         common::find(dir),
         dir,
-        "DIR has its weights in tf_model.h5, which rq doesn't read; convert them to model.safetensors first, with \
-         `AutoModelForMaskedLM.from_pretrained(DIR).save_pretrained(NEW_DIR)`",
+        "DIR has its weights in tf_model.h5, of TensorFlow, which rq doesn't read; save them as model.safetensors first, \
+         with transformers 4: `AutoModelFor....from_pretrained(\"DIR\", from_tf=True).save_pretrained(\"NEW\")` and \
+         `AutoTokenizer.from_pretrained(\"DIR\").save_pretrained(\"NEW\")`",
     );
     for file in ["pytorch_model.bin.index.json", "pytorch_model.bin"] {
         write(dir, file, "");
         assert!(common::find(dir).is_ok());
         fs::remove_file(at(file)).unwrap();
     }
+}
+
+#[test]
+fn directories_of_other_software_are_named() {
+    let config = r#"{"architectures": ["RobertaForSequenceClassification"]}"#;
+    for (file, parts) in [
+        (
+            "tf_model.h5",
+            ["AutoModelForSequenceClassification.from", "from_tf=True"],
+        ),
+        ("flax_model.msgpack", ["from_flax=True", "AutoTokenizer"]),
+        ("model.onnx", ["of ONNX", "made from"]),
+        ("onnx/model_quantized.onnx", ["of ONNX", "made from"]),
+        ("openvino/openvino_model.xml", ["OpenVINO", "made from"]),
+        (
+            "coreml/model.mlpackage/Manifest.json",
+            ["Core ML", "made from"],
+        ),
+        ("rust_model.ot", ["rust-bert", "made from"]),
+        ("roberta-q8_0.gguf", ["GGUF", "made from"]),
+        ("model.rq", ["converted already", "made from"]),
+        (
+            "model-00001-of-00002.safetensors",
+            ["no index", "model.safetensors.index.json"],
+        ),
+        ("model.fp16.safetensors", ["rename it", "AutoTokenizer"]),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, "").unwrap();
+        // With a configuration, as most have one, and without.
+        for class in [false, true] {
+            if class {
+                write(directory.path(), "config.json", config);
+            }
+            let error = common::find(directory.path()).unwrap_err().to_string();
+            let all = parts
+                .iter()
+                .all(|part| error.contains(part) || (!class && part.starts_with("AutoModel")));
+            assert!(all && error.contains(" has "), "{parts:?} in {error}");
+            assert_eq!(error.lines().count(), 1, "{error}");
+        }
+        if file.ends_with(".safetensors") || file.contains("coreml") {
+            continue;
+        }
+        let error = common::find(&path).unwrap_err().to_string();
+        assert!(error.contains(parts[1]), "{parts:?} in {error}");
+    }
+}
+
+#[test]
+fn an_adapter_is_never_left_out() {
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path();
+    let error = |config: &str| {
+        write(dir, "adapter_config.json", config);
+        common::find(dir).unwrap_err().to_string()
+    };
+    for (config, class) in [
+        (
+            r#"{"task_type": "TOKEN_CLS"}"#,
+            "AutoPeftModelForTokenClassification",
+        ),
+        (r#"{"task_type": null}"#, "AutoPeftModelFor..."),
+        ("", "AutoPeftModelFor..."),
+    ] {
+        let said = error(config);
+        let merge = format!("`{class}.from_pretrained(");
+        assert!(
+            said.contains(&merge) && said.contains(").merge_and_unload()"),
+            "{said}"
+        );
+    }
+    for file in WHOLE {
+        write(dir, file, "{}");
+    }
+    assert!(error("{}").contains("has an adapter for the weights of another model"));
 }

@@ -80,7 +80,7 @@ pub enum CheckpointError {
         /// Why not.
         source: TorchError,
     },
-    /// A weights file is the stand-in that Git LFS leaves.
+    /// A file is the stand-in that Git LFS leaves.
     #[error("{} is a Git LFS pointer, not the file itself; fetch it with `git lfs pull`", path.display())]
     LfsPointer {
         /// Which file.
@@ -195,12 +195,6 @@ pub enum CheckpointError {
         id: u32,
         /// Entries of the model's vocabulary.
         vocab_size: usize,
-    },
-    /// The directory has an adapter, whose weights are to be added to the model's.
-    #[error("{} is an adapter for other weights; merge it first, with PEFT's `merge_and_unload`, and save the whole", path.display())]
-    Adapter {
-        /// Which file.
-        path: PathBuf,
     },
     /// The tokenizer lacks a special token.
     #[error("{}: the {role} token `{token}` isn't in the vocabulary", path.display())]

@@ -307,13 +307,6 @@ impl HfConfig {
             }
         };
         let mut notes = sentence.notes.clone();
-        for adapter in ["adapter_config.json", "adapter_model.safetensors"] {
-            if directory.join(adapter).is_file() {
-                return Err(CheckpointError::Adapter {
-                    path: directory.join(adapter),
-                });
-            }
-        }
         for field in MUST_BE_EMPTY {
             let empty = match &value[field] {
                 Value::Null => true,

@@ -348,9 +348,7 @@ impl Checkpoint {
         format: WeightsFormat,
     ) -> Result<BTreeMap<String, Entry>, CheckpointError> {
         let bytes = MappedFile::open(&path)?;
-        if bytes.starts_with(b"version https://git-lfs") {
-            return Err(CheckpointError::LfsPointer { path });
-        }
+        json::not_a_pointer(&path, &bytes)?;
         let file = self.files.len();
         let entries = match format {
             WeightsFormat::Safetensors => safetensors_entries(file, &path, &bytes),

@@ -2,7 +2,8 @@
 
 use super::cache::{HubCache, folder, is_hub_name, repositories, snapshot, unsettled};
 use super::error::SourceError;
-use super::files::{ANY_WEIGHTS, OTHER_WEIGHTS, modules_in, transformer_folder};
+use super::files::{ANY_WEIGHTS, modules_in, transformer_folder};
+use super::foreign::ForeignWeights;
 use std::path::{Path, PathBuf};
 
 /// A directory with a configuration and weights, and its name.
@@ -26,7 +27,10 @@ impl Source {
             return Self::directory_at(path);
         }
         if path.exists() {
-            return Err(SourceError::NotADirectory { path: path.into() });
+            return Err(match ForeignWeights::file(path) {
+                Some(foreign) => SourceError::Foreign(foreign),
+                None => SourceError::NotADirectory { path: path.into() },
+            });
         }
         if !is_hub_name(name) {
             return Err(SourceError::NoDirectory { path: path.into() });
@@ -131,16 +135,16 @@ impl Source {
             "" => self.directory.clone(),
             folder => self.directory.join(folder),
         };
+        if let Some(foreign) = ForeignWeights::in_directory(&directory) {
+            return Err(SourceError::Foreign(foreign));
+        }
         let has = |file: &str| directory.join(file).is_file();
         if !has("config.json") {
             return Err(SourceError::NoConfig { directory });
         }
-        if ANY_WEIGHTS.into_iter().any(has) {
-            return Ok(());
+        match ANY_WEIGHTS.into_iter().any(has) {
+            true => Ok(()),
+            false => Err(SourceError::NoWeights { directory }),
         }
-        Err(match OTHER_WEIGHTS.into_iter().find(|file| has(file)) {
-            Some(file) => SourceError::OtherWeights { directory, file },
-            None => SourceError::NoWeights { directory },
-        })
     }
 }

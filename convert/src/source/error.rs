@@ -1,7 +1,8 @@
 //! Why a model can't be found.
 
+use super::foreign::ForeignWeights;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Why a model can't be found.
 #[derive(Debug, thiserror::Error)]
@@ -14,7 +15,7 @@ pub enum SourceError {
         path: PathBuf,
     },
     /// A path leads to a file.
-    #[error("{} is a file; give the directory that holds the model's config.json and weights", path.display())]
+    #[error("{} is a file; give the directory that holds the model's config.json and weights{}", path.display(), Beside(path))]
     NotADirectory {
         /// The path.
         path: PathBuf,
@@ -52,13 +53,8 @@ pub enum SourceError {
         directory: PathBuf,
     },
     /// The weights are there, in a form that isn't read.
-    #[error("{} has its weights in {file}, which rq doesn't read; convert them to model.safetensors first, with `AutoModelForMaskedLM.from_pretrained(DIR).save_pretrained(NEW_DIR)`", directory.display())]
-    OtherWeights {
-        /// The directory.
-        directory: PathBuf,
-        /// The file found.
-        file: &'static str,
-    },
+    #[error("{0}")]
+    Foreign(ForeignWeights),
     /// It can't be had from the hub.
     #[cfg(feature = "hub")]
     #[error(transparent)]
@@ -71,5 +67,24 @@ struct Either<'a>(&'a [String]);
 impl fmt::Display for Either<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.join(" or "))
+    }
+}
+
+/// ": DIR", if a file's directory has a configuration.
+struct Beside<'a>(&'a Path);
+
+impl fmt::Display for Beside<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(parent) = self.0.parent() else {
+            return Ok(());
+        };
+        match (
+            parent.join("config.json").is_file(),
+            parent.as_os_str().is_empty(),
+        ) {
+            (false, _) => Ok(()),
+            (true, true) => f.write_str(": `.`"),
+            (true, false) => write!(f, ": {}", parent.display()),
+        }
     }
 }

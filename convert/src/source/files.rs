@@ -12,8 +12,6 @@ pub(crate) const TORCH_INDEX: &str = "pytorch_model.bin.index.json";
 pub(crate) const TORCH_WEIGHTS: &str = "pytorch_model.bin";
 /// A model's weights, or the index of their shards. The first one present is read, as in transformers.
 pub(crate) const ANY_WEIGHTS: [&str; 4] = [WEIGHTS, INDEX, TORCH_WEIGHTS, TORCH_INDEX];
-/// Weights in formats that rq doesn't read, for the error message.
-pub(crate) const OTHER_WEIGHTS: [&str; 3] = ["tf_model.h5", "flax_model.msgpack", "model.onnx"];
 
 /// A sentence encoder's list of modules.
 pub(crate) const MODULES: &str = "modules.json";

@@ -4,11 +4,13 @@ mod cache;
 mod directory;
 mod error;
 pub(crate) mod files;
+mod foreign;
 #[cfg(feature = "hub")]
 mod hub;
 
 pub use cache::{HubCache, repositories};
 pub use directory::Source;
 pub use error::SourceError;
+pub use foreign::ForeignWeights;
 #[cfg(feature = "hub")]
 pub use hub::{Certificates, DownloadProgress, Hub, HubError, HubSettings, Proxies, Token};

@@ -304,8 +304,16 @@ impl Connection<'_> {
                 .map(|f| format!(r#"{{"rfilename":"{f}"}}"#))
                 .collect();
             let siblings = siblings.join(",");
-            let json =
-                format!(r#"{{"id":"{repository}","sha":"{commit}","siblings":[{siblings}]}}"#);
+            // The hub repeats some of it, and here it is all.
+            let config = files
+                .get("config.json")
+                .and_then(|json| std::str::from_utf8(json).ok());
+            let config = config
+                .filter(|json| json.starts_with('{'))
+                .unwrap_or("null");
+            let json = format!(
+                r#"{{"id":"{repository}","sha":"{commit}","config":{config},"siblings":[{siblings}]}}"#
+            );
             return self.reply(200, &[], json.as_bytes(), head);
         };
         let Some(bytes) = files.get(&file) else {

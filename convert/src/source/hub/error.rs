@@ -176,17 +176,6 @@ pub enum HubError {
         /// The file, or the choice of files.
         file: String,
     },
-    /// The repository has its weights in a form that isn't read.
-    #[error(
-        "the model `{repository}` has its weights in {file}, which rq doesn't read; convert them to model.safetensors first, with `AutoModelForMaskedLM.from_pretrained(\"{repository}\").save_pretrained(NEW_DIR)`"
-    )]
-    OtherWeights {
-        /// The repository.
-        repository: String,
-        /// The file found.
-        file: &'static str,
-    },
-
     /// The server can't be reached, or the connection broke too often.
     #[error(
         "can't download from {url}: {reason}; check the connection and run the same command again: it goes on where it stopped"

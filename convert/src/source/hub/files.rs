@@ -2,9 +2,9 @@
 
 use crate::source::cache::is_hub_part;
 use crate::source::files::{
-    ANY_WEIGHTS, INDEX, MODULES, Module, OPTIONAL, OTHER_WEIGHTS, SENTENCE_PIECE,
-    SENTENCE_TRANSFORMERS, TORCH_INDEX, TORCH_WEIGHTS, TRANSFORMER_SETTINGS, WEIGHTS, in_folder,
-    is_folder, modules_in, transformer_folder,
+    ANY_WEIGHTS, INDEX, MODULES, Module, OPTIONAL, SENTENCE_PIECE, SENTENCE_TRANSFORMERS,
+    TORCH_INDEX, TORCH_WEIGHTS, TRANSFORMER_SETTINGS, WEIGHTS, in_folder, is_folder, modules_in,
+    transformer_folder,
 };
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,28 +13,22 @@ use std::path::Path;
 /// The indexes of sharded weights.
 pub(super) const INDEXES: [&str; 2] = [INDEX, TORCH_INDEX];
 
-/// What a model can't do without, and this one hasn't.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lack {
-    /// A file, or a choice of files.
-    File(&'static str),
-    /// Weights in a form that is read: they are in this one.
-    ReadWeights(&'static str),
-}
-
 /// The files to read of those that there are, the weights last: once they are there, everything is. `list` are the modules of
-/// a sentence encoder.
-pub(super) fn choose(has: impl Fn(&str) -> bool, list: &[Module]) -> Result<Vec<String>, Lack> {
+/// a sentence encoder. Else the file, or the choice of files, that isn't there and that a model can't do without.
+pub(super) fn choose(
+    has: impl Fn(&str) -> bool,
+    list: &[Module],
+) -> Result<Vec<String>, &'static str> {
     let folder = transformer_folder(list);
     let path = |file: &str| in_folder(folder, file);
     let mut files = Vec::new();
-    let mut need = |alternatives: &[&[&'static str]], described| {
+    let mut need = |alternatives: &[&[&str]], described: &'static str| {
         let found = alternatives
             .iter()
             .find(|all| all.iter().all(|file| has(&path(file))));
-        let found = found.ok_or(Lack::File(described))?;
+        let found = found.ok_or(described)?;
         files.extend(found.iter().map(|file| path(file)));
-        Ok(())
+        Ok::<_, &str>(())
     };
     need(&[&["config.json"]], "config.json")?;
     need(
@@ -58,15 +52,9 @@ pub(super) fn choose(has: impl Fn(&str) -> bool, list: &[Module]) -> Result<Vec<
         more.extend(weights.into_iter().find(|file| has(file)));
     }
     files.extend(more.into_iter().filter(|file| has(file)));
-    let weights = ANY_WEIGHTS.into_iter().chain(OTHER_WEIGHTS);
-    match weights.into_iter().find(|file| has(&path(file))) {
-        Some(file) if OTHER_WEIGHTS.contains(&file) => Err(Lack::ReadWeights(file)),
-        Some(file) => {
-            files.push(path(file));
-            Ok(files)
-        }
-        None => Err(Lack::File(WEIGHTS)),
-    }
+    let weights = ANY_WEIGHTS.into_iter().find(|file| has(&path(file)));
+    files.push(path(weights.ok_or(WEIGHTS)?));
+    Ok(files)
 }
 
 /// The shards that an index names, if it is one and each is a file beside it.
@@ -88,8 +76,7 @@ pub(super) fn lacks(snapshot: &Path) -> Option<String> {
     let has = |file: &str| snapshot.join(file).is_file();
     let chosen = match choose(has, &modules_in(snapshot)) {
         Ok(chosen) => chosen,
-        Err(Lack::File(file)) => return Some(file.into()),
-        Err(Lack::ReadWeights(_)) => return Some(WEIGHTS.into()),
+        Err(file) => return Some(file.into()),
     };
     let is_index = |file: &&String| INDEXES.iter().any(|index| file.ends_with(index));
     let index = chosen.iter().find(is_index)?;
@@ -104,7 +91,7 @@ pub(super) fn lacks(snapshot: &Path) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn chosen(files: &[&str]) -> Result<Vec<String>, Lack> {
+    fn chosen(files: &[&str]) -> Result<Vec<String>, &'static str> {
         choose(|file| files.contains(&file), &[])
     }
 
@@ -171,17 +158,11 @@ mod tests {
     #[test]
     fn what_is_missing_is_named() {
         let config = "config.json";
-        assert_eq!(chosen(&[]), Err(Lack::File(config)));
-        let Err(Lack::File(tokenizer)) = chosen(&[config, "vocab.json"]) else {
-            panic!()
-        };
+        assert_eq!(chosen(&[]), Err(config));
+        let tokenizer = chosen(&[config, "vocab.json"]).unwrap_err();
         assert!(tokenizer.contains("merges.txt"));
-        let small = [config, "tokenizer.json"];
-        assert_eq!(chosen(&small), Err(Lack::File(WEIGHTS)));
-        for file in OTHER_WEIGHTS {
-            let found = chosen(&[&small[..], &[file]].concat());
-            assert_eq!(found, Err(Lack::ReadWeights(file)));
-        }
+        let small = [config, "tokenizer.json", "tf_model.h5"];
+        assert_eq!(chosen(&small), Err(WEIGHTS));
     }
 
     #[test]

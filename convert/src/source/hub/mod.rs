@@ -26,12 +26,14 @@ use crate::progress::NoProgress;
 use crate::source::cache::{folder, is_hub_name, is_hub_part, repositories, snapshot, unsettled};
 use crate::source::directory::Source;
 use crate::source::error::SourceError;
-use crate::source::files::{MODULES, in_folder, modules_in};
+use crate::source::files::{MODULES, in_folder, modules_in, transformer_folder};
+use crate::source::foreign::ForeignWeights;
 use client::{About, Client};
 use download::Remote;
-use files::{INDEXES, Lack, choose, lacks, shards};
+use files::{INDEXES, choose, lacks, shards};
 use progress::Meter;
 use serde::Deserialize;
+use serde_json::Value;
 use std::path::Path;
 use store::{Store, failed};
 
@@ -129,10 +131,12 @@ impl Hub {
             None => store.reference(MAIN)?,
         };
         let directory = store.snapshot(&commit);
-        lacks(&directory).is_none().then(|| {
-            let unsettled = unsettled(store.root(), &commit);
-            Source::snapshot(directory, repository, &commit, unsettled)
-        })
+        if lacks(&directory).is_some() {
+            return None;
+        }
+        let unsettled = unsettled(store.root(), &commit);
+        let source = Source::snapshot(directory, repository, &commit, unsettled);
+        source.check().is_ok().then_some(source)
     }
 
     /// Why the cache alone doesn't do.
@@ -148,9 +152,8 @@ impl Hub {
             let directory = commit.map(|commit| store.snapshot(&commit));
             if let Some(snapshot) = directory.filter(|directory| directory.is_dir()) {
                 // Weights that aren't read are told from weights that aren't there.
-                let source = Source::snapshot(snapshot.clone(), repository, "", Vec::new());
-                if let Err(error @ SourceError::OtherWeights { .. }) = source.check() {
-                    return error;
+                if let Some(foreign) = ForeignWeights::in_directory(&snapshot) {
+                    return SourceError::Foreign(foreign);
                 }
                 let file = lacks(&snapshot).unwrap_or_default();
                 return HubError::OfflineMissing { snapshot, file }.into();
@@ -177,7 +180,7 @@ impl Hub {
     ) -> Result<Source, SourceError> {
         let client = Client::new(&self.settings)?;
         let store = self.store(cache, repository);
-        let (commit, listed) = resolve(&client, repository, revision)?;
+        let (commit, listed, config) = resolve(&client, repository, revision)?;
         let has = |file: &str| listed.iter().any(|f| f == file);
         let no_file = |file: &str| HubError::NoFile {
             repository: repository.into(),
@@ -196,13 +199,16 @@ impl Hub {
             transfer.get(&[MODULES.to_owned()], &NoProgress)?;
             list = modules_in(&store.snapshot(&commit));
         }
-        let mut files = choose(has, &list).map_err(|lack| match lack {
-            Lack::File(file) => no_file(file),
-            Lack::ReadWeights(file) => HubError::OtherWeights {
-                repository: repository.into(),
-                file,
-            },
-        })?;
+        let folder = transformer_folder(&list);
+        let inside = |file: &String| match folder {
+            "" => Some(file.clone()),
+            folder => Some(file.strip_prefix(folder)?.strip_prefix('/')?.to_owned()),
+        };
+        let inside: Vec<String> = listed.iter().filter_map(inside).collect();
+        if let Some(foreign) = ForeignWeights::in_repository(repository, &inside, &config) {
+            return Err(SourceError::Foreign(foreign));
+        }
+        let mut files = choose(has, &list).map_err(no_file)?;
         let is_index = |file: &String| INDEXES.iter().any(|index| file.ends_with(index));
         if let Some(index) = files.last().filter(|file| is_index(file)).cloned() {
             // What there is to download is known only from the index.
@@ -287,16 +293,18 @@ impl Transfer<'_> {
     }
 }
 
-/// The commit of a revision, and its files.
+/// The commit of a revision, its files, and what the hub repeats of `config.json`.
 fn resolve(
     client: &Client<'_>,
     repository: &str,
     revision: &str,
-) -> Result<(String, Vec<String>), HubError> {
+) -> Result<(String, Vec<String>, Value), HubError> {
     #[derive(Deserialize)]
     struct Revision {
         sha: String,
         siblings: Vec<Sibling>,
+        #[serde(default)]
+        config: Value,
     }
     #[derive(Deserialize)]
     struct Sibling {
@@ -311,12 +319,17 @@ fn resolve(
         url: client.settings.endpoint.clone(),
         reason,
     };
-    let Revision { sha, siblings } = serde_json::from_slice(&json)
+    let Revision {
+        sha,
+        siblings,
+        config,
+    } = serde_json::from_slice(&json)
         .map_err(|error| protocol(format!("asked for a revision of a model, {error}")))?;
     if !is_commit(&sha) {
         return Err(protocol(format!("it gives {sha:?} as a commit")));
     }
-    Ok((sha, siblings.into_iter().map(|s| s.rfilename).collect()))
+    let files = siblings.into_iter().map(|s| s.rfilename).collect();
+    Ok((sha, files, config))
 }
 
 /// Whether this is a whole commit's hash, which means the same forever.
