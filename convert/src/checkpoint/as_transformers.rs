@@ -5,7 +5,7 @@
 
 use super::error::CheckpointError;
 use super::notes::Notes;
-use super::tokenizer::Names;
+use super::tokenizer_json::{Names, Steps};
 use super::tokenizer_settings::{Added, TokenizerSettings};
 use rq_format::TruncationSide;
 use rq_tokenizer::Pipeline;
@@ -320,13 +320,6 @@ pub(crate) fn apply(
 
 fn added(tokens: &[Value]) -> Vec<Added> {
     tokens.iter().filter_map(Added::of).collect()
-}
-
-/// Steps that a class builds.
-pub(crate) struct Steps {
-    pub(crate) normalizer: Value,
-    pub(crate) pre_tokenizer: Value,
-    pub(crate) decoder: Value,
 }
 
 /// The steps of a class with these settings. `normalizer` is the file's, of which two take the table of characters.

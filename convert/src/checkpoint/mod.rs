@@ -14,6 +14,7 @@ mod sentence;
 mod sentence_piece;
 mod texts;
 mod tokenizer;
+mod tokenizer_json;
 mod tokenizer_settings;
 mod torch;
 mod weights;

@@ -1,7 +1,7 @@
 //! A vocabulary of SentencePiece: the `tokenizer.json` that transformers makes of it for XLM-RoBERTa and CamemBERT.
 
-use super::as_transformers::{Class, Steps};
-use super::tokenizer::{self, Names};
+use super::as_transformers::Class;
+use super::tokenizer_json::{Names, Steps, added_tokens, assembled};
 use prost::Message;
 use serde_json::{Map, json};
 use std::collections::HashMap;
@@ -126,7 +126,7 @@ pub(crate) fn tokenizer_json(file: &[u8], kind: Kind, names: &Names) -> Result<V
         PieceType::UserDefined => Some((piece.text(), false)),
         _ => None,
     });
-    let added_tokens = tokenizer::added_tokens(names, own, id, true);
+    let added_tokens = added_tokens(names, own, id, true);
 
     let [cls, sep] =
         [&names.cls, &names.sep].map(|token| json!({"SpecialToken": {"id": token, "type_id": 0}}));
@@ -158,6 +158,5 @@ pub(crate) fn tokenizer_json(file: &[u8], kind: Kind, names: &Names) -> Result<V
         "vocab": vocab,
         "byte_fallback": false,
     });
-    tokenizer::tokenizer_json(steps, post_processor, added_tokens, model)
-        .map_err(|error| error.to_string())
+    assembled(steps, post_processor, added_tokens, model).map_err(|error| error.to_string())
 }

@@ -1,12 +1,13 @@
 //! The tokenizer: `tokenizer.json`, or one made of `vocab.json` and `merges.txt` (RoBERTa), `vocab.txt` (BERT) or
 //! `sentencepiece.bpe.model` (XLM-RoBERTa and CamemBERT), with what the files beside it say.
 
-use super::as_transformers::{self, Class, Published, Steps, steps};
+use super::as_transformers::{self, Class, Published, steps};
 use super::error::CheckpointError;
 use super::hf_config::{HfConfig, SpecialTokens};
 use super::json;
 use super::notes::Notes;
-use super::sentence_piece;
+use super::sentence_piece::{self, Kind};
+use super::tokenizer_json::{Names, added_tokens, assembled};
 use super::tokenizer_settings::TokenizerSettings;
 use crate::source::files::SENTENCE_PIECE;
 use rq_format::{Architecture, Head, TruncationSide};
@@ -14,7 +15,7 @@ use rq_tokenizer::Pipeline;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fmt::Display;
 use std::path::Path;
 
@@ -41,7 +42,9 @@ impl TokenizerFile {
     /// a masked language model's has no mask.
     pub fn read(directory: &Path, config: &HfConfig) -> Result<Self, CheckpointError> {
         let settings = config.tokenizer_settings();
-        let names = Names::of(settings, config);
+        let named = settings.class().unwrap_or(config.tokenizer_class());
+        let class = Class::named(named);
+        let names = names(class, config);
         let path = |file| directory.join(file);
         let has = |file| path(file).is_file();
         let merges = path("merges.txt");
@@ -58,7 +61,7 @@ impl TokenizerFile {
             let vocab = path("vocab.txt");
             let json = word_piece(&vocab, &names, settings, config.architecture())?;
             (vocab, json)
-        } else if let Some(kind) = names.sentence_piece.filter(|_| has(SENTENCE_PIECE)) {
+        } else if let Some(kind) = class.and_then(Kind::of).filter(|_| has(SENTENCE_PIECE)) {
             let file = path(SENTENCE_PIECE);
             let json = sentence_piece::tokenizer_json(&json::bytes(&file)?, kind, &names)
                 .map_err(|reason| unusable(&file, reason))?;
@@ -87,19 +90,18 @@ impl TokenizerFile {
                 "tokenizer_config.json has {fields}, which rq doesn't know"
             ));
         }
-        let class = settings.class().unwrap_or(config.tokenizer_class());
         let published = Published {
             names: &names,
             settings,
-            class: Class::named(class),
+            class,
             is_file,
             lower_case: config.lower_case_first(),
             typed: config.architecture().types_pairs(),
             vocab_size: config.vocab_size(),
         };
-        if published.class.is_none() && is_file && !is_generic(class) {
+        if class.is_none() && is_file && !is_generic(named) {
             notes.add(format!(
-                "the tokenizer's class is {class}, which rq doesn't know: its steps are those of tokenizer.json"
+                "the tokenizer's class is {named}, which rq doesn't know: its steps are those of tokenizer.json"
             ));
         }
         let made = as_transformers::apply(json, read, &published, &mut notes)?;
@@ -147,92 +149,31 @@ fn is_generic(class: &str) -> bool {
     )
 }
 
-/// How the special tokens are written, and how texts begin.
-pub(crate) struct Names {
-    pub(crate) bos: String,
-    pub(crate) eos: String,
-    pub(crate) cls: String,
-    pub(crate) sep: String,
-    pub(crate) pad: String,
-    pub(crate) unk: String,
-    pub(crate) mask: String,
-    /// What a vocabulary of SentencePiece is for.
-    sentence_piece: Option<sentence_piece::Kind>,
-}
-
-impl Names {
-    /// What the files say, else those of the class or the architecture.
-    fn of(settings: &TokenizerSettings, config: &HfConfig) -> Self {
-        let class = Class::named(settings.class().unwrap_or(config.tokenizer_class()));
-        let sentence_piece = class.and_then(sentence_piece::Kind::of);
-        let of_bert = match class {
-            Some(class) => class == Class::Bert,
-            None => matches!(
-                config.architecture(),
-                Architecture::Bert | Architecture::DistilBert | Architecture::Electra
-            ),
-        };
-        let of_mpnet = config.architecture() == Architecture::MpNet && sentence_piece.is_none();
-        let [cls, sep, pad, unk, mask] = match (of_bert, of_mpnet) {
-            (true, _) => ["[CLS]", "[SEP]", "[PAD]", "[UNK]", "[MASK]"],
-            (_, true) => ["<s>", "</s>", "<pad>", "[UNK]", "<mask>"],
-            _ => ["<s>", "</s>", "<pad>", "<unk>", "<mask>"],
-        };
-        let name = |key: &str, default: &str| settings.name(key).unwrap_or_else(|| default.into());
-        Self {
-            bos: name("bos_token", "<s>"),
-            eos: name("eos_token", "</s>"),
-            cls: name("cls_token", cls),
-            sep: name("sep_token", sep),
-            pad: name("pad_token", pad),
-            unk: name("unk_token", unk),
-            mask: name("mask_token", mask),
-            sentence_piece,
-        }
-    }
-}
-
-/// A `tokenizer.json` with these steps and tokens. The model is written as it serializes: its tokens stay in their order.
-pub(crate) fn tokenizer_json(
-    steps: Steps,
-    post_processor: Value,
-    added_tokens: Vec<Value>,
-    model: impl Serialize,
-) -> serde_json::Result<Vec<u8>> {
-    #[derive(Serialize)]
-    struct Whole<Model> {
-        #[serde(flatten)]
-        steps: Value,
-        model: Model,
-    }
-    let steps = json!({"version": "1.0", "truncation": null, "padding": null, "added_tokens": added_tokens,
-        "normalizer": steps.normalizer, "pre_tokenizer": steps.pre_tokenizer, "post_processor": post_processor,
-        "decoder": steps.decoder});
-    serde_json::to_vec(&Whole { steps, model })
-}
-
-/// The `added_tokens`: those special ones that the vocabulary has, and some more, with whether they are special. If `lstrip`,
-/// the mask swallows the space before it: " <mask>" and "<mask>" are the same to the model.
-pub(crate) fn added_tokens<'a>(
-    names: &'a Names,
-    more: impl IntoIterator<Item = (&'a str, bool)>,
-    id: impl Fn(&str) -> Option<u32>,
-    lstrip: bool,
-) -> Vec<Value> {
-    let special = [&names.cls, &names.pad, &names.sep, &names.unk, &names.mask];
-    let all = special.map(|token| (token.as_str(), true)).into_iter();
-    // Of those with the same id the first counts.
-    let mut by_id = BTreeMap::new();
-    for (token, special) in all.chain(more) {
-        if let Some(id) = id(token) {
-            by_id.entry(id).or_insert((token, special));
-        }
-    }
-    let json = |(id, (token, special)): (u32, (&str, bool))| {
-        json!({"id": id, "content": token, "single_word": false, "lstrip": lstrip && token == names.mask,
-            "rstrip": false, "normalized": false, "special": special})
+/// How the files say that special tokens are written, else as the class or the architecture does.
+fn names(class: Option<Class>, config: &HfConfig) -> Names {
+    use Architecture::{Bert, DistilBert, Electra, MpNet};
+    let settings = config.tokenizer_settings();
+    let architecture = config.architecture();
+    let of_bert = match class {
+        Some(class) => class == Class::Bert,
+        None => matches!(architecture, Bert | DistilBert | Electra),
     };
-    by_id.into_iter().map(json).collect()
+    let of_mpnet = architecture == MpNet && class.and_then(Kind::of).is_none();
+    let [cls, sep, pad, unk, mask] = match (of_bert, of_mpnet) {
+        (true, _) => ["[CLS]", "[SEP]", "[PAD]", "[UNK]", "[MASK]"],
+        (_, true) => ["<s>", "</s>", "<pad>", "[UNK]", "<mask>"],
+        _ => ["<s>", "</s>", "<pad>", "<unk>", "<mask>"],
+    };
+    let name = |key: &str, default: &str| settings.name(key).unwrap_or_else(|| default.into());
+    Names {
+        bos: name("bos_token", "<s>"),
+        eos: name("eos_token", "</s>"),
+        cls: name("cls_token", cls),
+        sep: name("sep_token", sep),
+        pad: name("pad_token", pad),
+        unk: name("unk_token", unk),
+        mask: name("mask_token", mask),
+    }
 }
 
 /// Makes a `tokenizer.json` of `vocab.json` and `merges.txt`, as transformers does for a `RobertaTokenizer`.
@@ -262,7 +203,7 @@ fn bpe(
         vocab: &json::read::<Box<RawValue>>(vocab)?,
         merges: lines.collect(),
     };
-    tokenizer_json(
+    assembled(
         steps,
         post_processor,
         added_tokens(names, [], id, true),
@@ -310,7 +251,7 @@ fn word_piece(
         vocab: tokens,
     };
     let added = added_tokens(names, [], id, like_roberta);
-    tokenizer_json(steps, post_processor, added, model).map_err(|error| unusable(vocab, error))
+    assembled(steps, post_processor, added, model).map_err(|error| unusable(vocab, error))
 }
 
 /// The first token of a text and the one that ends or separates texts, with their ids.
