@@ -271,6 +271,89 @@ impl Default for Fields {
     }
 }
 
+impl Fields {
+    /// The activation; refuses what makes another graph of the model.
+    fn hidden_act(
+        &self,
+        path: &Path,
+        architecture: Architecture,
+    ) -> Result<HiddenAct, CheckpointError> {
+        let act = match self.hidden_act.as_str() {
+            "gelu" | "gelu_python" => HiddenAct::Gelu,
+            "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => HiddenAct::GeluTanh,
+            other => {
+                let supported = "\"gelu\", \"gelu_new\", \"gelu_fast\" and \"gelu_pytorch_tanh\"";
+                return unsupported(path, "hidden_act", format!("{other:?}"), supported);
+            }
+        };
+        let positions = self.position_embedding_type.as_deref();
+        let buckets = self.relative_attention_num_buckets;
+        if let Some(other) = positions.filter(|&positions| positions != "absolute") {
+            let field = "position_embedding_type";
+            unsupported(path, field, format!("{other:?}"), "\"absolute\"")
+        } else if self.is_decoder {
+            unsupported(path, "is_decoder", true, "false")
+        } else if self.add_cross_attention {
+            unsupported(path, "add_cross_attention", true, "false")
+        } else if architecture.has_relative_bias() && buckets != RELATIVE_BUCKETS {
+            unsupported(path, "relative_attention_num_buckets", buckets, "32")
+        } else {
+            Ok(act)
+        }
+    }
+
+    /// The padding token, behind which positions start in some architectures.
+    fn pad_token_id(
+        &self,
+        path: &Path,
+        architecture: Architecture,
+    ) -> Result<u32, CheckpointError> {
+        let follows = architecture.positions_follow_padding();
+        match self.pad_token_id {
+            // transformers' MPNet has its positions start behind 1, whatever the configuration says.
+            _ if architecture == Architecture::MpNet => Ok(1),
+            Some(Some(id)) => Ok(id),
+            Some(None) if !follows => Ok(0),
+            Some(None) => {
+                let supported = "a token's id, behind which positions start";
+                unsupported(path, "pad_token_id", Value::Null, supported)
+            }
+            None => Ok(u32::from(follows)),
+        }
+    }
+}
+
+/// Refuses a model of which a part is elsewhere, or gone.
+fn whole(path: &Path, config: &Value) -> Result<(), CheckpointError> {
+    let empty = |field: &&str| match &config[*field] {
+        Value::Null => true,
+        Value::Object(fields) => fields.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        _ => false,
+    };
+    match MUST_BE_EMPTY.into_iter().find(|field| !empty(field)) {
+        Some(field) => {
+            let supported = "nothing: save the model whole, in floats";
+            unsupported(path, field, &config[field], supported)
+        }
+        None => Ok(()),
+    }
+}
+
+fn unsupported<T>(
+    path: &Path,
+    field: &'static str,
+    found: impl ToString,
+    supported: &'static str,
+) -> Result<T, CheckpointError> {
+    Err(CheckpointError::Unsupported {
+        path: path.into(),
+        field,
+        found: found.to_string(),
+        supported,
+    })
+}
+
 impl HfConfig {
     /// Reads `config.json` in `directory`, and what sentence-transformers has written beside it.
     ///
@@ -307,22 +390,7 @@ impl HfConfig {
             }
         };
         let mut notes = sentence.notes.clone();
-        for field in MUST_BE_EMPTY {
-            let empty = match &value[field] {
-                Value::Null => true,
-                Value::Object(fields) => fields.is_empty(),
-                Value::Array(items) => items.is_empty(),
-                _ => false,
-            };
-            if !empty {
-                return Err(CheckpointError::Unsupported {
-                    path,
-                    field,
-                    found: value[field].to_string(),
-                    supported: "nothing: save the model whole, in floats",
-                });
-            }
-        }
+        whole(&path, &value)?;
         if let Some(fields) = value.as_object() {
             notes.account("config.json", fields.keys(), |field| {
                 HARMLESS.contains(&field) || FIELDS.contains(&field)
@@ -346,54 +414,9 @@ impl HfConfig {
                 source,
             })?;
 
-        let unsupported = |field, found: &dyn std::fmt::Display, supported| {
-            Err(CheckpointError::Unsupported {
-                path: path.clone(),
-                field,
-                found: found.to_string(),
-                supported,
-            })
-        };
-        let hidden_act = match fields.hidden_act.as_str() {
-            "gelu" | "gelu_python" => HiddenAct::Gelu,
-            "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => HiddenAct::GeluTanh,
-            other => {
-                let supported = "\"gelu\", \"gelu_new\", \"gelu_fast\" and \"gelu_pytorch_tanh\"";
-                return unsupported("hidden_act", &format_args!("{other:?}"), supported);
-            }
-        };
-        if let Some(other) = fields.position_embedding_type.as_deref()
-            && other != "absolute"
-        {
-            return unsupported(
-                "position_embedding_type",
-                &format_args!("{other:?}"),
-                "\"absolute\"",
-            );
-        }
-        if fields.is_decoder {
-            return unsupported("is_decoder", &true, "false");
-        }
-        if fields.add_cross_attention {
-            return unsupported("add_cross_attention", &true, "false");
-        }
-        let buckets = fields.relative_attention_num_buckets;
-        if architecture.has_relative_bias() && buckets != RELATIVE_BUCKETS {
-            return unsupported("relative_attention_num_buckets", &buckets, "32");
-        }
+        let hidden_act = fields.hidden_act(&path, architecture)?;
+        let pad_token_id = fields.pad_token_id(&path, architecture)?;
         fields.vocab_size.get_or_insert(family.vocab_size);
-        let follows = architecture.positions_follow_padding();
-        let pad_token_id = match fields.pad_token_id {
-            // transformers' MPNet has its positions start behind 1, whatever the configuration says.
-            _ if architecture == Architecture::MpNet => 1,
-            Some(Some(id)) => id,
-            Some(None) if !follows => 0,
-            Some(None) => {
-                let supported = "a token's id, behind which positions start";
-                return unsupported("pad_token_id", &Value::Null, supported);
-            }
-            None => u32::from(follows),
-        };
         let labels = match head.has_labels() {
             true if discriminator => DISCRIMINATOR_LABELS.map(str::to_owned).into(),
             true => labels(&path, &fields, &mut notes)?,
