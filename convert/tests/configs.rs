@@ -773,6 +773,43 @@ fn mpnet_counts_from_its_own_padding() {
     assert!(error.ends_with(expected), "{error}");
 }
 
+/// What transformers 5.24 makes of these, in a model in small letters: special tokens are matched as they are written.
+#[test]
+fn mpnets_unknown_token_is_the_one_that_its_settings_name() {
+    let from = golden("architectures/mpnet-qa");
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path();
+    for file in fs::read_dir(&from).unwrap() {
+        let file = file.unwrap();
+        fs::copy(file.path(), dir.join(file.file_name())).unwrap();
+    }
+    let read = |file: &str| -> Value {
+        serde_json::from_slice(&fs::read(from.join(file)).unwrap()).unwrap()
+    };
+    // "[unk]" and "<unk>" as letters, where they aren't tokens.
+    let (square, angle): (&[u32], &[u32]) = (&[37, 63, 96, 93, 39], &[32, 63, 96, 93, 34]);
+    for (in_vocabulary, unk, expected) in [
+        ("[UNK]", "[UNK]", [angle, angle, &[4], square]),
+        ("[UNK]", "<unk>", [&[3], angle, square, square]),
+        ("[unk]", "[unk]", [angle, angle, square, &[4]]),
+    ] {
+        let (mut settings, mut tokenizer) = (read("tokenizer_config.json"), read("tokenizer.json"));
+        settings["unk_token"] = json!(unk);
+        tokenizer["added_tokens"] = json!([]);
+        tokenizer["model"]["unk_token"] = json!(in_vocabulary);
+        let vocab = tokenizer["model"]["vocab"].as_object_mut().unwrap();
+        let id = vocab.remove("[UNK]").unwrap();
+        vocab.insert(in_vocabulary.into(), id);
+        write(dir, "tokenizer_config.json", settings.to_string());
+        write(dir, "tokenizer.json", tokenizer.to_string());
+        let made = open(dir).unwrap();
+        let made = tokenizers::Tokenizer::from_bytes(made.tokenizer.json()).unwrap();
+        let ids = made.encode("a <unk> <UNK> [UNK] [unk]", true).unwrap();
+        let around = [&[0, 43][..], &expected.concat(), &[2]].concat();
+        assert_eq!(ids.get_ids(), around, "{in_vocabulary} {unk}");
+    }
+}
+
 #[test]
 fn sentence_encoders_say_how_they_pool() {
     let read = |files: &[(&str, Value)]| {

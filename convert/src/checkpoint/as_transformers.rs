@@ -54,7 +54,6 @@ impl Class {
     fn dress(self, name: &str, token: &mut Added) {
         let like_a_word = matches!(self, Self::MpNet | Self::Camembert);
         token.lstrip = like_a_word && name == "mask_token";
-        token.normalized = self == Self::MpNet;
     }
 
     /// The model that its vocabulary is for.
