@@ -51,6 +51,7 @@ fn roberta_large() -> Arc<Model> {
         classifier_act: None,
         score_function: None,
         pooling: None,
+        sparse_pooling: None,
         max_seq_length: None,
         truncation_side: TruncationSide::Right,
         clean_up_spaces: false,

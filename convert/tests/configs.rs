@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use rq_convert::{ConvertError, HfConfig, Pretrained, TokenizerFile};
 use rq_format::{
     Architecture, ClassifierAct, EmbeddingLayer, Head, HiddenAct, Pooling, PoolingMode,
-    ScoreFunction,
+    ScoreFunction, SparseActivation, SparseMode, SparsePooling,
 };
 use serde_json::{Value, json};
 use std::fs;
@@ -934,6 +934,135 @@ fn sentence_encoders_say_how_they_pool() {
         ),
     ] {
         let error = read(&files).unwrap_err();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn sparse_encoders_say_how_they_pool() {
+    let module = |path: &str, kind: &str| json!({"path": path, "type": format!("sentence_transformers.{kind}")});
+    let old = json!([
+        module("", "sparse_encoder.models.MLMTransformer"),
+        module("1_SpladePooling", "sparse_encoder.models.SpladePooling")
+    ]);
+    let new = json!([
+        module("", "base.modules.transformer.Transformer"),
+        module(
+            "1_SpladePooling",
+            "sparse_encoder.modules.splade_pooling.SpladePooling"
+        )
+    ]);
+    let read = |modules: &Value, architecture: &str, files: &[(&str, Value)]| {
+        let directory = tempfile::tempdir().unwrap();
+        let mut config = common::config();
+        config["architectures"] = json!([architecture]);
+        write(directory.path(), "config.json", config.to_string());
+        write(directory.path(), "modules.json", modules.to_string());
+        for folder in ["1_SpladePooling", "1_Pooling"] {
+            fs::create_dir(directory.path().join(folder)).unwrap();
+            write(directory.path(), &format!("{folder}/config.json"), "{}");
+        }
+        for (file, content) in files {
+            write(directory.path(), file, content.to_string());
+        }
+        let special = rq_convert::SpecialTokens {
+            bos: Some(0),
+            eos: Some(2),
+            mask: Some(4),
+            unk: None,
+        };
+        let config = HfConfig::read(directory.path()).map_err(|error| {
+            common::chain(&error).replace(directory.path().to_str().unwrap(), "DIR")
+        })?;
+        Ok::<_, String>(config.config(&special, true, "q8").unwrap())
+    };
+    let pooling = "1_SpladePooling/config.json";
+    let settings = "sentence_bert_config.json";
+    let whole = "config_sentence_transformers.json";
+    let fill_mask = || {
+        (
+            settings,
+            json!({"transformer_task": "fill-mask", "modality_config": {"text": {"method": "forward", "method_output_name": "logits"}}}),
+        )
+    };
+    // What isn't said is as sentence-transformers has it; the head follows from the modules.
+    for (modules, architecture, files) in [
+        (&old, "RobertaForMaskedLM", vec![]),
+        (&old, "RobertaModel", vec![]),
+        (&new, "RobertaForMaskedLM", vec![fill_mask()]),
+    ] {
+        let config = read(modules, architecture, &files).unwrap();
+        assert_eq!(config.head, Head::MaskedLm);
+        assert_eq!(config.sparse_pooling, Some(SparsePooling::default()));
+    }
+    let config = read(
+        &old,
+        "RobertaForMaskedLM",
+        &[
+            (
+                pooling,
+                json!({"pooling_strategy": "sum", "activation_function": "log1p_relu"}),
+            ),
+            (
+                whole,
+                json!({"max_active_dims": 7, "prompts": {"query": "q: "}, "default_prompt_name": "query"}),
+            ),
+        ],
+    );
+    let expected = SparsePooling {
+        mode: SparseMode::Sum,
+        activation: SparseActivation::Log1pRelu,
+        max_active_dims: Some(7),
+        prompts: [("query".to_owned(), "q: ".to_owned())].into(),
+        default_prompt: Some("query".into()),
+    };
+    assert_eq!(config.unwrap().sparse_pooling, Some(expected));
+
+    let mut more = old.as_array().unwrap().clone();
+    more.push(module("2_Normalize", "models.Normalize"));
+    let dense = json!([old[0], module("1_Pooling", "models.Pooling")]);
+    for (modules, files, expected) in [
+        (
+            &old,
+            vec![(pooling, json!({"pooling_strategy": "mean"}))],
+            "DIR/1_SpladePooling/config.json: pooling_strategy is \"mean\"; rq supports \"max\" and \"sum\"",
+        ),
+        (
+            &old,
+            vec![(pooling, json!({"activation_function": 1}))],
+            "DIR/1_SpladePooling/config.json: activation_function is 1; rq supports \"relu\" and \"log1p_relu\"",
+        ),
+        (
+            &old,
+            vec![(whole, json!({"max_active_dims": 0}))],
+            "DIR/config_sentence_transformers.json: max_active_dims is 0; rq supports 1 or more, or null",
+        ),
+        // Hidden states aren't logits, and the other way round.
+        (
+            &new,
+            vec![],
+            "DIR/modules.json: transformer_task is \"feature-extraction\"; rq supports \"fill-mask\" before SpladePooling",
+        ),
+        (
+            &dense,
+            vec![],
+            "DIR/modules.json: transformer_task is \"fill-mask\"; rq supports \"feature-extraction\" before Pooling",
+        ),
+        (
+            &new,
+            vec![(
+                settings,
+                json!({"transformer_task": "fill-mask", "modality_config": {"text": {"method_output_name": "last_hidden_state"}}}),
+            )],
+            "DIR/sentence_bert_config.json: modality_config's text is {\"method_output_name\":\"last_hidden_state\"}; rq supports the method \"forward\" with logits",
+        ),
+        (
+            &json!(more),
+            vec![],
+            "DIR/modules.json: a module is Normalize in place 2; rq supports nothing behind SpladePooling",
+        ),
+    ] {
+        let error = read(modules, "RobertaForMaskedLM", &files).unwrap_err();
         assert!(error.contains(expected), "{error}");
     }
 }

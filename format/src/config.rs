@@ -281,6 +281,58 @@ pub enum PoolingMode {
     LastToken,
 }
 
+/// How a sparse encoder makes an embedding of the logits of a masked language model: a weight for each entry of the
+/// vocabulary (SPLADE, Formal et al. 2021, <https://arxiv.org/abs/2109.10086>).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SparsePooling {
+    /// What is made of the values of a text's tokens.
+    pub mode: SparseMode,
+    /// What makes a value of a logit.
+    pub activation: SparseActivation,
+    /// How many of the largest weights are kept, if not all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_active_dims: Option<usize>,
+    /// Texts that are put before a text, by their names.
+    pub prompts: BTreeMap<String, String>,
+    /// The name of the one that is put there unless another is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_prompt: Option<String>,
+}
+
+impl Default for SparsePooling {
+    /// What sentence-transformers' SparseEncoder makes of a masked language model.
+    fn default() -> Self {
+        Self {
+            mode: SparseMode::Max,
+            activation: SparseActivation::Relu,
+            max_active_dims: None,
+            prompts: BTreeMap::new(),
+            default_prompt: None,
+        }
+    }
+}
+
+/// What is made of the values that a text's tokens have for an entry of the vocabulary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SparseMode {
+    /// The largest.
+    Max,
+    /// Their sum.
+    Sum,
+}
+
+/// What makes a value of a logit x.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SparseActivation {
+    /// log(1 + max(x, 0)).
+    Relu,
+    /// log(1 + log(1 + max(x, 0))).
+    Log1pRelu,
+}
+
 /// The fields of a [`Config`], not checked yet. This is the JSON of the section, field for field.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -336,6 +388,9 @@ pub struct ConfigFields {
     /// How a sentence encoder makes an embedding, where its publisher says so; only without a head.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pooling: Option<Pooling>,
+    /// How a sparse encoder makes an embedding, where its publisher says so; only of a masked language model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sparse_pooling: Option<SparsePooling>,
     /// The longest sequence in tokens that the publisher intends, if it is shorter than the positions allow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_seq_length: Option<usize>,
@@ -461,6 +516,12 @@ pub enum ConfigError {
         /// What is wrong: "no modes; it must have from 1 to 6".
         what: String,
     },
+    /// A part of the sparse pooling isn't within its limits.
+    #[error("sparse_pooling has {what}")]
+    SparsePooling {
+        /// What is wrong: "max_active_dims 0; it must be from 1 to 16777216".
+        what: String,
+    },
     /// The recipe's name isn't 1 to 64 of `a-z 0-9 . _ + -`.
     #[error(
         "quantization is `{found}`; it must be 1 to {MAX_QUANTIZATION_LEN} of the characters a-z, 0-9, '.', '_', '+' and '-'"
@@ -569,6 +630,9 @@ impl Config {
         if let Some(pooling) = &f.pooling {
             check_pooling(pooling)?;
         }
+        if let Some(pooling) = &f.sparse_pooling {
+            check_sparse_pooling(pooling)?;
+        }
         let legal = |b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'+' | b'-');
         if !(1..=MAX_QUANTIZATION_LEN).contains(&f.quantization.len())
             || !f.quantization.bytes().all(legal)
@@ -626,6 +690,15 @@ impl Config {
         })
     }
 
+    /// The texts that may be put before a text, by their names, and the name of the one that is put there unless another is
+    /// asked for; nothing where the publisher says nothing of embeddings.
+    pub fn prompts(&self) -> Option<(&BTreeMap<String, String>, Option<&str>)> {
+        let dense = self.pooling.as_ref();
+        let dense = dense.map(|dense| (&dense.prompts, dense.default_prompt.as_deref()));
+        let sparse = self.sparse_pooling.as_ref();
+        dense.or_else(|| sparse.map(|s| (&s.prompts, s.default_prompt.as_deref())))
+    }
+
     /// Logits that the head computes for a row; zero without a head.
     pub fn outputs(&self) -> usize {
         match self.head {
@@ -678,28 +751,49 @@ fn check_pooling(pooling: &Pooling) -> Result<(), ConfigError> {
             ));
         }
     }
-    if pooling.prompts.len() > MAX_PROMPTS {
-        let found = pooling.prompts.len();
-        return refuse(format!("{found} prompts; it may have {MAX_PROMPTS}"));
+    check_prompts(&pooling.prompts, pooling.default_prompt.as_ref()).or_else(refuse)
+}
+
+/// Checks the parts of a sparse pooling.
+fn check_sparse_pooling(pooling: &SparsePooling) -> Result<(), ConfigError> {
+    let refuse = |what: String| Err(ConfigError::SparsePooling { what });
+    if let Some(found) = pooling.max_active_dims
+        && !(1..=MAX_VOCAB_SIZE).contains(&found)
+    {
+        return refuse(format!(
+            "max_active_dims {found}; it must be from 1 to {MAX_VOCAB_SIZE}"
+        ));
     }
-    for (name, prompt) in &pooling.prompts {
+    check_prompts(&pooling.prompts, pooling.default_prompt.as_ref()).or_else(refuse)
+}
+
+/// Says what is wrong with prompts, by their names, or with the default one.
+fn check_prompts(
+    prompts: &BTreeMap<String, String>,
+    default: Option<&String>,
+) -> Result<(), String> {
+    if prompts.len() > MAX_PROMPTS {
+        let found = prompts.len();
+        return Err(format!("{found} prompts; it may have {MAX_PROMPTS}"));
+    }
+    for (name, prompt) in prompts {
         if !is_shown(name) {
             let name: String = name.chars().take(MAX_LABEL_LEN).collect();
-            return refuse(format!(
+            return Err(format!(
                 "a prompt called {name:?}; a name is 1 to {MAX_LABEL_LEN} bytes without control characters"
             ));
         }
         if prompt.len() > MAX_PROMPT_LEN {
             let found = prompt.len();
-            return refuse(format!(
+            return Err(format!(
                 "the prompt {name:?} of {found} bytes; it may have {MAX_PROMPT_LEN}"
             ));
         }
     }
-    match &pooling.default_prompt {
-        Some(name) if !pooling.prompts.contains_key(name) => {
+    match default {
+        Some(name) if !prompts.contains_key(name) => {
             let name: String = name.chars().take(MAX_LABEL_LEN).collect();
-            refuse(format!(
+            Err(format!(
                 "the default prompt {name:?}, which isn't one of its prompts"
             ))
         }
@@ -752,6 +846,12 @@ fn check_head(f: &ConfigFields) -> Result<(), ConfigError> {
             head == Head::SequenceClassification,
         ),
         ("pooling", f.pooling.is_some(), head == Head::None, false),
+        (
+            "sparse_pooling",
+            f.sparse_pooling.is_some(),
+            head == Head::MaskedLm,
+            false,
+        ),
     ] {
         if (found && !allowed) || (!found && needed) {
             return Err(ConfigError::HeadField { field, head, found });

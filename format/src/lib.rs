@@ -43,6 +43,7 @@
 //!     classifier_act: None,
 //!     score_function: None,
 //!     pooling: None,
+//!     sparse_pooling: None,
 //!     max_seq_length: None,
 //!     truncation_side: TruncationSide::Right,
 //!     clean_up_spaces: false,
@@ -105,7 +106,7 @@ pub use config::{
     EmbeddingLayer, Head, HiddenAct, MAX_EMBEDDING_LAYERS, MAX_HIDDEN_SIZE, MAX_INTERMEDIATE_SIZE,
     MAX_LABEL_LEN, MAX_LABELS, MAX_LAYERS, MAX_POOLING_MODES, MAX_POSITIONS, MAX_PROMPT_LEN,
     MAX_PROMPTS, MAX_RELATIVE_DISTANCE, MAX_TOKEN_TYPES, MAX_VOCAB_SIZE, Pooling, PoolingMode,
-    ScoreFunction, TruncationSide,
+    ScoreFunction, SparseActivation, SparseMode, SparsePooling, TruncationSide,
 };
 pub use error::{FormatError, Place};
 pub use expected::{ExpectedTensor, TensorKind};

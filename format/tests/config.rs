@@ -5,7 +5,8 @@ use rq_format::{
     Activation, Architecture, ClassifierAct, Config, ConfigError, ConfigFields, Dense,
     EmbeddingLayer, Head, MAX_EMBEDDING_LAYERS, MAX_HIDDEN_SIZE, MAX_INTERMEDIATE_SIZE,
     MAX_LABEL_LEN, MAX_LABELS, MAX_LAYERS, MAX_POOLING_MODES, MAX_POSITIONS, MAX_PROMPT_LEN,
-    MAX_PROMPTS, MAX_TOKEN_TYPES, MAX_VOCAB_SIZE, Pooling, PoolingMode, ScoreFunction, TensorKind,
+    MAX_PROMPTS, MAX_TOKEN_TYPES, MAX_VOCAB_SIZE, Pooling, PoolingMode, ScoreFunction,
+    SparseActivation, SparseMode, SparsePooling, TensorKind,
 };
 
 fn refused(change: impl FnOnce(&mut ConfigFields)) -> ConfigError {
@@ -188,6 +189,11 @@ fn a_head_has_its_fields_and_no_others() {
             ..fields.clone()
         });
         assert_eq!(with_pooling.is_ok(), head == Head::None, "{head}");
+        let with_sparse = Config::new(ConfigFields {
+            sparse_pooling: Some(SparsePooling::default()),
+            ..fields.clone()
+        });
+        assert_eq!(with_sparse.is_ok(), head == Head::MaskedLm, "{head}");
         let with_act = Config::new(ConfigFields {
             classifier_act: Some(ClassifierAct::Relu),
             ..fields.clone()
@@ -220,6 +226,49 @@ fn with_pooling(change: impl FnOnce(&mut Pooling)) -> Result<Config, ConfigError
         pooling: Some(pooling),
         ..fields()
     })
+}
+
+#[test]
+fn a_sparse_pooling_has_limits() {
+    let with = |change: &dyn Fn(&mut SparsePooling)| {
+        let mut pooling = SparsePooling::default();
+        change(&mut pooling);
+        Config::new(ConfigFields {
+            sparse_pooling: Some(pooling),
+            ..fields()
+        })
+    };
+    for (found, expected) in [
+        (
+            with(&|p| p.max_active_dims = Some(0)),
+            "sparse_pooling has max_active_dims 0; it must be from 1 to 16777216",
+        ),
+        (
+            with(&|p| p.max_active_dims = Some(MAX_VOCAB_SIZE + 1)),
+            "sparse_pooling has max_active_dims 16777217; it must be from 1 to 16777216",
+        ),
+        (
+            with(&|p| p.default_prompt = Some("query".into())),
+            "sparse_pooling has the default prompt \"query\", which isn't one of its prompts",
+        ),
+    ] {
+        assert_eq!(found.unwrap_err().to_string(), expected);
+    }
+    let config = with(&|p| {
+        p.mode = SparseMode::Sum;
+        p.activation = SparseActivation::Log1pRelu;
+        p.max_active_dims = Some(9);
+        p.prompts.insert("query".into(), "query: ".into());
+        p.default_prompt = Some("query".into());
+    })
+    .unwrap();
+    let (prompts, default) = config.prompts().unwrap();
+    assert_eq!((&*prompts["query"], default), ("query: ", Some("query")));
+    let json = serde_json::to_string(&config).unwrap();
+    let sparse = r#""sparse_pooling":{"mode":"sum","activation":"log1p_relu","max_active_dims":9,"prompts":{"query":"query: "},"default_prompt":"query"}"#;
+    assert!(json.contains(sparse), "{json}");
+    assert_eq!(serde_json::from_str::<Config>(&json).unwrap(), config);
+    assert_eq!(Config::new(fields()).unwrap().prompts(), None);
 }
 
 fn dense(out_features: usize, bias: bool) -> EmbeddingLayer {

@@ -9,7 +9,7 @@ use super::tokenizer_settings::TokenizerSettings;
 use super::weights::Checkpoint;
 use rq_format::{
     Architecture, ClassifierAct, Config, ConfigFields, Head, HiddenAct, MAX_LABELS, Pooling,
-    ScoreFunction, TruncationSide,
+    ScoreFunction, SparsePooling, TruncationSide,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -376,13 +376,14 @@ impl HfConfig {
         let path = directory.join("config.json");
         let value = json::read::<Value>(&path)?;
         // The architecture first: the fields of another one may well be of other types.
-        let any_head = wanted.is_some() || sentence.pooling.is_some();
+        let any_head = wanted.is_some() || sentence.pooling.is_some() || sentence.sparse.is_some();
         let (family, class) = architecture(&path, &value, any_head)?;
         let (architecture, named) = (family.architecture, class.map(|class| class.head));
         let head = match (wanted, &sentence.pooling, named) {
             (Some(head), ..) => head,
             // What an encoder is made of is listed, and a head isn't.
             (None, Some(_), _) => Head::None,
+            (None, None, _) if sentence.sparse.is_some() => Head::MaskedLm,
             (None, None, Some(head)) => head,
             (None, None, None) => {
                 let tensors = Checkpoint::names(&directory, architecture)?;
@@ -397,6 +398,7 @@ impl HfConfig {
             });
         }
         if wanted.is_none()
+            && head == Head::None
             && let Some(named) = named.filter(|&named| named != head)
         {
             notes.add(format!(
@@ -474,6 +476,12 @@ impl HfConfig {
             .pooling
             .as_ref()
             .filter(|_| self.head == Head::None)
+    }
+
+    /// How sparse embeddings are made, if the files say so.
+    fn sparse_pooling(&self) -> Option<&SparsePooling> {
+        let sparse = self.sentence.sparse.as_ref();
+        sparse.filter(|_| self.head == Head::MaskedLm)
     }
 
     /// What `tokenizer_config.json` and the files beside it say.
@@ -633,6 +641,7 @@ impl HfConfig {
             classifier_act: self.classifier_act(),
             score_function: self.score_function,
             pooling: self.pooling().cloned(),
+            sparse_pooling: self.sparse_pooling().cloned(),
             max_seq_length,
             truncation_side: TruncationSide::Right,
             clean_up_spaces: false,

@@ -6,11 +6,14 @@ use super::notes::Notes;
 use crate::source::files::{
     MODULES, SENTENCE_TRANSFORMERS, TRANSFORMER_SETTINGS, is_folder, modules,
 };
-use rq_format::{Activation, Dense, EmbeddingLayer, Pooling, PoolingMode};
+use rq_format::{
+    Activation, Dense, EmbeddingLayer, MAX_VOCAB_SIZE, Pooling, PoolingMode, SparseActivation,
+    SparseMode, SparsePooling,
+};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// How a sentence encoder makes embeddings, as far as its publisher says so.
 #[derive(Clone, Debug, Default)]
@@ -19,8 +22,12 @@ pub(crate) struct SentenceEncoder {
     pub(crate) folder: String,
     /// With it the model is an encoder, whatever its architecture says of a head.
     pub(crate) pooling: Option<Pooling>,
+    /// With it the model is a masked language model.
+    pub(crate) sparse: Option<SparsePooling>,
     /// The folders of the dense layers, in their order.
     pub(crate) dense: Vec<String>,
+    /// What the first module computes, and the file that says so.
+    task: Option<(PathBuf, String)>,
     pub(crate) max_seq_length: Option<usize>,
     /// Whether texts are put in lower case before all other steps.
     pub(crate) lower_case: bool,
@@ -49,6 +56,11 @@ struct DenseSettings {
 fn yes() -> bool {
     true
 }
+
+/// What the first module computes: hidden states, the logits of a classifier, those of a masked language model.
+const FEATURES: &str = "feature-extraction";
+const CLASSIFICATION: &str = "sequence-classification";
+const FILL_MASK: &str = "fill-mask";
 
 /// What a module reads and writes, where it says so: the embedding of a text.
 const EMBEDDING: &str = "sentence_embedding";
@@ -82,9 +94,15 @@ impl SentenceEncoder {
             match (kind, &mut encoder.pooling) {
                 ("Transformer" | "MLMTransformer", None) if i == 0 => {
                     encoder.folder = module.path.clone();
+                    let task = match kind {
+                        "MLMTransformer" => FILL_MASK,
+                        _ => FEATURES,
+                    };
+                    encoder.task = Some((path.clone(), task.into()));
                     encoder.read_transformer(&directory.join(&module.path))?;
                 }
-                ("Pooling", None) if i > 0 => {
+                ("Pooling", None) if i > 0 && encoder.sparse.is_none() => {
+                    encoder.check_task(FEATURES, "\"feature-extraction\" before Pooling")?;
                     let mut notes = std::mem::take(&mut encoder.notes);
                     encoder.pooling = Some(pooling(&settings("config.json"), &mut notes)?);
                     encoder.notes = notes;
@@ -107,21 +125,37 @@ impl SentenceEncoder {
                     pooling.layers.push(EmbeddingLayer::Dense(layer));
                     encoder.dense.push(module.path.clone());
                 }
-                // What it makes of a masked language model's logits; they themselves are there.
-                ("SpladePooling", None) if i > 0 => encoder.notes.add(
-                    "modules.json has SpladePooling, for sparse embeddings, which rq doesn't make: the model is what its \
-                     architecture names",
-                ),
+                ("SpladePooling", None) if i > 0 && encoder.sparse.is_none() => {
+                    encoder.check_task(FILL_MASK, "\"fill-mask\" before SpladePooling")?;
+                    let path = settings("config.json");
+                    encoder.sparse = Some(sparse_pooling(&path, &mut encoder.notes)?);
+                }
                 // Such a one leaves the embedding as it is.
                 ("Dropout", _) => {}
                 _ => {
-                    let supported = "Transformer, then Pooling, then Dense, Normalize or nothing";
+                    let supported = match encoder.sparse {
+                        None => "Transformer, then Pooling, then Dense, Normalize or nothing",
+                        Some(_) => "nothing behind SpladePooling",
+                    };
                     return Err(unsupported(format!("{kind} in place {i}"), supported));
                 }
             }
         }
         encoder.read_prompts(directory)?;
         Ok(encoder)
+    }
+
+    /// Refuses a first module that computes something else than a pooling takes.
+    fn check_task(&self, needed: &str, supported: &'static str) -> Result<(), CheckpointError> {
+        match &self.task {
+            Some((path, task)) if task != needed => Err(CheckpointError::Unsupported {
+                path: path.clone(),
+                field: "transformer_task",
+                found: format!("{task:?}"),
+                supported,
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// The settings of the module that runs the checkpoint.
@@ -166,10 +200,10 @@ impl SentenceEncoder {
         match fields.get("transformer_task") {
             None | Some(Value::Null) => {}
             Some(Value::String(task))
-                if matches!(
-                    &**task,
-                    "feature-extraction" | "sequence-classification" | "fill-mask"
-                ) => {}
+                if [FEATURES, CLASSIFICATION, FILL_MASK].contains(&&**task) =>
+            {
+                self.task = Some((path.into(), task.clone()));
+            }
             Some(other) => {
                 let supported =
                     "\"feature-extraction\", \"sequence-classification\" and \"fill-mask\"";
@@ -177,12 +211,19 @@ impl SentenceEncoder {
             }
         }
         if let Some(text) = fields.get("modality_config").map(|config| &config["text"]) {
-            let output = text["method_output_name"].as_str().unwrap_or_default();
+            let of_features = self.task.as_ref().is_none_or(|(_, task)| task == FEATURES);
+            let (needed, supported) = match of_features {
+                true => (
+                    "last_hidden_state",
+                    "the method \"forward\" with last_hidden_state",
+                ),
+                false => ("logits", "the method \"forward\" with logits"),
+            };
+            let output = text["method_output_name"].as_str();
             let forward = text["method"]
                 .as_str()
                 .is_none_or(|method| method == "forward");
-            if !forward || !matches!(output, "last_hidden_state" | "logits" | "") {
-                let supported = "the method \"forward\" with last_hidden_state";
+            if !forward || output.is_some_and(|output| output != needed) {
                 return unsupported("modality_config's text", text, supported);
             }
         }
@@ -259,16 +300,31 @@ impl SentenceEncoder {
             "truncate_dim",
             "activation_fn",
         ];
+        let sparse_known = ["max_active_dims"];
+        let sparse = self.sparse.is_some();
         self.notes
             .account(SENTENCE_TRANSFORMERS, fields.keys(), |field| {
-                known.contains(&field)
+                known.contains(&field) || (sparse && sparse_known.contains(&field))
             });
+        let by = if sparse { "dot" } else { "cosine" };
         if let Some(function) = fields.get("similarity_fn_name").and_then(Value::as_str)
-            && function != "cosine"
+            && function != by
         {
             self.notes.add(format!(
-                "{SENTENCE_TRANSFORMERS} compares embeddings by similarity_fn_name {function}; rq compares by cosine"
+                "{SENTENCE_TRANSFORMERS} compares embeddings by similarity_fn_name {function}; rq compares by {by}"
             ));
+        }
+        if let Some(pooling) = &mut self.sparse {
+            pooling.max_active_dims = match fields.get("max_active_dims") {
+                None | Some(Value::Null) => None,
+                Some(most) => match most.as_u64().and_then(|n| usize::try_from(n).ok()) {
+                    // The vocabulary bounds it, too.
+                    Some(most @ 1..) => Some(most.min(MAX_VOCAB_SIZE)),
+                    _ => {
+                        return Err(unsupported("max_active_dims", most, "1 or more, or null"));
+                    }
+                },
+            };
         }
         if let Some(truncate) = fields.get("truncate_dim").filter(|value| !value.is_null()) {
             self.notes.add(format!(
@@ -310,9 +366,10 @@ impl SentenceEncoder {
                 return Err(unsupported("default_prompt_name", other, supported));
             }
         };
-        match &mut self.pooling {
-            Some(pooling) => (pooling.prompts, pooling.default_prompt) = (prompts, default),
-            None => {
+        match (&mut self.pooling, &mut self.sparse) {
+            (Some(pooling), _) => (pooling.prompts, pooling.default_prompt) = (prompts, default),
+            (None, Some(pooling)) => (pooling.prompts, pooling.default_prompt) = (prompts, default),
+            (None, None) => {
                 let default = default.and_then(|name| prompts.remove(&name));
                 if let Some(prompt) = default.filter(|prompt| !prompt.is_empty()) {
                     let found = Value::String(prompt);
@@ -467,5 +524,44 @@ fn pooling(path: &Path, notes: &mut Notes) -> Result<Pooling, CheckpointError> {
         modes,
         include_prompt,
         ..Pooling::of(first)
+    })
+}
+
+/// What the settings of a sparse encoder's pooling choose.
+fn sparse_pooling(path: &Path, notes: &mut Notes) -> Result<SparsePooling, CheckpointError> {
+    let fields: Map<String, Value> = json::read(path)?;
+    let known = [
+        "pooling_strategy",
+        "activation_function",
+        "embedding_dimension",
+        "word_embedding_dimension",
+        // How many tokens are pooled at once.
+        "chunk_size",
+    ];
+    notes.account("SpladePooling's config.json", fields.keys(), |field| {
+        known.contains(&field)
+    });
+    let unsupported = |field, supported| CheckpointError::Unsupported {
+        path: path.into(),
+        field,
+        found: fields[field].to_string(),
+        supported,
+    };
+    let text = |field| fields.get(field).map(|value| value.as_str().unwrap_or(""));
+    Ok(SparsePooling {
+        mode: match text("pooling_strategy") {
+            None | Some("max") => SparseMode::Max,
+            Some("sum") => SparseMode::Sum,
+            Some(_) => return Err(unsupported("pooling_strategy", "\"max\" and \"sum\"")),
+        },
+        activation: match text("activation_function") {
+            None | Some("relu") => SparseActivation::Relu,
+            Some("log1p_relu") => SparseActivation::Log1pRelu,
+            Some(_) => {
+                let supported = "\"relu\" and \"log1p_relu\"";
+                return Err(unsupported("activation_function", supported));
+            }
+        },
+        ..SparsePooling::default()
     })
 }

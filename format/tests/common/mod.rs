@@ -40,6 +40,7 @@ pub(crate) fn fields() -> ConfigFields {
         classifier_act: None,
         score_function: None,
         pooling: None,
+        sparse_pooling: None,
         max_seq_length: None,
         truncation_side: TruncationSide::Right,
         clean_up_spaces: false,

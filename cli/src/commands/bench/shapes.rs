@@ -69,6 +69,7 @@ impl Shape {
             classifier_act: None,
             score_function: None,
             pooling: None,
+            sparse_pooling: None,
             max_seq_length: None,
             truncation_side: TruncationSide::Right,
             clean_up_spaces: false,
