@@ -4,8 +4,9 @@ use std::ops::Range;
 
 /// Tokens of several sequences that a task computes together, at most; a single sequence may have more.
 const TOKENS_AT_ONCE: usize = 1024;
-/// Rows of logits over a vocabulary that a task computes together, at most, where it has many short sequences.
-const ROWS_AT_ONCE: usize = 64;
+/// Rows of logits over a vocabulary that a task computes together, at most, where it has many short sequences or takes the rows
+/// one by one.
+pub(crate) const ROWS_AT_ONCE: usize = 64;
 
 /// Divides sequences of these lengths, in their order, into groups that are computed together.
 pub(crate) fn groups(lengths: impl IntoIterator<Item = usize>) -> Vec<Range<usize>> {

@@ -166,6 +166,14 @@ pub enum Error {
         "a stride is for entities that windows share, and there are none without aggregation: leave it out, and long texts are read in windows all the same"
     )]
     StrideOfTokens,
+    /// Dense embeddings by default of a model whose publisher means sparse ones.
+    #[error(
+        "the model is a sparse encoder, whose embeddings are weights of the vocabulary's entries; it makes dense ones only with a pooling that is chosen"
+    )]
+    SparseEncoder,
+    /// A sparse embedding without weights.
+    #[error("a sparse embedding of 0 dimensions was asked for: it must have 1 or more")]
+    NoActiveDims,
     /// A prompt that the model's file doesn't have.
     #[error("the model has no prompt {name:?}; {}", match names.is_empty() { true => "it has none".to_owned(), false => format!("it has {}", names.join(", ")) })]
     NoPrompt {
@@ -266,6 +274,8 @@ impl Error {
             | Self::NoPrompt { .. }
             | Self::Dimension { .. }
             | Self::DenseWidth { .. }
+            | Self::SparseEncoder
+            | Self::NoActiveDims
             | Self::StrideOfTokens => ErrorKind::Option,
             Self::InBatch { source, .. } => source.kind(),
         }

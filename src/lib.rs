@@ -2,8 +2,8 @@
 //!
 //! - A [`Model`] is a mapped file with its tokenizer. Threads can share it.
 //! - A [`Session`] computes with a model: it owns the threads and the memory for that.
-//! - A [`Task`] makes answers of what a session computes: [`FillMask`], [`JointFill`], [`TargetFill`] and [`Scorer`] for
-//!   masked language models, [`Classifier`] and [`ZeroShot`], [`Tagger`], [`Answerer`] for the heads of that name, and
+//! - A [`Task`] makes answers of what a session computes: [`FillMask`], [`JointFill`], [`TargetFill`], [`Scorer`]
+//!   and [`SparseEmbedder`] for masked language models, [`Classifier`] and [`ZeroShot`], [`Tagger`], [`Answerer`] for the heads of that name, and
 //!   [`Embedder`] for any model.
 //!
 //! The answer to a text depends on the model and the text alone: not on the instruction set, the number of threads, or the
@@ -44,13 +44,15 @@ pub use rq_tokenizer::{Encoding, Tokenizer, TokenizerError, Tokens};
 pub use session::{Session, SessionOptions};
 pub use tasks::answer::{Answer, AnswerOptions, Answerer, PreparedAnswer, Question};
 pub use tasks::classify::{Classifier, ClassifyOptions, LabelScore, PreparedClassify};
-pub use tasks::embed::{EmbedOptions, Embedder, Embedding, Pooling, PreparedEmbed, Prompt, cosine};
+pub use tasks::embed::{EmbedOptions, Embedder, Embedding, Pooling, PreparedEmbed, cosine};
 pub use tasks::fill::{Fill, FillMask, FillOptions, PreparedFill, TargetWarning, Targets};
 pub use tasks::joint::{
     Filling, FillingToken, JointFill, JointOptions, TargetFill, TargetFilling, TargetOptions,
     WholeTargets,
 };
+pub use tasks::prompt::Prompt;
 pub use tasks::score::{PreparedScore, Score, ScoreMethod, ScoreOptions, Scorer, TokenScore};
+pub use tasks::sparse::{PreparedSparse, SparseEmbedder, SparseEmbedding, SparseOptions};
 pub use tasks::tag::{Aggregation, Entity, PreparedTag, TagOptions, Tagger};
 pub use tasks::zero_shot::{PreparedZeroShot, ZeroShot, ZeroShotOptions};
 pub use tasks::{Task, Texts};

@@ -12,6 +12,7 @@ use rq_kernels::kernels::{self, Kernels};
 use rq_kernels::lanes::{LANES, Lanes, as_floats, panels_for};
 use rq_kernels::threads::{Threads, processors};
 use self_cell::self_cell;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -242,6 +243,29 @@ impl Session {
         self.each_row(batch, rows, |_, row_logits| {
             f(&as_floats(row_logits)[..outputs]);
         })
+    }
+
+    /// The logits at all rows of a batch, those of at most `tile` rows at a time to `f`, panel-major, with the rows that they
+    /// are of: memory holds no others.
+    pub(crate) fn each_tile(
+        &mut self,
+        batch: &Batch,
+        tile: usize,
+        f: impl FnMut(Range<usize>, &[Lanes]) + Send,
+    ) -> Result<(), Error> {
+        let rows = batch.ids().len();
+        self.encode(batch, Rows::All, rows.min(tile), None)?;
+        let compute = Compute {
+            kernels: self.kernels,
+            threads: &self.threads,
+            timers: None,
+        };
+        let config = self.loaded.borrow_owner().config();
+        let (head, workspace) = (&self.loaded.borrow_dependent().head, &mut self.workspace);
+        self.threads.run(|| {
+            compute.head_tiles(head, config, (rows, tile), workspace, f);
+        });
+        Ok(())
     }
 
     /// Gathers the logits of one wanted row after the other.

@@ -19,6 +19,7 @@ mod minilm;
 mod parity;
 mod rxnfp;
 mod score;
+mod sparse;
 mod tag;
 mod tokenizer;
 

@@ -7,6 +7,7 @@ use rq_format::{ClassifierAct, Config};
 use rq_kernels::activation::{ActivationBlock, Activations};
 use rq_kernels::lanes::{Lanes, as_floats_mut, panels_for};
 use rq_kernels::{BLOCK, Gelu};
+use std::ops::Range;
 
 impl Compute<'_> {
     /// The logits of the first `rows` hidden states, panel-major: `[outputs / 16][rows]`; none without a head.
@@ -17,6 +18,44 @@ impl Compute<'_> {
         rows: usize,
         workspace: &'w mut Workspace,
     ) -> &'w [Lanes] {
+        let Some((out, columns)) = self.head_inputs(head, config, rows, workspace) else {
+            return &[];
+        };
+        let Workspace { acts, output, .. } = workspace;
+        let logits = &mut output[..panels_for(config.outputs()) * rows];
+        self.product_of(out, acts, (0..rows, columns), logits);
+        logits
+    }
+
+    /// The same, of at most `tile` rows at a time to `f`, with the rows that they are of.
+    pub(crate) fn head_tiles(
+        &self,
+        head: &Head<'_>,
+        config: &Config,
+        (rows, tile): (usize, usize),
+        workspace: &mut Workspace,
+        mut f: impl FnMut(Range<usize>, &[Lanes]),
+    ) {
+        let Some((out, columns)) = self.head_inputs(head, config, rows, workspace) else {
+            return;
+        };
+        let Workspace { acts, output, .. } = workspace;
+        for start in (0..rows).step_by(tile) {
+            let range = start..rows.min(start + tile);
+            let logits = &mut output[..panels_for(config.outputs()) * range.len()];
+            self.product_of(out, acts, (range.clone(), columns), logits);
+            f(range, logits);
+        }
+    }
+
+    /// Leaves what the head's last product takes of the first `rows` hidden states; that product, and the width of its inputs.
+    fn head_inputs<'h, 'a>(
+        &self,
+        head: &'h Head<'a>,
+        config: &Config,
+        rows: usize,
+        workspace: &mut Workspace,
+    ) -> Option<(&'h Linear<'a>, usize)> {
         let (hidden_size, width) = (config.hidden_size, config.embedding_width());
         let Workspace {
             hidden,
@@ -24,8 +63,8 @@ impl Compute<'_> {
             output,
             ..
         } = workspace;
-        let (out, columns) = match head {
-            Head::None => return &[],
+        match head {
+            Head::None => None,
             Head::MaskedLm {
                 dense,
                 activation,
@@ -33,43 +72,41 @@ impl Compute<'_> {
                 decoder,
             } => {
                 let inner = &mut output[..panels_for(width) * rows];
-                self.product_of(dense, acts, (rows, hidden_size), inner);
+                self.product_of(dense, acts, (0..rows, hidden_size), inner);
                 self.kernels.gelu(*activation, inner);
                 let inner = &*inner;
                 self.rows(width, rows, hidden, acts, |row, lanes| {
                     take_row(inner, row, rows, lanes);
                     self.norm(norm, config, width, lanes);
                 });
-                (decoder, width)
+                Some((decoder, width))
             }
             Head::Classifier { dense, out } => {
                 if let Some((dense, act)) = dense {
                     let inner = &mut output[..panels_for(hidden_size) * rows];
-                    self.product_of(dense, acts, (rows, hidden_size), inner);
+                    self.product_of(dense, acts, (0..rows, hidden_size), inner);
                     let inner = &*inner;
                     self.rows(hidden_size, rows, hidden, acts, |row, lanes| {
                         take_row(inner, row, rows, lanes);
                         self.activate(*act, lanes);
                     });
                 }
-                (out, hidden_size)
+                Some((out, hidden_size))
             }
-        };
-        let logits = &mut output[..panels_for(config.outputs()) * rows];
-        self.product_of(out, acts, (rows, columns), logits);
-        logits
+        }
     }
 
-    /// All of a matrix times the first `rows` of row-major activations, of `columns` values each.
+    /// All of a matrix times some rows of row-major activations, of `columns` values each.
     fn product_of(
         &self,
         linear: &Linear<'_>,
         acts: &[ActivationBlock],
-        (rows, columns): (usize, usize),
+        (rows, columns): (Range<usize>, usize),
         out: &mut [Lanes],
     ) {
         let (panels, blocks) = (linear.weight.panels(), columns.div_ceil(BLOCK));
-        let acts = Activations::row_major(&acts[..rows * blocks], blocks);
+        let acts = &acts[rows.start * blocks..rows.end * blocks];
+        let acts = Activations::row_major(acts, blocks);
         self.linear(linear, 0..panels, &acts, out);
     }
 

@@ -6,10 +6,11 @@ use crate::error::Error;
 use crate::model::Model;
 use crate::session::Session;
 use crate::tasks::Task;
+use crate::tasks::prompt::{Prompt, after};
 use rq_format::{Activation, EmbeddingLayer, PoolingMode};
 use rq_kernels::lanes::{Lanes, as_floats};
 use rq_tokenizer::Encoding;
-use std::borrow::{BorrowMut, Cow};
+use std::borrow::BorrowMut;
 use std::sync::Arc;
 
 /// What becomes of the hidden states of a text's tokens.
@@ -45,25 +46,12 @@ impl From<PoolingMode> for Pooling {
     }
 }
 
-/// What is put before a text.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Prompt {
-    /// The prompt that the model's file names as the default, if it does.
-    #[default]
-    Published,
-    /// The prompt of this name in the model's file.
-    Named(String),
-    /// This text; the empty one is no prompt.
-    Text(String),
-}
-
 /// How to embed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EmbedOptions {
     /// By default what the model's file says, which is what sentence-transformers does with the model. Where it says
-    /// nothing, the mean.
+    /// nothing, the mean; a sparse encoder needs one that is chosen.
     pub pooling: Option<Pooling>,
     /// Whether each vector is divided by its length at the end. By default what the model's file says; where it says nothing,
     /// and for the vectors of tokens, they are left as they are.
@@ -154,8 +142,8 @@ impl<S: BorrowMut<Session>> Embedder<S> {
     /// The width of the vectors that options mean for this model.
     ///
     /// # Errors
-    /// When a dense layer of the model takes vectors of another width than the pooling makes, or an embedding doesn't have the
-    /// dimensions that are asked for.
+    /// When a dense layer of the model takes vectors of another width than the pooling makes, an embedding doesn't have the
+    /// dimensions that are asked for, or the model is a sparse encoder and no pooling is chosen.
     pub fn dimension(&self, options: &EmbedOptions) -> Result<usize, Error> {
         Ok(self.plan(options)?.dimension)
     }
@@ -163,6 +151,9 @@ impl<S: BorrowMut<Session>> Embedder<S> {
     /// What options mean for this model.
     fn plan(&self, options: &EmbedOptions) -> Result<Plan, Error> {
         let config = self.model().config();
+        if config.sparse_pooling.is_some() && options.pooling.is_none() {
+            return Err(Error::SparseEncoder);
+        }
         let published = config.pooling.as_ref();
         let modes: Vec<Pooling> = match (options.pooling, published) {
             (Some(mode), _) => vec![mode],
@@ -209,25 +200,6 @@ impl<S: BorrowMut<Session>> Embedder<S> {
             normalize,
             dimension,
         })
-    }
-
-    /// The text of a prompt.
-    fn prompt<'p>(&'p self, prompt: &'p Prompt) -> Result<&'p str, Error> {
-        let published = self.model().config().pooling.as_ref();
-        let named = |name: &str| published?.prompts.get(name).map(String::as_str);
-        match prompt {
-            Prompt::Text(text) => Ok(text),
-            Prompt::Published => {
-                let name = published.and_then(|published| published.default_prompt.as_deref());
-                Ok(name.and_then(named).unwrap_or_default())
-            }
-            Prompt::Named(name) => named(name).ok_or_else(|| Error::NoPrompt {
-                name: name.clone(),
-                names: published
-                    .map(|published| published.prompts.keys().cloned().collect())
-                    .unwrap_or_default(),
-            }),
-        }
     }
 
     /// How many tokens of a text that begins with this prompt are the prompt's, as sentence-transformers counts them: those of
@@ -298,13 +270,10 @@ impl<S: BorrowMut<Session>> Task for Embedder<S> {
 
     fn prepare(&self, text: &str, options: &EmbedOptions) -> Result<PreparedEmbed, Error> {
         let tokenizer = self.model().tokenizer();
-        let prompt = self.prompt(&options.prompt)?;
+        let prompt = options.prompt.text(self.model().config())?;
         let published = self.model().config().pooling.as_ref();
-        let with_prompt = match prompt.is_empty() {
-            true => Cow::Borrowed(text),
-            false => Cow::Owned([prompt, text].concat()),
-        };
-        let Encoding { ids, .. } = tokenizer.encode(&with_prompt, options.truncate)?;
+        let text = after(prompt, text);
+        let Encoding { ids, .. } = tokenizer.encode(&text, options.truncate)?;
         if ids.is_empty() {
             return Err(Error::NoTokens);
         }

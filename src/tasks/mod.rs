@@ -7,8 +7,10 @@ pub(crate) mod fill;
 pub(crate) mod joint;
 #[cfg(test)]
 mod oracle;
+pub(crate) mod prompt;
 pub(crate) mod score;
 mod scores;
+pub(crate) mod sparse;
 pub(crate) mod tag;
 pub(crate) mod zero_shot;
 

@@ -5,6 +5,8 @@ use crate::session::{Session, SessionOptions};
 use rq_convert::{
     ConvertOptions, HubCache, NoProgress, Pretrained, Quant, Reference, Source, convert,
 };
+use serde_json::Value;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The cases of a file of `tests/goldens/tasks`.
@@ -20,7 +22,25 @@ pub(crate) fn cases<T: serde::de::DeserializeOwned>(file: &str) -> Vec<T> {
 
 /// A session with the model of a folder of `tests/`, for its tokenizer and its labels, and the reference.
 pub(crate) fn open(folder: &str) -> (Session, Reference) {
-    let folder = tests().join(folder);
+    open_in(&tests().join(folder))
+}
+
+/// The same, with these files of JSON beside the checkpoint's.
+pub(crate) fn open_with(folder: &str, files: &BTreeMap<String, Value>) -> (Session, Reference) {
+    let copy = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(tests().join(folder)).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+    }
+    for (file, content) in files {
+        let path = copy.path().join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content.to_string()).unwrap();
+    }
+    open_in(copy.path())
+}
+
+fn open_in(folder: &Path) -> (Session, Reference) {
     let source = Source::find(folder.to_str().unwrap(), &HubCache::at("/nonexistent")).unwrap();
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("model.rq");
