@@ -13,6 +13,7 @@ mod console;
 mod human;
 mod locate;
 mod npy;
+mod npz;
 mod precision;
 mod records;
 mod task;

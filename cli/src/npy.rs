@@ -50,13 +50,8 @@ pub(crate) struct NpyWriter {
 impl NpyWriter {
     /// Creates the temporary file, in the directory of `path`.
     pub(crate) fn create(path: &Path, columns: usize, element: Element) -> Result<Self> {
-        ensure!(!path.is_dir(), "{} is a directory", path.display());
-        let directory = path.parent().filter(|d| !d.as_os_str().is_empty());
-        let directory = directory.unwrap_or(Path::new("."));
-        let file = Temporary::create_in(directory)
-            .with_context(|| format!("can't create a file in {}", directory.display()))?;
         let writer = Self {
-            file,
+            file: temporary_for(path)?,
             path: path.to_owned(),
             rows: 0,
             columns,
@@ -93,13 +88,25 @@ impl NpyWriter {
     }
 
     fn header(&self) -> Vec<u8> {
-        let (rows, columns, descr) = (self.rows, self.columns, self.element.descr());
-        let fields = format!(
-            "{{'descr': '{descr}', 'fortran_order': False, 'shape': ({rows}, {columns}), }}"
-        );
-        let width = HEADER - MAGIC.len() - 1;
-        [MAGIC, format!("{fields:<width$}\n").as_bytes()].concat()
+        let shape = format!("({}, {})", self.rows, self.columns);
+        header(self.element.descr(), &shape)
     }
+}
+
+/// What stands before the values of an array, in [`HEADER`] bytes; the shape is a tuple of Python.
+pub(crate) fn header(descr: &str, shape: &str) -> Vec<u8> {
+    let fields = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}");
+    let width = HEADER - MAGIC.len() - 1;
+    [MAGIC, format!("{fields:<width$}\n").as_bytes()].concat()
+}
+
+/// A file beside `path`, to be moved there when it is whole.
+pub(crate) fn temporary_for(path: &Path) -> Result<Temporary> {
+    ensure!(!path.is_dir(), "{} is a directory", path.display());
+    let directory = path.parent().filter(|d| !d.as_os_str().is_empty());
+    let directory = directory.unwrap_or(Path::new("."));
+    Temporary::create_in(directory)
+        .with_context(|| format!("can't create a file in {}", directory.display()))
 }
 
 #[cfg(test)]

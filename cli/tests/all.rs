@@ -10,4 +10,5 @@ mod joint;
 mod labels;
 mod published;
 mod score;
+mod sparse;
 mod stream;

@@ -8,8 +8,8 @@ use anyhow::{Result, ensure};
 use clap::Args;
 use rq::Model;
 use rq_format::{
-    Config, EmbeddingLayer, ModelFile, Pooling, PoolingMode, Provenance, TensorFormat, TensorInfo,
-    TensorKind, TruncationSide,
+    Config, EmbeddingLayer, ModelFile, Pooling, PoolingMode, Provenance, SparseActivation,
+    SparseMode, SparsePooling, TensorFormat, TensorInfo, TensorKind, TruncationSide,
 };
 use rq_kernels::threads::processors;
 use serde::Serialize;
@@ -223,8 +223,14 @@ impl Info<'_> {
             writeln!(out, "embeddings     {}", steps(pooling))?;
             let size = c.embedding_dimension();
             writeln!(out, "dimensions     {size}")?;
-            for (name, prompt) in &pooling.prompts {
-                let default = match pooling.default_prompt.as_ref() == Some(name) {
+        }
+        if let Some(sparse) = &c.sparse_pooling {
+            writeln!(out, "embeddings     {}", sparse_steps(sparse))?;
+            writeln!(out, "dimensions     {}", c.vocab_size)?;
+        }
+        if let Some((prompts, published)) = c.prompts() {
+            for (name, prompt) in prompts {
+                let default = match published == Some(name) {
                     true => " (default)",
                     false => "",
                 };
@@ -272,6 +278,21 @@ impl Info<'_> {
         }
         Ok(())
     }
+}
+
+/// What makes a sparse embedding.
+fn sparse_steps(sparse: &SparsePooling) -> String {
+    let mode = match sparse.mode {
+        SparseMode::Max => "largest",
+        SparseMode::Sum => "sum",
+    };
+    let value = match sparse.activation {
+        SparseActivation::Relu => "log(1 + max(logit, 0))",
+        SparseActivation::Log1pRelu => "log(1 + log(1 + max(logit, 0)))",
+    };
+    let most = sparse.max_active_dims;
+    let most = most.map_or(String::new(), |most| format!(", the {most} largest kept"));
+    format!("sparse: {mode} of the tokens' {value}{most}")
 }
 
 /// What makes an embedding, step by step.

@@ -1,16 +1,19 @@
 //! `rq similar`
 
-use super::embed::{EmbedCommand, TEXT_POOLINGS};
+use super::embed::{EmbedCommand, SparseCommand, TEXT_POOLINGS};
 use crate::args::options;
 use crate::args::{ComputeArgs, Format, ModelArg, one_of};
 use crate::console::say_of_line;
 use crate::human::{shortened, visible};
+use crate::locate::Located;
 use crate::records::json_line;
-use crate::task::{self, Answer, Best, Sink};
-use crate::texts::{Text, open};
+use crate::task::{self, Answer, Best, Command, Sink};
+use crate::texts::{Source, Text, open};
 use anyhow::{Error, Result, ensure};
 use clap::{Args, value_parser};
-use rq::{EmbedOptions, Embedder, Embedding, Pooling, Task, cosine};
+use rq::{
+    EmbedOptions, Embedder, Embedding, Pooling, SparseEmbedding, SparseOptions, Task, cosine,
+};
 use serde::Serialize;
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
@@ -23,7 +26,8 @@ use std::process::ExitCode;
 pub(super) struct SimilarArgs {
     /// Two or more texts to compare with each other, or one text to rank the lines of the input by
     ///
-    /// Similarity is the cosine of the embeddings, from -1 to 1. Two texts give one number, more give a matrix.
+    /// Similarity is the cosine of the embeddings, from -1 to 1; of a sparse encoder's, unless --pooling makes dense ones, their
+    /// inner product. Two texts give one number, more give a matrix.
     #[arg(value_name = "TEXT", required = true)]
     texts: Vec<String>,
 
@@ -94,24 +98,35 @@ struct RankedLine<'a> {
     score: f32,
 }
 
+/// What compares two embeddings, and its name.
+struct Measure<E> {
+    name: &'static str,
+    of: fn(&E, &E) -> f32,
+}
+
+const COSINE: Measure<Embedding> = Measure {
+    name: "cosine",
+    of: |a, b| cosine(&a.embedding, &b.embedding) as f32,
+};
+const DOT: Measure<SparseEmbedding> = Measure {
+    name: "product",
+    of: |a, b| a.dot(b) as f32,
+};
+
 /// Keeps the lines that are most similar to a text.
-struct Ranking {
-    query: Vec<f32>,
+struct Ranking<'m, E> {
+    query: E,
+    measure: &'m Measure<E>,
     /// Texts and their line numbers.
     best: Best<(String, u64)>,
     /// Lines so far.
     line: u64,
 }
 
-impl Sink<EmbedCommand> for Ranking {
-    fn answer(
-        &mut self,
-        _: &EmbedCommand,
-        input: &Text,
-        answer: &Answer<EmbedCommand>,
-    ) -> Result<()> {
+impl<C: Command<Input = Text>> Sink<C> for Ranking<'_, Answer<C>> {
+    fn answer(&mut self, _: &C, input: &Text, answer: &Answer<C>) -> Result<()> {
         self.line += 1;
-        let score = cosine(&self.query, &answer.embedding) as f32;
+        let score = (self.measure.of)(&self.query, answer);
         self.best.push(score, || (input.text.clone(), self.line));
         Ok(())
     }
@@ -127,10 +142,11 @@ impl Sink<EmbedCommand> for Ranking {
     }
 }
 
-impl Ranking {
-    fn new(query: Vec<f32>, top_k: usize) -> Self {
+impl<'m, E> Ranking<'m, E> {
+    fn new(query: E, measure: &'m Measure<E>, top_k: usize) -> Self {
         Self {
             query,
+            measure,
             best: Best::new(top_k),
             line: 0,
         }
@@ -144,7 +160,7 @@ impl Ranking {
                 let last = best.iter().map(|(_, (_, line))| *line).max().unwrap_or(0);
                 let width = last.to_string().len().max("line".len());
                 if !best.is_empty() {
-                    writeln!(out, "{:>7}  {:>width$}  text", "cosine", "line")?;
+                    writeln!(out, "{:>7}  {:>width$}  text", self.measure.name, "line")?;
                 }
                 for (score, (text, line)) in &best {
                     writeln!(out, "{score:7.4}  {line:width$}  {}", visible(text))?;
@@ -179,31 +195,58 @@ pub(super) fn run(args: &SimilarArgs) -> Result<ExitCode> {
         "the lines of a file are ranked by one text: give only one, or leave out --file"
     );
     let located = args.model.open()?;
+    let session = args.compute.session(&located.model)?;
+    let truncate = args.truncate;
+    let sparse = located.model.config().sparse_pooling.is_some();
+    if sparse && args.pooling.is_none() {
+        let options = options!(SparseOptions { truncate });
+        let command = SparseCommand::new(&located, session, options)?;
+        return compare(command, &DOT, args, query, format, &located);
+    }
     let options = options!(EmbedOptions {
         pooling: args.pooling,
-        truncate: args.truncate
+        truncate
     });
-    let mut task = Embedder::new(args.compute.session(&located.model)?);
+    let command = EmbedCommand::new(Embedder::new(session), options)?;
+    compare(command, &COSINE, args, query, format, &located)
+}
+
+/// Compares the texts with each other, or ranks the lines of a source by one.
+fn compare<C>(
+    mut command: C,
+    measure: &Measure<Answer<C>>,
+    args: &SimilarArgs,
+    query: Option<(&String, Source<Text>)>,
+    format: Format,
+    located: &Located,
+) -> Result<ExitCode>
+where
+    C: Command<Input = Text>,
+    C::Task: for<'t> Task<Input<'t> = &'t str>,
+{
+    let (task, options) = command.task_and_options();
     let Some((query, lines)) = query else {
         let texts = args.texts.iter().map(String::as_str);
-        let embeddings = task.run(texts, &options)?;
+        let embeddings = task.run(texts, options)?;
         located.announce();
-        matrix(&args.texts, &embeddings, format)?;
+        let of = measure.of;
+        let row = |a| embeddings.iter().map(|b| of(a, b)).collect();
+        matrix(
+            &args.texts,
+            &embeddings.iter().map(row).collect::<Vec<_>>(),
+            format,
+        )?;
         return Ok(ExitCode::SUCCESS);
     };
-    let query = task.run_one(query.as_str(), &options)?;
-    let mut ranking = Ranking::new(query.embedding, args.top_k as usize);
-    let command = EmbedCommand::new(task, options)?;
-    let code = task::run(&mut ranking, command, lines, &located)?;
+    let query = task.run_one(query.as_str(), options)?;
+    let mut ranking = Ranking::new(query, measure, args.top_k as usize);
+    let code = task::run(&mut ranking, command, lines, located)?;
     ranking.print(format)?;
     Ok(code)
 }
 
-/// Prints the cosine of each text with each.
-fn matrix(texts: &[String], embeddings: &[Embedding], format: Format) -> Result<()> {
-    let cosine = |a: &Embedding, b: &Embedding| cosine(&a.embedding, &b.embedding) as f32;
-    let row = |a| embeddings.iter().map(|b| cosine(a, b)).collect();
-    let rows: Vec<Vec<f32>> = embeddings.iter().map(row).collect();
+/// Prints the similarity of each text with each.
+fn matrix(texts: &[String], rows: &[Vec<f32>], format: Format) -> Result<()> {
     let mut out = BufWriter::new(std::io::stdout().lock());
     match (format, texts.len()) {
         (Format::Human, 2) => writeln!(out, "{:.4}", rows[0][1])?,
@@ -211,14 +254,14 @@ fn matrix(texts: &[String], embeddings: &[Embedding], format: Format) -> Result<
             let width = count.to_string().len();
             let numbers: String = (1..=count).map(|number| format!("{number:9}")).collect();
             writeln!(out, "{:width$}{numbers}", "")?;
-            for ((number, text), row) in (1..).zip(texts).zip(&rows) {
+            for ((number, text), row) in (1..).zip(texts).zip(rows) {
                 let row: String = row.iter().map(|x| format!("{x:9.4}")).collect();
                 writeln!(out, "{number:width$}{row}  {}", shortened(text))?;
             }
         }
         (Format::Json, _) => json_line(&mut out, &rows)?,
         (Format::Jsonl, _) => {
-            for (text, similarities) in texts.iter().zip(&rows) {
+            for (text, similarities) in texts.iter().zip(rows) {
                 json_line(&mut out, &Row { text, similarities })?;
             }
         }

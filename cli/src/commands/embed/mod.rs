@@ -1,5 +1,8 @@
 //! `rq embed`
 
+mod sparse;
+pub(super) use sparse::SparseCommand;
+
 use crate::args::options;
 use crate::args::{Choice, ComputeArgs, Format, ModelArg, one_of};
 use crate::console::{discard_when_interrupted, say, say_of_line};
@@ -76,7 +79,7 @@ const VECTORS: &str = "Vectors";
 
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  rq embed -m all-MiniLM-L6-v2 --json \"The cat sat on the mat.\"\n  rq embed -m all-MiniLM-L6-v2 --file texts.txt --out embeddings.npy"
+    after_help = "Examples:\n  rq embed -m all-MiniLM-L6-v2 --json \"The cat sat on the mat.\"\n  rq embed -m all-MiniLM-L6-v2 --file texts.txt --out embeddings.npy\n  rq embed -m splade-v3 --file texts.txt --out embeddings.npz"
 )]
 pub(super) struct EmbedArgs {
     /// Texts; without any, standard input is read, one text per line
@@ -88,15 +91,17 @@ pub(super) struct EmbedArgs {
 
     /// Print JSON: per text, the array of its embedding
     ///
-    /// With --pooling none, an array for each token. Numbers are as short as possible and read back as the same 32-bit
-    /// floats. A text that can't be processed gives an object with error and line.
+    /// With --pooling none, an array for each token. A sparse embedding is an object with indices, ids of the vocabulary that
+    /// ascend, their values, and their tokens. Numbers are as short as possible and read back as the same 32-bit floats. A text
+    /// that can't be processed gives an object with error and line.
     #[arg(long, conflicts_with = "jsonl")]
     json: bool,
 
     /// Read and print JSON lines: texts, and their embeddings
     ///
-    /// An input line is a JSON object with the field text, a JSON string, or the text itself. embedding is the array that --json prints; with --pooling none, the field tokens before it
-    /// has the tokens. A text that can't be processed has the field error instead.
+    /// An input line is a JSON object with the field text, a JSON string, or the text itself. embedding is the array that
+    /// --json prints; with --pooling none, the field tokens before it has the tokens. A sparse embedding has the three fields that
+    /// --json prints. A text that can't be processed has the field error instead.
     #[arg(long)]
     jsonl: bool,
 
@@ -105,9 +110,10 @@ pub(super) struct EmbedArgs {
 
     /// Write the embeddings to this file, as NumPy's .npy, one row per text
     ///
-    /// The values are what --precision says, float32 if it says nothing. An existing file is replaced once the new one is
-    /// complete. Lines of the input that can't be processed give rows of NaN, or of zeros where the values are integers, so
-    /// that row numbers match line numbers.
+    /// Sparse ones are written as SciPy's .npz instead, a matrix in compressed rows (CSR) for scipy.sparse.load_npz, which is held
+    /// in memory until the last text. The values are what --precision says, float32 if it says nothing. An existing file is
+    /// replaced once the new one is complete. Lines of the input that can't be processed give rows of NaN, or of zeros where the
+    /// values are integers or sparse, so that row numbers match line numbers.
     #[arg(short, long, value_name = "FILE", conflicts_with = "json")]
     out: Option<PathBuf>,
 
@@ -126,7 +132,7 @@ pub(super) struct EmbedArgs {
     /// Text to put before each text, instead of a prompt of the model
     ///
     /// An empty one turns the default prompt off.
-    #[arg(long, value_name = "TEXT", help_heading = VECTORS)]
+    #[arg(long, value_name = "TEXT", hide_short_help = true, help_heading = VECTORS)]
     prompt_text: Option<String>,
 
     /// Keep the first N dimensions
@@ -158,11 +164,34 @@ pub(super) struct EmbedArgs {
     normalize: bool,
 
     /// Don't scale the vectors
-    #[arg(long, help_heading = VECTORS)]
+    #[arg(long, hide_short_help = true, help_heading = VECTORS)]
     no_normalize: bool,
+
+    /// Make sparse embeddings: a weight for each token of the vocabulary
+    ///
+    /// Needs a masked language model. One that is published as a sparse encoder (SPLADE) is meant for it: of such a model
+    /// embeddings are sparse without this flag, too, unless --pooling makes dense ones. Of any other, a weight is the largest of
+    /// log(1 + max(logit, 0)) over the text's tokens, as sentence-transformers' SparseEncoder has it, and most are above 0.
+    #[arg(long, conflicts_with_all = ["pooling", "normalize", "no_normalize", "dim", "precision"], help_heading = VECTORS)]
+    sparse: bool,
+
+    /// Keep the N largest weights of each text [default: as the publisher says, or all]
+    #[arg(long, value_name = "N", hide_short_help = true, help_heading = VECTORS)]
+    #[arg(value_parser = value_parser!(u32).range(1..))]
+    max_active_dims: Option<u32>,
 
     #[command(flatten)]
     compute: ComputeArgs,
+}
+
+impl EmbedArgs {
+    fn prompt(&self) -> Prompt {
+        match (&self.prompt, &self.prompt_text) {
+            (Some(name), _) => Prompt::Named(name.clone()),
+            (None, Some(text)) => Prompt::Text(text.clone()),
+            (None, None) => Prompt::Published,
+        }
+    }
 }
 
 /// What `--jsonl` adds to a text.
@@ -361,6 +390,14 @@ pub(super) fn run(args: &EmbedArgs) -> Result<ExitCode> {
     );
     let texts = args.input.open(&args.texts, format)?;
     let located = args.model.open()?;
+    let published = located.model.config().sparse_pooling.is_some();
+    if args.sparse || (published && args.pooling.is_none()) {
+        return sparse::run(args, texts, format, &located);
+    }
+    ensure!(
+        args.max_active_dims.is_none(),
+        "--max-active-dims is for sparse embeddings: pass --sparse, too"
+    );
     let options = options!(EmbedOptions {
         pooling: args.pooling,
         normalize: match (args.normalize, args.no_normalize) {
@@ -368,11 +405,7 @@ pub(super) fn run(args: &EmbedArgs) -> Result<ExitCode> {
             (normalize, _) => Some(normalize),
         },
         dimension: args.dim.map(|dim| dim as usize),
-        prompt: match (&args.prompt, &args.prompt_text) {
-            (Some(name), _) => Prompt::Named(name.clone()),
-            (None, Some(text)) => Prompt::Text(text.clone()),
-            (None, None) => Prompt::Published,
-        },
+        prompt: args.prompt(),
         truncate: args.truncate,
     });
     let session = args.compute.session(&located.model)?;
@@ -384,6 +417,10 @@ pub(super) fn run(args: &EmbedArgs) -> Result<ExitCode> {
     ensure!(
         !command.tokens,
         "--out takes one row per text, but --pooling none gives one per token: use --jsonl instead"
+    );
+    ensure!(
+        path.extension().is_none_or(|end| end != "npz"),
+        "dense embeddings are written as NumPy's .npy, and .npz is for sparse ones: give --out another name, or pass --sparse"
     );
     discard_when_interrupted(|| {});
     let dimension = command.dimension;
@@ -410,10 +447,15 @@ pub(super) fn run(args: &EmbedArgs) -> Result<ExitCode> {
     Ok(code)
 }
 
-/// The tokens of a text, as the vocabulary writes them.
+/// Tokens as the vocabulary writes them.
+fn token_names(tokenizer: &Tokenizer, ids: impl Iterator<Item = u32>) -> Vec<String> {
+    ids.map(|id| tokenizer.id_to_token(id).unwrap_or_default())
+        .collect()
+}
+
+/// The tokens of a text.
 fn tokens(tokenizer: &Tokenizer, embedding: &Embedding) -> Vec<String> {
-    let token = |&id| tokenizer.id_to_token(id).unwrap_or_default();
-    embedding.ids.iter().map(token).collect()
+    token_names(tokenizer, embedding.ids.iter().copied())
 }
 
 /// The norm and the first values of a vector, in columns.

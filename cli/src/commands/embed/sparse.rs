@@ -1,0 +1,162 @@
+//! `rq embed --sparse`
+
+use super::{EmbedArgs, token_names};
+use crate::args::{Format, options};
+use crate::console::{discard_when_interrupted, say, say_of_line};
+use crate::human::{column, visible};
+use crate::locate::Located;
+use crate::npz::CsrWriter;
+use crate::records;
+use crate::task::{self, Command, Sink, answers_with};
+use crate::texts::{Source, Text};
+use anyhow::{Error, Result, ensure};
+use rq::{Session, SparseEmbedder, SparseEmbedding, SparseOptions, Task};
+use serde::Serialize;
+use std::io::Write;
+use std::process::ExitCode;
+
+/// The most texts in a batch: an embedding may have as many entries as the vocabulary.
+const AT_ONCE: usize = 16;
+/// Columns of a weight.
+const WIDTH: usize = 9;
+
+/// What `--json` prints of a text, and `--jsonl` adds to it.
+#[derive(Serialize)]
+struct Fields<'a> {
+    indices: &'a [u32],
+    values: &'a [f32],
+    tokens: Vec<String>,
+}
+
+/// Computes sparse embeddings of single texts, for any [`Sink`].
+pub(in crate::commands) struct SparseCommand {
+    task: SparseEmbedder,
+    options: SparseOptions,
+}
+
+impl SparseCommand {
+    pub(in crate::commands) fn new(
+        located: &Located,
+        session: Session,
+        options: SparseOptions,
+    ) -> Result<Self> {
+        let task = located.task(SparseEmbedder::new(session))?;
+        Ok(Self { task, options })
+    }
+}
+
+impl Command for SparseCommand {
+    answers_with!(SparseEmbedder, SparseOptions);
+    type Input = Text;
+
+    fn input<'t>(&self, input: &'t Text) -> &'t str {
+        &input.text
+    }
+
+    /// The largest weights first.
+    fn show(&self, out: &mut impl Write, input: &Text, embedding: &SparseEmbedding) -> Result<()> {
+        let entries = embedding.descending();
+        let tokens = token_names(
+            self.task.model().tokenizer(),
+            entries.iter().map(|&(index, _)| index),
+        );
+        let names = ["token".to_owned()].into_iter();
+        let cells = column(names.chain(tokens.iter().map(|token| visible(token))));
+        writeln!(out, "{}", visible(&input.text))?;
+        writeln!(out, "  {}{:>WIDTH$}", cells[0], "weight")?;
+        for (token, (_, weight)) in cells[1..].iter().zip(&entries) {
+            writeln!(out, "  {token}{weight:WIDTH$.4}")?;
+        }
+        if entries.is_empty() {
+            writeln!(out, "  no weight is above 0")?;
+        }
+        Ok(())
+    }
+
+    fn json(&self, _: &Text, embedding: &SparseEmbedding) -> impl Serialize {
+        self.fields(embedding)
+    }
+
+    fn fields(&self, embedding: &SparseEmbedding) -> impl Serialize {
+        Fields {
+            indices: &embedding.indices,
+            values: &embedding.values,
+            tokens: token_names(
+                self.task.model().tokenizer(),
+                embedding.indices.iter().copied(),
+            ),
+        }
+    }
+
+    fn at_once(&self) -> usize {
+        AT_ONCE
+    }
+}
+
+/// Writes embeddings to a file, and errors to standard error.
+struct ToFile {
+    file: CsrWriter,
+    refused: bool,
+}
+
+impl Sink<SparseCommand> for ToFile {
+    fn answer(&mut self, _: &SparseCommand, _: &Text, answer: &SparseEmbedding) -> Result<()> {
+        self.file.row(&answer.indices, &answer.values);
+        Ok(())
+    }
+
+    fn refuse(&mut self, name: &str, line: u64, _: Option<&Text>, error: &Error) -> Result<()> {
+        say_of_line(name, line, error);
+        self.refused = true;
+        self.file.row(&[], &[]);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+pub(super) fn run(
+    args: &EmbedArgs,
+    texts: Source<Text>,
+    format: Format,
+    located: &Located,
+) -> Result<ExitCode> {
+    ensure!(
+        !(args.normalize || args.no_normalize || args.dim.is_some() || args.precision.is_some()),
+        "the model is a sparse encoder: --normalize, --no-normalize, --dim and --precision are for dense embeddings, which it makes with a --pooling"
+    );
+    let is_npz = |path: &std::path::Path| path.extension().is_some_and(|end| end == "npz");
+    ensure!(
+        args.out.as_deref().is_none_or(is_npz),
+        "sparse embeddings are written as SciPy's .npz: give --out a name that ends in .npz"
+    );
+    let options = options!(SparseOptions {
+        max_active_dims: args.max_active_dims.map(|most| most as usize),
+        prompt: args.prompt(),
+        truncate: args.truncate,
+    });
+    let session = args.compute.session(&located.model)?;
+    let command = SparseCommand::new(located, session, options)?;
+    let Some(path) = &args.out else {
+        return records::run(command, texts, format, located);
+    };
+    discard_when_interrupted(|| {});
+    let columns = command.task.dimension();
+    let mut sink = ToFile {
+        file: CsrWriter::create(path, columns)?,
+        refused: false,
+    };
+    let code = task::run(&mut sink, command, texts, located)?;
+    let (rows, weights) = sink.file.finish()?;
+    if sink.refused {
+        say("the rows of these texts are empty");
+    }
+    let path = path.display();
+    writeln!(
+        std::io::stdout(),
+        "{path}: {rows} x {columns}, float32, {weights} weights"
+    )?;
+    Ok(code)
+}
