@@ -236,7 +236,12 @@ pub unsafe extern "C" fn rq_embed(
             };
             chosen.truncate = options.truncate != 0;
         }
-        let width = Embedder::new(&mut *session).dimension(&chosen)?;
+        let embedder = Embedder::new(&mut *session);
+        if embedder.per_token(&chosen) {
+            let message = "the model is a multi-vector encoder, which has a vector for each token: choose a pooling for one";
+            return Err(Failure::new(rq_status::RQ_OPTION, message));
+        }
+        let width = embedder.dimension(&chosen)?;
         let embed = |out: &mut [MaybeUninit<f32>]| {
             let embedding = Embedder::new(session).run_one(text, &chosen)?;
             out.write_copy_of_slice(&embedding.embedding);

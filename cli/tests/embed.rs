@@ -280,3 +280,71 @@ fn a_masked_language_model_embeds() {
     let ran = user.rq(&["embed", "--json", "-m", &model, "EVQLVESGG"]);
     assert_eq!(floats(&lines(ran.succeeds())[0]).len(), 128);
 }
+
+/// One vector for each token, by default; nothing that takes one for each text gets those.
+#[test]
+fn a_multi_vector_encoder_has_a_vector_for_each_token() {
+    let user = User::new();
+    let directory = user.path("checkpoint");
+    fs::create_dir_all(directory.join("1_Normalize")).unwrap();
+    for entry in fs::read_dir(tests_path("goldens/architectures/bert-base-model")).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), directory.join(entry.file_name())).unwrap();
+    }
+    let modules = json!([
+        {"path": "", "type": "sentence_transformers.models.Transformer"},
+        {"path": "1_Normalize", "type": "sentence_transformers.base.modules.normalize.Normalize"}
+    ]);
+    fs::write(directory.join("modules.json"), modules.to_string()).unwrap();
+    let names = json!({"module_input_name": "token_embeddings"});
+    fs::write(directory.join("1_Normalize/config.json"), names.to_string()).unwrap();
+    let whole = json!({"query_prefix": "the ", "skiplist_words": ["."], "query_length": 32, "do_query_expansion": true});
+    fs::write(
+        directory.join("config_sentence_transformers.json"),
+        whole.to_string(),
+    )
+    .unwrap();
+    let model = user.at("tokens.rq");
+    let ran = user.rq(&["convert", directory.to_str().unwrap(), "-o", &model]);
+    let said = ran.succeeds();
+    for note in [
+        "a multi-vector encoder",
+        "query_prefix \"the \"",
+        "skiplist_words",
+        "query_length 32",
+        "query expansion",
+    ] {
+        assert!(
+            said.lines()
+                .any(|line| line.starts_with("note:") && line.contains(note)),
+            "{note}: {said}"
+        );
+    }
+    let user = user.set("RQ_MODEL", model);
+    let ran = user.rq(&["info"]);
+    assert!(
+        ran.succeeds()
+            .contains("embeddings     each token's vector, scaled to length 1\n"),
+        "{ran:?}"
+    );
+    let ran = user.rq(&["embed", "--jsonl", "--prompt", "query", "cat"]);
+    let answer = lines(ran.succeeds()).remove(0);
+    let tokens = answer["tokens"].as_array().unwrap().len();
+    let vectors = answer["embedding"].as_array().unwrap();
+    assert_eq!(
+        (vectors.len(), answer["text"].as_str()),
+        (tokens, Some("cat"))
+    );
+    assert_eq!(answer["tokens"][1], "the");
+    for vector in vectors {
+        let length: f32 = floats(vector).iter().map(|x| x * x).sum();
+        assert!((length - 1.0).abs() < 1e-5, "{length}");
+    }
+    // Without their steps, one vector.
+    let ran = user.rq(&["embed", "--json", "--pooling", "mean", "cat"]);
+    assert!(lines(ran.succeeds())[0][0].is_number());
+    user.rq(&["similar", "a cat", "a dog"])
+        .fails(&["multi-vector encoder", "--pooling"]);
+    user.rq(&["embed", "--out", &user.at("a.npy"), "cat"])
+        .fails(&["one per token", "--jsonl"]);
+}

@@ -192,7 +192,7 @@ pub struct Pooling {
     pub modes: Vec<PoolingMode>,
     /// Whether the tokens of a prompt are pooled with those of the text.
     pub include_prompt: bool,
-    /// What becomes of the pooled vector, step by step.
+    /// What becomes of the pooled vector, or of each token's, step by step.
     pub layers: Vec<EmbeddingLayer>,
     /// Texts that are put before a text, by their names.
     pub prompts: BTreeMap<String, String>,
@@ -279,6 +279,8 @@ pub enum PoolingMode {
     WeightedMean,
     /// The last token's.
     LastToken,
+    /// Each token's, which keep apart (ColBERT, Khattab and Zaharia 2020). The only mode of its pooling.
+    Tokens,
 }
 
 /// How a sparse encoder makes an embedding of the logits of a masked language model: a weight for each entry of the
@@ -679,7 +681,7 @@ impl Config {
             .unwrap_or(self.max_position_embeddings - self.position_offset)
     }
 
-    /// The width of a text's embedding: that of the hidden states, unless the pooling says otherwise.
+    /// The width of a text's embedding, or of each of its tokens' vectors: that of the hidden states, unless the pooling says otherwise.
     pub fn embedding_dimension(&self) -> usize {
         let Some(pooling) = &self.pooling else {
             return self.hidden_size;
@@ -734,6 +736,9 @@ fn check_pooling(pooling: &Pooling) -> Result<(), ConfigError> {
         return refuse(format!(
             "{found} modes; it must have from 1 to {MAX_POOLING_MODES}"
         ));
+    }
+    if pooling.modes.len() > 1 && pooling.modes.contains(&PoolingMode::Tokens) {
+        return refuse("tokens among other modes; it must be the only one".into());
     }
     if pooling.layers.len() > MAX_EMBEDDING_LAYERS {
         let found = pooling.layers.len();

@@ -320,6 +320,10 @@ fn a_pooling_has_limits() {
             "pooling has 7 modes; it must have from 1 to 6",
         ),
         (
+            refused(&|p| p.modes.push(PoolingMode::Tokens)),
+            "pooling has tokens among other modes; it must be the only one",
+        ),
+        (
             refused(&|p| p.layers = vec![EmbeddingLayer::Normalize; MAX_EMBEDDING_LAYERS + 1]),
             "pooling has 17 layers; it may have 16",
         ),

@@ -29,7 +29,7 @@ pub enum Pooling {
     WeightedMean,
     /// The last token's.
     LastToken,
-    /// Each token keeps its own vector.
+    /// Each token keeps its own vector: a multi-vector encoder's default.
     None,
 }
 
@@ -42,6 +42,7 @@ impl From<PoolingMode> for Pooling {
             PoolingMode::MeanSqrtLen => Self::MeanSqrtLen,
             PoolingMode::WeightedMean => Self::WeightedMean,
             PoolingMode::LastToken => Self::LastToken,
+            PoolingMode::Tokens => Self::None,
         }
     }
 }
@@ -54,7 +55,7 @@ pub struct EmbedOptions {
     /// nothing, the mean; a sparse encoder needs one that is chosen.
     pub pooling: Option<Pooling>,
     /// Whether each vector is divided by its length at the end. By default what the model's file says; where it says nothing,
-    /// and for the vectors of tokens, they are left as they are.
+    /// and for the vectors of tokens of a model that isn't a multi-vector encoder, they are left as they are.
     pub normalize: Option<bool>,
     /// How many of an embedding's dimensions to keep, the first ones, as models trained for it allow (Matryoshka). What is
     /// left is normalized again if the whole was. By default all.
@@ -69,7 +70,7 @@ pub struct EmbedOptions {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Embedding {
-    /// `dimension` floats; with [`Pooling::None`] as many for each token, row after row.
+    /// `dimension` floats; with [`Pooling::None`], or of a multi-vector encoder, as many for each token, row after row.
     pub embedding: Vec<f32>,
     /// The width of a vector.
     pub dimension: usize,
@@ -78,7 +79,7 @@ pub struct Embedding {
 }
 
 impl Embedding {
-    /// The vectors: one, or with [`Pooling::None`] each token's.
+    /// The vectors: one, or with [`Pooling::None`], or of a multi-vector encoder, each token's.
     pub fn rows(&self) -> impl ExactSizeIterator<Item = &[f32]> {
         self.embedding.chunks_exact(self.dimension)
     }
@@ -134,9 +135,19 @@ impl<S: BorrowMut<Session>> Embedder<S> {
         Self { session }
     }
 
-    /// Whether options mean a vector for each token of a text.
+    /// Whether options mean a vector for each token of a text: those that choose it, or of a multi-vector encoder those that
+    /// choose no pooling.
     pub fn per_token(&self, options: &EmbedOptions) -> bool {
-        options.pooling == Some(Pooling::None)
+        match options.pooling {
+            Some(pooling) => pooling == Pooling::None,
+            None => self.is_multi_vector(),
+        }
+    }
+
+    /// Whether the model's publisher means a vector for each token.
+    fn is_multi_vector(&self) -> bool {
+        let published = self.model().config().pooling.as_ref();
+        published.is_some_and(|published| published.modes == [PoolingMode::Tokens])
     }
 
     /// The width of the vectors that options mean for this model.
@@ -160,9 +171,11 @@ impl<S: BorrowMut<Session>> Embedder<S> {
             (None, Some(published)) => published.modes.iter().map(|&mode| mode.into()).collect(),
             (None, None) => vec![Pooling::Mean],
         };
-        let mut layers = match (&modes[..], published) {
-            ([Pooling::None], _) | (_, None) => Vec::new(),
-            (_, Some(published)) => published.layers.clone(),
+        // The published layers are for a text's vector, or for each token's.
+        let per_token = modes == [Pooling::None];
+        let mut layers = match published {
+            Some(published) if per_token == self.is_multi_vector() => published.layers.clone(),
+            _ => Vec::new(),
         };
         let normalizes = layers.last() == Some(&EmbeddingLayer::Normalize);
         let normalize = options.normalize.unwrap_or(normalizes);
@@ -328,20 +341,22 @@ impl<S: BorrowMut<Session>> Task for Embedder<S> {
                 for &mode in &modes {
                     embedding.extend(pooled(of_text, hidden_size, skipped, mode));
                 }
+                // One vector, or each token's.
+                let mut whole = modes.len() * hidden_size;
                 let mut dense = dense.iter();
                 for layer in &layers {
                     match layer {
-                        EmbeddingLayer::Normalize => normalized(&mut embedding),
+                        EmbeddingLayer::Normalize => {
+                            embedding.chunks_exact_mut(whole).for_each(normalized);
+                        }
                         EmbeddingLayer::Dense(_) => {
                             let weights = dense.next().expect("weights of each layer");
-                            embedding = weights.apply(&embedding);
+                            let vectors = embedding.chunks_exact(whole);
+                            embedding = vectors.flat_map(|row| weights.apply(row)).collect();
+                            whole = weights.rows;
                         }
                     }
                 }
-                let whole = match modes[..] {
-                    [Pooling::None] => hidden_size,
-                    _ => embedding.len(),
-                };
                 if dimension < whole {
                     let rows = embedding.chunks_exact(whole);
                     embedding = rows.flat_map(|row| &row[..dimension]).copied().collect();

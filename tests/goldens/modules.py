@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import MultiVectorEncoder, SentenceTransformer
 
 ROOT = Path(__file__).parent
 DATA = ROOT.parent / "data" / "published"
@@ -69,16 +69,49 @@ MODELS = {
     "relu": (pooling("mean"), [dense(32, 9, True, "torch.nn.modules.activation.ReLU")], NONE),
 }
 
+# A vector for each token: as sentence-transformers 6 saves it, and PyLate before. Of the latter, punctuation is left out, which
+# the texts that are compared don't have.
+KINDS = {"MultiVectorMask": "sentence_transformers.multi_vector_encoder.modules.multi_vector_mask.MultiVectorMask"}
+OF_TOKENS = {"module_input_name": "token_embeddings"}
+IDENTITY = "torch.nn.modules.linear.Identity"
+
+
+def of_tokens(layer, **names):
+    return {**layer[0], **names}, layer[1]
+
+
+WORDS = ["where did you put the keys", "a", "the cat sat on the mat and the dog lay by the door"]
+MODELS |= {
+    "tokens": (None, [of_tokens(dense(32, 12, False, IDENTITY), **OF_TOKENS), "mask", "normalize"],
+               {"model_type": "MultiVectorEncoder", "similarity_fn_name": "maxsim", "prompts": {"query": "query: "},
+                "default_prompt_name": "query"}),
+    "tokens-two-dense": (None, [of_tokens(dense(32, 20), **OF_TOKENS), of_tokens(dense(20, 8, False, IDENTITY), **OF_TOKENS)],
+                         {"model_type": "MultiVectorEncoder", "prompts": {}}),
+    "tokens-pylate": (None, [dense(32, 16, False, IDENTITY)],
+                      {"model_type": "ColBERT", "prompts": {}, "query_prefix": "the ", "document_prefix": "a ",
+                       "query_length": 32, "document_length": 180, "attend_to_expansion_tokens": False}),
+}
+
 links = next(case["links"] for case in json.loads((DATA / "cases.json").read_text())["cases"] if case["case"] == CASE)
 made = []
 for name, (settings, steps, prompts) in MODELS.items():
-    files = {"1_Pooling/config.json": settings, "config_sentence_transformers.json": prompts}
-    modules, tensors = [module("", "Transformer"), module("1_Pooling", "Pooling")], {}
-    for n, step in enumerate(steps, 2):
+    files = {"1_Pooling/config.json": settings} if settings else {}
+    files["config_sentence_transformers.json"] = prompts
+    modules, tensors = [module("", "Transformer")], {}
+    if settings:
+        modules.append(module("1_Pooling", "Pooling"))
+    for n, step in enumerate(steps, len(modules)):
         if step == "normalize":
             modules.append(module(f"{n}_Normalize", "Normalize"))
+            if not settings:
+                files[f"{n}_Normalize/config.json"] = OF_TOKENS
+        elif step == "mask":
+            modules.append({**module(f"{n}_MultiVectorMask", ""), "type": KINDS["MultiVectorMask"]})
+            files[f"{n}_MultiVectorMask/config.json"] = {"skiplist_words": [], "skiplist_tasks": ["document"]}
         else:
             modules.append(module(f"{n}_Dense", "Dense"))
+            if name == "tokens-pylate":
+                modules[-1]["type"] = "pylate.models.Dense.Dense"
             files[f"{n}_Dense/config.json"], tensors[f"{n}_Dense/model.safetensors"] = step
     for i, entry in enumerate(modules):
         entry["idx"], entry["name"] = i, str(i)
@@ -95,12 +128,15 @@ for name, (settings, steps, prompts) in MODELS.items():
             save_file(content, folder / file)
         for module_ in modules:
             (folder / module_["path"]).mkdir(exist_ok=True)
-        model = SentenceTransformer(str(folder), device="cpu").float()
-        embeddings = [model.encode(text).tolist() for text in TEXTS]
+        make = SentenceTransformer if settings else MultiVectorEncoder
+        texts = TEXTS if settings else WORDS
+        model = make(str(folder), device="cpu").float()
+        # The vectors of tokens one behind the other.
+        embeddings = [model.encode(text).flatten().tolist() for text in texts]
     made.append({
         "name": name, "files": files,
         "tensors": {f: {n: [list(t.shape), t.flatten().tolist()] for n, t in c.items()} for f, c in tensors.items()},
-        "texts": TEXTS, "embeddings": [[round(x, 6) for x in row] for row in embeddings],
+        "texts": texts, "embeddings": [[round(x, 6) for x in row] for row in embeddings],
     })
 text = ",\n".join(json.dumps(entry) for entry in made)
 (ROOT / "modules.json").write_text(f"[\n{text}\n]\n")

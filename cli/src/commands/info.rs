@@ -304,6 +304,7 @@ fn steps(pooling: &Pooling) -> String {
         PoolingMode::MeanSqrtLen => "sum of the tokens by the square root of their number",
         PoolingMode::WeightedMean => "mean of the tokens weighted by position",
         PoolingMode::LastToken => "last token",
+        PoolingMode::Tokens => "each token's vector",
     });
     let mut text = modes.collect::<Vec<_>>().join(" and ");
     if !pooling.include_prompt {

@@ -207,7 +207,12 @@ pub(super) fn run(args: &SimilarArgs) -> Result<ExitCode> {
         pooling: args.pooling,
         truncate
     });
-    let command = EmbedCommand::new(Embedder::new(session), options)?;
+    let task = Embedder::new(session);
+    ensure!(
+        !task.per_token(&options),
+        "the model is a multi-vector encoder, which has a vector for each token, and rq compares one per text: choose a --pooling"
+    );
+    let command = EmbedCommand::new(task, options)?;
     compare(command, &COSINE, args, query, format, &located)
 }
 

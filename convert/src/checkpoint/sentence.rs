@@ -4,7 +4,7 @@ use super::error::CheckpointError;
 use super::json;
 use super::notes::Notes;
 use crate::source::files::{
-    MODULES, SENTENCE_TRANSFORMERS, TRANSFORMER_SETTINGS, is_folder, modules,
+    MODULES, Module, SENTENCE_TRANSFORMERS, TRANSFORMER_SETTINGS, is_folder, modules,
 };
 use rq_format::{
     Activation, Dense, EmbeddingLayer, MAX_VOCAB_SIZE, Pooling, PoolingMode, SparseActivation,
@@ -22,6 +22,8 @@ pub(crate) struct SentenceEncoder {
     pub(crate) folder: String,
     /// With it the model is an encoder, whatever its architecture says of a head.
     pub(crate) pooling: Option<Pooling>,
+    /// Whether what follows the first module works on each token's vector.
+    of_tokens: bool,
     /// With it the model is a masked language model.
     pub(crate) sparse: Option<SparsePooling>,
     /// The folders of the dense layers, in their order.
@@ -64,6 +66,16 @@ const FILL_MASK: &str = "fill-mask";
 
 /// What a module reads and writes, where it says so: the embedding of a text.
 const EMBEDDING: &str = "sentence_embedding";
+/// The same of a multi-vector encoder: the vectors of its tokens.
+const TOKENS: &str = "token_embeddings";
+
+/// How long a multi-vector encoder's texts are, and how queries are filled up.
+const LENGTHS: [&str; 3] = ["query_length", "document_length", "query_expansion"];
+
+/// The class of a module: of "sentence_transformers.models.Pooling", and since version 5 with more before it, the end.
+fn class(module: &Module) -> &str {
+    module.kind.rsplit('.').next().unwrap_or_default()
+}
 
 impl SentenceEncoder {
     /// Reads `modules.json` and what it names. Without it there is nothing to read.
@@ -82,15 +94,37 @@ impl SentenceEncoder {
             found,
             supported,
         };
-        let mut encoder = Self::default();
+        let mut encoder = Self {
+            // Without a pooling what follows works on each token's vector.
+            of_tokens: list.len() > 1
+                && !list.iter().any(|module| class(module).ends_with("Pooling")),
+            ..Self::default()
+        };
         for (i, module) in list.iter().enumerate() {
             if !(is_folder(&module.path) || module.path.is_empty()) {
                 let supported = "a directory's name, as \"1_Pooling\"";
                 return Err(unsupported(format!("at {:?}", module.path), supported));
             }
             let settings = |file: &str| directory.join(&module.path).join(file);
-            // "sentence_transformers.models.Pooling", and since version 5 with more before it.
-            let kind = module.kind.rsplit('.').next().unwrap_or_default();
+            let kind = class(module);
+            let vector = match encoder.of_tokens {
+                true => TOKENS,
+                false => EMBEDDING,
+            };
+            if encoder.of_tokens
+                && encoder.pooling.is_none()
+                && matches!(kind, "Dense" | "Normalize" | "MultiVectorMask")
+                && i > 0
+            {
+                encoder.check_task(
+                    FEATURES,
+                    "\"feature-extraction\" before a vector for each token",
+                )?;
+                encoder.pooling = Some(Pooling::of(PoolingMode::Tokens));
+                encoder.notes.add(
+                    "a multi-vector encoder: `rq embed` gives a vector for each token, and `rq similar` doesn't compare them",
+                );
+            }
             match (kind, &mut encoder.pooling) {
                 ("Transformer" | "MLMTransformer", None) if i == 0 => {
                     encoder.folder = module.path.clone();
@@ -109,11 +143,15 @@ impl SentenceEncoder {
                 }
                 ("Normalize", Some(pooling)) => {
                     let path = settings("config.json");
-                    if path.is_file() {
-                        let fields: Map<String, Value> = json::read(&path)?;
-                        check_names(&path, fields.get("module_input_name"))?;
-                        check_names(&path, fields.get("module_output_name"))?;
-                    }
+                    let fields: Map<String, Value> = match path.is_file() {
+                        true => json::read(&path)?,
+                        false => Map::new(),
+                    };
+                    // What isn't said is the embedding of a text, which a model of tokens' vectors hasn't.
+                    let embedding = Value::String(EMBEDDING.into());
+                    let input = fields.get("module_input_name").unwrap_or(&embedding);
+                    check_names(&path, Some(input), vector)?;
+                    check_names(&path, fields.get("module_output_name"), vector)?;
                     // What is normalized already stays as it is.
                     if pooling.layers.last() != Some(&EmbeddingLayer::Normalize) {
                         pooling.layers.push(EmbeddingLayer::Normalize);
@@ -121,7 +159,7 @@ impl SentenceEncoder {
                 }
                 ("Dense", Some(pooling)) => {
                     let path = settings("config.json");
-                    let layer = dense(&path, &mut encoder.notes)?;
+                    let layer = dense(&path, vector, &mut encoder.notes)?;
                     pooling.layers.push(EmbeddingLayer::Dense(layer));
                     encoder.dense.push(module.path.clone());
                 }
@@ -130,10 +168,16 @@ impl SentenceEncoder {
                     let path = settings("config.json");
                     encoder.sparse = Some(sparse_pooling(&path, &mut encoder.notes)?);
                 }
+                ("MultiVectorMask", Some(_)) if encoder.of_tokens => {
+                    read_mask(&settings("config.json"), &mut encoder.notes)?;
+                }
                 // Such a one leaves the embedding as it is.
                 ("Dropout", _) => {}
                 _ => {
                     let supported = match encoder.sparse {
+                        None if encoder.of_tokens => {
+                            "Transformer, then Dense, MultiVectorMask and Normalize"
+                        }
                         None => "Transformer, then Pooling, then Dense, Normalize or nothing",
                         Some(_) => "nothing behind SpladePooling",
                     };
@@ -247,9 +291,14 @@ impl SentenceEncoder {
                 return unsupported(field, value, "nothing");
             }
         }
-        for field in ["query_length", "document_length", "query_expansion"] {
-            if let Some(value) = fields.get(field).filter(|value| !value.is_null()) {
-                return unsupported(field, value, "null: rq makes no multi-vector embeddings");
+        for field in LENGTHS {
+            match fields.get(field).filter(|value| !value.is_null()) {
+                Some(value) if self.of_tokens => self.name_length(field, value),
+                Some(value) => {
+                    let supported = "null for a model that isn't a multi-vector encoder";
+                    return unsupported(field, value, supported);
+                }
+                None => {}
             }
         }
         let known = [
@@ -278,6 +327,71 @@ impl SentenceEncoder {
         Ok(())
     }
 
+    /// Names what a multi-vector encoder does with its queries or its documents alone.
+    fn name_length(&mut self, field: &str, value: &Value) {
+        let what = match field {
+            "document_length" => "rq cuts documents where other texts are cut",
+            "query_length" => "rq cuts queries where other texts are cut, and doesn't fill them up",
+            _ => "rq doesn't fill queries up",
+        };
+        self.notes
+            .add(format!("the publisher sets {field} {value}: {what}"));
+    }
+
+    /// Puts the markers of a multi-vector encoder's queries and documents before their prompts, as sentence-transformers does with
+    /// PyLate's files, and names what else they say.
+    fn read_markers(
+        &mut self,
+        fields: &Map<String, Value>,
+        prompts: &mut BTreeMap<String, String>,
+    ) {
+        for (field, name) in [("query_prefix", "query"), ("document_prefix", "document")] {
+            let marker = fields
+                .get(field)
+                .and_then(Value::as_str)
+                .unwrap_or_default();
+            if marker.is_empty() {
+                continue;
+            }
+            let prompt = prompts.entry(name.into()).or_default();
+            if !prompt.starts_with(marker) {
+                prompt.insert_str(0, marker);
+            }
+            self.notes.add(format!(
+                "{SENTENCE_TRANSFORMERS} has {field} {marker:?}: `rq embed --prompt {name}` puts it before a text, as a part of the \
+                 text and not as a token of its own"
+            ));
+        }
+        for field in LENGTHS {
+            if let Some(value) = fields.get(field).filter(|value| !value.is_null()) {
+                self.name_length(field, value);
+            }
+        }
+        let expands = ["attend_to_expansion_tokens", "attend_to_mask_tokens"];
+        if fields.get("do_query_expansion") == Some(&Value::Bool(true))
+            || expands.iter().any(|field| fields.contains_key(*field))
+        {
+            self.notes.add(format!(
+                "{SENTENCE_TRANSFORMERS} has query expansion: rq doesn't fill queries up"
+            ));
+        }
+        let pylate = fields
+            .get("model_type")
+            .is_some_and(|kind| kind == "ColBERT");
+        match fields.get("skiplist_words") {
+            Some(Value::Array(words)) if words.is_empty() => {}
+            None | Some(Value::Null) if !pylate => {}
+            _ => self.notes.add(SKIPS),
+        }
+        // Which its files don't list.
+        if let Some(pooling) = &mut self.pooling
+            && pylate
+            && pooling.layers.last() != Some(&EmbeddingLayer::Normalize)
+        {
+            pooling.layers.push(EmbeddingLayer::Normalize);
+        }
+    }
+
     /// The prompts, and which one is the default.
     fn read_prompts(&mut self, directory: &Path) -> Result<(), CheckpointError> {
         let path = directory.join(SENTENCE_TRANSFORMERS);
@@ -301,14 +415,25 @@ impl SentenceEncoder {
             "activation_fn",
         ];
         let sparse_known = ["max_active_dims"];
-        let sparse = self.sparse.is_some();
+        let known_of_tokens = [
+            "query_prefix",
+            "document_prefix",
+            "do_query_expansion",
+            "attend_to_expansion_tokens",
+            "attend_to_mask_tokens",
+            "skiplist_words",
+        ];
+        let (sparse, of_tokens) = (self.sparse.is_some(), self.of_tokens);
         self.notes
             .account(SENTENCE_TRANSFORMERS, fields.keys(), |field| {
-                known.contains(&field) || (sparse && sparse_known.contains(&field))
+                known.contains(&field)
+                    || (sparse && sparse_known.contains(&field))
+                    || (of_tokens && (known_of_tokens.contains(&field) || LENGTHS.contains(&field)))
             });
         let by = if sparse { "dot" } else { "cosine" };
         if let Some(function) = fields.get("similarity_fn_name").and_then(Value::as_str)
             && function != by
+            && !of_tokens
         {
             self.notes.add(format!(
                 "{SENTENCE_TRANSFORMERS} compares embeddings by similarity_fn_name {function}; rq compares by {by}"
@@ -346,6 +471,9 @@ impl SentenceEncoder {
                 }
             }
             Some(other) => return Err(unsupported("prompts", other, "texts by their names")),
+        }
+        if of_tokens {
+            self.read_markers(&fields, &mut prompts);
         }
         let default = match fields.get("default_prompt_name") {
             None | Some(Value::Null) => None,
@@ -387,25 +515,64 @@ fn file_name(path: &Path) -> String {
     name.to_string_lossy().into_owned()
 }
 
-/// Refuses a module that works on something else than the embedding of a text.
-fn check_names(path: &Path, name: Option<&Value>) -> Result<(), CheckpointError> {
+/// What becomes of the tokens that a multi-vector encoder leaves out.
+const SKIPS: &str = "the publisher leaves the vectors of some tokens of documents out (skiplist_words, by default punctuation): rq keeps them";
+
+/// The settings of the module that leaves tokens' vectors out.
+fn read_mask(path: &Path, notes: &mut Notes) -> Result<(), CheckpointError> {
+    if !path.is_file() {
+        return Ok(());
+    }
+    let fields: Map<String, Value> = json::read(path)?;
+    let known = ["skiplist_words", "skiplist_tasks", "keep_only_token_ids"];
+    notes.account("MultiVectorMask's config.json", fields.keys(), |field| {
+        known.contains(&field)
+    });
+    let some = |field: &str| match fields.get(field) {
+        None | Some(Value::Null) => None,
+        Some(Value::Array(items)) if items.is_empty() => None,
+        other => other,
+    };
+    if let Some(found) = some("keep_only_token_ids") {
+        return Err(CheckpointError::Unsupported {
+            path: path.into(),
+            field: "keep_only_token_ids",
+            found: found.to_string(),
+            supported: "null: it is for images",
+        });
+    }
+    if some("skiplist_words").is_some() {
+        notes.add(SKIPS);
+    }
+    Ok(())
+}
+
+/// Refuses a module that works on something else than the embedding of a text, or the vectors of its tokens.
+fn check_names(
+    path: &Path,
+    name: Option<&Value>,
+    vector: &'static str,
+) -> Result<(), CheckpointError> {
     match name {
         None | Some(Value::Null) => Ok(()),
-        Some(Value::String(name)) if name == EMBEDDING => Ok(()),
+        Some(Value::String(name)) if name == vector => Ok(()),
         Some(other) => Err(CheckpointError::Unsupported {
             path: path.into(),
             field: "a module's input or output",
             found: other.to_string(),
-            supported: "\"sentence_embedding\"",
+            supported: match vector {
+                TOKENS => "\"token_embeddings\" where nothing pools",
+                _ => "\"sentence_embedding\"",
+            },
         }),
     }
 }
 
 /// The settings of a dense layer. The width of what it takes is checked with its weights.
-fn dense(path: &Path, notes: &mut Notes) -> Result<Dense, CheckpointError> {
+fn dense(path: &Path, vector: &'static str, notes: &mut Notes) -> Result<Dense, CheckpointError> {
     let settings: DenseSettings = json::read(path)?;
     for name in [&settings.module_input_name, &settings.module_output_name] {
-        check_names(path, name.clone().map(Value::String).as_ref())?;
+        check_names(path, name.clone().map(Value::String).as_ref(), vector)?;
     }
     let unsupported = |field, found: String, supported| CheckpointError::Unsupported {
         path: path.into(),

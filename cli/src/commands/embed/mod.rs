@@ -91,7 +91,7 @@ pub(super) struct EmbedArgs {
 
     /// Print JSON: per text, the array of its embedding
     ///
-    /// With --pooling none, an array for each token. A sparse embedding is an object with indices, ids of the vocabulary that
+    /// With --pooling none, or of a multi-vector encoder, an array for each token. A sparse embedding is an object with indices, ids of the vocabulary that
     /// ascend, their values, and their tokens. Numbers are as short as possible and read back as the same 32-bit floats. A text
     /// that can't be processed gives an object with error and line.
     #[arg(long, conflicts_with = "jsonl")]
@@ -152,7 +152,8 @@ pub(super) struct EmbedArgs {
 
     /// How to pool the tokens' vectors [default: the publisher's, or mean]
     ///
-    /// The publisher of a model for sentence-transformers says so in the files that it is converted from. The modes are cls (the
+    /// The publisher of a model for sentence-transformers says so in the files that it is converted from; that of a multi-vector
+    /// encoder (ColBERT) means none, and then its dense layers are applied to each token's vector. The modes are cls (the
     /// first token's vector), lasttoken, mean (over all tokens, including special ones), weightedmean (by position),
     /// mean_sqrt_len_tokens (the sum divided by the square root of their number), max (the largest value in each dimension) and
     /// none (one vector per token).
@@ -416,7 +417,7 @@ pub(super) fn run(args: &EmbedArgs) -> Result<ExitCode> {
     };
     ensure!(
         !command.tokens,
-        "--out takes one row per text, but --pooling none gives one per token: use --jsonl instead"
+        "--out takes one row per text, but there is one per token with --pooling none, or by a multi-vector encoder: use --jsonl instead"
     );
     ensure!(
         path.extension().is_none_or(|end| end != "npz"),
