@@ -174,6 +174,11 @@ pub enum Error {
     /// A sparse embedding without weights.
     #[error("a sparse embedding of 0 dimensions was asked for: it must have 1 or more")]
     NoActiveDims,
+    /// Words one by one for a tokenizer that needs the space before them.
+    #[error(
+        "the model's tokenizer has other tokens for a word alone than for one behind a space (add_prefix_space is false): its words can't be tagged one by one"
+    )]
+    NoPrefixSpace,
     /// A prompt that the model's file doesn't have.
     #[error("the model has no prompt {name:?}; {}", match names.is_empty() { true => "it has none".to_owned(), false => format!("it has {}", names.join(", ")) })]
     NoPrompt {
@@ -276,6 +281,7 @@ impl Error {
             | Self::DenseWidth { .. }
             | Self::SparseEncoder
             | Self::NoActiveDims
+            | Self::NoPrefixSpace
             | Self::StrideOfTokens => ErrorKind::Option,
             Self::InBatch { source, .. } => source.kind(),
         }

@@ -53,6 +53,8 @@ pub use tasks::joint::{
 pub use tasks::prompt::Prompt;
 pub use tasks::score::{PreparedScore, Score, ScoreMethod, ScoreOptions, Scorer, TokenScore};
 pub use tasks::sparse::{PreparedSparse, SparseEmbedder, SparseEmbedding, SparseOptions};
-pub use tasks::tag::{Aggregation, Entity, PreparedTag, TagOptions, Tagger};
+pub use tasks::tag::{
+    Aggregation, Entity, PreparedTag, PreparedWords, TagOptions, Tagger, WordTag, WordTagger,
+};
 pub use tasks::zero_shot::{PreparedZeroShot, ZeroShot, ZeroShotOptions};
 pub use tasks::{Task, Texts};

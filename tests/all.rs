@@ -22,6 +22,7 @@ mod score;
 mod sparse;
 mod tag;
 mod tokenizer;
+mod words;
 
 /// Cargo doesn't look for tests where the programs are named: a file that isn't a part of one would never run.
 #[test]

@@ -1,6 +1,6 @@
 //! `rq classify` and `rq tag`.
 
-use crate::common::{User, data};
+use crate::common::{User, data, tests_path};
 use serde_json::{Value, json};
 
 /// A user with these models of `data/tasks`.
@@ -291,4 +291,66 @@ fn what_cant_be_done_is_said_before_a_text_is_read() {
         user.rq(&[command, "a"])
             .fails(&["no model was named", "is for `rq fill`"]);
     }
+}
+
+/// Texts that are divided into words: a label for each.
+#[test]
+fn words_have_a_label_each() {
+    let user = User::new();
+    let model = user.at("tagger.rq");
+    let tagger = tests_path("goldens/architectures/bert-tagger");
+    user.rq(&["convert", tagger.to_str().unwrap(), "-o", &model])
+        .succeeds();
+    let user = user.set("RQ_MODEL", model);
+    let words = r#"["Anna", "", "lives\there"]"#;
+    let ran = user.rq(&["tag", "--words", "--json", words]);
+    let tags: Value = serde_json::from_str(ran.succeeds()).unwrap();
+    assert_eq!(tags.as_array().unwrap().len(), 3);
+    assert_eq!(
+        (&tags[0]["word"], &tags[1]),
+        (
+            &json!("Anna"),
+            &json!({"word": "", "label": null, "score": null})
+        )
+    );
+    let (label, score) = (
+        tags[0]["label"].as_str().unwrap(),
+        tags[0]["score"].as_f64().unwrap(),
+    );
+    let ran = user.rq(&["tag", "--words", words, "[]"]);
+    let blocks: Vec<&str> = ran.succeeds().split("\n\n").collect();
+    let rows: Vec<&str> = blocks[0].lines().collect();
+    assert_eq!((rows.len(), blocks[1]), (3, "no words\n"));
+    assert_eq!(
+        rows[0],
+        format!("Anna        {label:5}  {:6.2} %", 100.0 * score)
+    );
+    assert_eq!(rows[1], "            -");
+    assert!(rows[2].starts_with("lives here  "), "{rows:?}");
+
+    // Lines, of which one is wrong.
+    let lines = format!("{{\"words\": {words}, \"id\": 3}}\n{words}\nAnna\n");
+    let ran = user.rq_with(&["tag", "--words", "--jsonl"], lines.as_bytes());
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    let answers: Vec<Value> = ran
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let words: Value = serde_json::from_str(words).unwrap();
+    let column = |name: &str| -> Value {
+        tags.as_array()
+            .unwrap()
+            .iter()
+            .map(|tag| tag[name].clone())
+            .collect()
+    };
+    let expected = json!({"words": words, "labels": column("label"), "scores": column("score")});
+    assert_eq!(answers[..2], [expected.clone(), expected]);
+    assert!(
+        answers[2]["error"].as_str().unwrap().contains("JSON array"),
+        "{ran:?}"
+    );
+    user.rq(&["tag", "--words", "--stride", "3", "[]"])
+        .fails(&["--words", "cannot be used with"]);
 }

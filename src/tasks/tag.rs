@@ -13,7 +13,6 @@ use rq_tokenizer::characters::Characters;
 use rq_tokenizer::{Tokenizer, Tokens};
 use std::borrow::BorrowMut;
 use std::ops::Range;
-use std::sync::Arc;
 
 /// How tokens make up entities.
 ///
@@ -170,15 +169,11 @@ impl PreparedTag {
         };
         let last = windows.len() - 1;
         for (number, tokens) in windows.into_iter().enumerate() {
-            let mut rows: Vec<usize> = (0..tokens.ids.len())
-                .filter(|&row| !tokens.special[row])
-                .collect();
-            if stride.is_none() {
+            let rows = match stride {
                 // Of the tokens that two windows share, each answers for its own half.
-                let shared = |with_one: bool| if with_one { overlap } else { 0 };
-                let end = rows.len() - shared(number < last).div_ceil(2);
-                rows = rows[shared(number > 0) / 2..end].to_vec();
-            }
+                None => own_rows(&tokens, overlap, (number, last)),
+                Some(_) => own_rows(&tokens, 0, (number, last)),
+            };
             let before = number * (room - overlap);
             let pieces = rows.iter().map(|&row| place.piece(&tokens, row, before));
             match tagged.runs.last_mut() {
@@ -201,6 +196,37 @@ impl PreparedTag {
             false => tokenizer.id_to_token(piece.id).unwrap_or_default(),
         }
     }
+}
+
+/// The text's tokens in a window for which it answers: but for its halves of the `overlap` with the windows before and behind it.
+fn own_rows(tokens: &Tokens, overlap: usize, (number, last): (usize, usize)) -> Vec<usize> {
+    let rows: Vec<usize> = (0..tokens.ids.len())
+        .filter(|&row| !tokens.special[row])
+        .collect();
+    let shared = |with_one: bool| if with_one { overlap } else { 0 };
+    let end = rows.len() - shared(number < last).div_ceil(2);
+    rows[shared(number > 0) / 2..end].to_vec()
+}
+
+/// The probabilities of the labels of each token whose label is wanted, one after the other.
+fn probabilities<'w>(
+    session: &mut Session,
+    windows: impl Iterator<Item = &'w Window>,
+) -> Result<Vec<f32>, Error> {
+    let windows: Vec<&Window> = windows.collect();
+    let outputs = session.model().config().outputs();
+    let mut scores: Vec<f32> = Vec::new();
+    for group in groups(windows.iter().map(|window| window.ids.len())) {
+        let (mut batch, mut rows) = (Batch::new(), Vec::new());
+        for window in &windows[group] {
+            let start = batch.ids().len();
+            batch.push_with_types(&window.ids, &window.token_types);
+            rows.extend(window.rows.iter().map(|row| start + row));
+        }
+        let logits = session.logits(&batch, Rows::Only(&rows))?;
+        scores.extend(logits.chunks_exact(outputs).flat_map(softmax));
+    }
+    Ok(scores)
 }
 
 /// Where tokens stand in a text.
@@ -279,22 +305,128 @@ impl<S: BorrowMut<Session>> Task for Tagger<S> {
         texts: &[PreparedTag],
         options: &TagOptions,
     ) -> Result<Vec<Vec<Entity>>, Error> {
-        let session = self.session.borrow_mut();
-        let model = Arc::clone(session.model());
-        let outputs = model.config().outputs();
-        let windows: Vec<&Window> = texts.iter().flat_map(|text| &text.windows).collect();
-        let mut scores: Vec<f32> = Vec::new();
-        for group in groups(windows.iter().map(|window| window.ids.len())) {
-            let (mut batch, mut rows) = (Batch::new(), Vec::new());
-            for window in &windows[group] {
-                let start = batch.ids().len();
-                batch.push_with_types(&window.ids, &window.token_types);
-                rows.extend(window.rows.iter().map(|row| start + row));
-            }
-            let logits = session.logits(&batch, Rows::Only(&rows))?;
-            scores.extend(logits.chunks_exact(outputs).flat_map(softmax));
-        }
+        let windows = texts.iter().flat_map(|text| &text.windows);
+        let scores = probabilities(self.session.borrow_mut(), windows)?;
         self.answers(texts, &scores, options)
+    }
+}
+
+/// A word's label.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct WordTag {
+    /// The model's label of the word's first token.
+    pub label: String,
+    /// Its probability.
+    pub score: f32,
+}
+
+/// Tagging of texts that are divided into words already, with one label for each word: that of its first token, as in
+/// transformers' examples of token classification. A long text is read in windows that overlap by a quarter, as [`Tagger`] does.
+///
+/// ```no_run
+/// use rq::{Model, Session, SessionOptions, Task, WordTagger};
+///
+/// let session = Session::new(Model::open("names.rq")?, &SessionOptions::default())?;
+/// let words = ["Anna", "Smith", "lives", "in", "York", "."].map(str::to_owned);
+/// let tags = WordTagger::new(session)?.run_one(&words[..], &())?;
+/// for (word, tag) in words.iter().zip(tags) {
+///     println!("{word} {}", tag.map_or("-".to_owned(), |tag| tag.label));
+/// }
+/// # Ok::<(), rq::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct WordTagger<S = Session> {
+    session: S,
+}
+
+impl<S: BorrowMut<Session>> WordTagger<S> {
+    /// The task of the session's model.
+    ///
+    /// # Errors
+    /// When the model isn't a classifier of tokens, or its tokenizer has other tokens for a word that stands alone than for one in a
+    /// text.
+    pub fn new(session: S) -> Result<Self, Error> {
+        need_head("tagging", Head::TokenClassification, session.borrow())?;
+        let tokenizer = session.borrow().model().tokenizer();
+        match tokenizer.takes_single_words()? {
+            true => Ok(Self { session }),
+            false => Err(Error::NoPrefixSpace),
+        }
+    }
+}
+
+/// Words, as tokens in windows that fit the model.
+#[derive(Clone, Debug)]
+pub struct PreparedWords {
+    windows: Vec<Window>,
+    /// The word of each token whose label is wanted.
+    words: Vec<usize>,
+    /// How many words there are.
+    count: usize,
+}
+
+/// The answer: for each word a tag, or nothing for a word of which the tokenizer makes no token.
+impl<S: BorrowMut<Session>> Task for WordTagger<S> {
+    type Input<'t> = &'t [String];
+    type Options = ();
+    type Prepared = PreparedWords;
+    type Answer = Vec<Option<WordTag>>;
+
+    fn session(&self) -> &Session {
+        self.session.borrow()
+    }
+
+    fn prepare(&self, words: &[String], (): &()) -> Result<PreparedWords, Error> {
+        let tokenizer = self.model().tokenizer();
+        let limit = tokenizer.max_tokens();
+        let overlap = limit.saturating_sub(tokenizer.added_tokens(false)) / 4;
+        let windows = tokenizer.windows_of_words(words, limit, overlap)?;
+        let mut prepared = PreparedWords {
+            windows: Vec::with_capacity(windows.len()),
+            words: Vec::new(),
+            count: words.len(),
+        };
+        let last = windows.len() - 1;
+        for (number, tokens) in windows.into_iter().enumerate() {
+            let mut rows = own_rows(&tokens, overlap, (number, last));
+            // The first token of each word.
+            rows.retain(|&row| {
+                let word = tokens.words[row].map(|word| word as usize);
+                let begins = word.is_some() && word.as_ref() != prepared.words.last();
+                prepared.words.extend(word.filter(|_| begins));
+                begins
+            });
+            prepared.windows.push(Window {
+                ids: tokens.ids,
+                token_types: tokens.token_types,
+                rows,
+            });
+        }
+        Ok(prepared)
+    }
+
+    fn compute(
+        &mut self,
+        texts: &[PreparedWords],
+        (): &(),
+    ) -> Result<Vec<Vec<Option<WordTag>>>, Error> {
+        let windows = texts.iter().flat_map(|text| &text.windows);
+        let scores = probabilities(self.session.borrow_mut(), windows)?;
+        let labels = &self.model().config().labels;
+        let mut scores = scores.chunks_exact(labels.len());
+        let answer = |text: &PreparedWords| {
+            let mut tags = vec![None; text.count];
+            for (&word, scores) in text.words.iter().zip(scores.by_ref()) {
+                let label = argmax(scores);
+                tags[word] = Some(WordTag {
+                    label: labels[label].clone(),
+                    score: scores[label],
+                });
+            }
+            tags
+        };
+        Ok(texts.iter().map(answer).collect())
     }
 }
 

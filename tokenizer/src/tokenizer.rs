@@ -250,11 +250,63 @@ impl Tokenizer {
         limit: usize,
         overlap: usize,
     ) -> Result<Vec<Tokens>, TokenizerError> {
-        let pair = before.is_some();
         let first = before.map(|text| self.part(text, 0)).transpose()?;
-        let used = first.as_ref().map_or(0, |first| first.len()) + self.added_tokens(pair);
+        let part = self.part(text, u32::from(before.is_some()))?;
+        self.cut_into_windows(first, part, limit, overlap)
+    }
+
+    /// As [`Tokenizer::windows`], of a text that is divided into words already: each is tokenized by itself, as transformers does
+    /// with `is_split_into_words`. In the tokens, `words` are indices of the list, and `offsets` are within each word.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::windows`].
+    pub fn windows_of_words<W: AsRef<str>>(
+        &self,
+        words: &[W],
+        limit: usize,
+        overlap: usize,
+    ) -> Result<Vec<Tokens>, TokenizerError> {
+        let parts = words.iter().map(|word| self.part(word.as_ref(), 0));
+        let parts: Vec<Part> = parts.collect::<Result<_, _>>()?;
+        let numbered = (0..).zip(&parts);
+        let words: Vec<u32> = numbered
+            .flat_map(|(word, part)| std::iter::repeat_n(word, part.len()))
+            .collect();
+        let part = Part::merge(parts, false);
+        let mut windows = self.cut_into_windows(None, part, limit, overlap)?;
+        let step = limit
+            .saturating_sub(self.added_tokens(false))
+            .saturating_sub(overlap);
+        for (number, tokens) in windows.iter_mut().enumerate() {
+            let mut words = words[words.len().min(number * step)..].iter();
+            let special = tokens.special.iter();
+            tokens.words = special
+                .map(|&special| if special { None } else { words.next().copied() })
+                .collect();
+        }
+        Ok(windows)
+    }
+
+    /// Whether a word has the same tokens with a space before it, so that words can be tokenized one by one. RoBERTa's has so only
+    /// with `add_prefix_space`.
+    ///
+    /// # Errors
+    /// When a step fails.
+    pub fn takes_single_words(&self) -> Result<bool, TokenizerError> {
+        Ok(self.ids("a", false)? == self.ids(" a", false)?)
+    }
+
+    /// Windows of at most `limit` tokens over a text, each behind all of the first one, if there is one.
+    fn cut_into_windows(
+        &self,
+        first: Option<Part>,
+        mut part: Part,
+        limit: usize,
+        overlap: usize,
+    ) -> Result<Vec<Tokens>, TokenizerError> {
+        let added = self.added_tokens(first.is_some());
+        let used = first.as_ref().map_or(0, |first| first.len()) + added;
         let room = limit.saturating_sub(used);
-        let mut part = self.part(text, u32::from(pair))?;
         // A text that fits in one window needs no room for the overlap.
         if used + part.len() > limit && room <= overlap {
             return Err(TokenizerError::NoRoom {

@@ -5,11 +5,11 @@ use crate::args::{Choice, ComputeArgs, Format, ModelArg, one_of};
 use crate::human::{column, in_line, percent};
 use crate::records;
 use crate::task::{Command, answers_with};
-use crate::texts::{InputArgs, Text};
-use anyhow::Result;
+use crate::texts::{FromLine, InputArgs, Text, from_json};
+use anyhow::{Context, Result};
 use clap::Args;
-use rq::{Aggregation, Entity, TagOptions, Tagger, Task};
-use serde::Serialize;
+use rq::{Aggregation, Entity, TagOptions, Tagger, Task, WordTag, WordTagger};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::ops::Range;
@@ -41,7 +41,7 @@ const AGGREGATIONS: &[Choice<Aggregation>] = &[
 
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  rq tag -m names \"Anna Smith lives in New York.\"\n  rq tag -m names --aggregation first --jsonl --file texts.jsonl > tagged.jsonl"
+    after_help = "Examples:\n  rq tag -m names \"Anna Smith lives in New York.\"\n  rq tag -m names --aggregation first --jsonl --file texts.jsonl > tagged.jsonl\n  rq tag -m names --words '[\"Anna\", \"Smith\", \"lives\", \"here\"]'"
 )]
 pub(super) struct TagArgs {
     /// Texts; without any, standard input is read, one text per line
@@ -68,6 +68,16 @@ pub(super) struct TagArgs {
 
     #[command(flatten)]
     model: ModelArg,
+
+    /// Texts are lists of words, and each word gets a label
+    ///
+    /// A text is a JSON array of its words, as an argument or a line: ["Anna", "Smith", "lives", "here"]. With --jsonl, it can
+    /// be in the field words of an object. Each word is tokenized by itself, as transformers does with is_split_into_words, and
+    /// has the label of its first token; O is shown, too. With --json, a text gives a list of objects with word, label and score;
+    /// with --jsonl, the fields labels and scores have one for each of the words. A word without tokens has null there. The model's tokenizer must put a space
+    /// before words (add_prefix_space), if it is RoBERTa's.
+    #[arg(long, conflicts_with_all = ["aggregation", "ignore_labels", "stride"])]
+    words: bool,
 
     /// What makes up an entity
     ///
@@ -183,8 +193,104 @@ fn show(out: &mut impl Write, text: &str, entities: &[Entity]) -> Result<()> {
     Ok(())
 }
 
+/// A text that is divided into words.
+#[derive(Deserialize, Serialize)]
+struct Words {
+    words: Vec<String>,
+}
+
+impl FromLine for Words {
+    fn from_text(text: String) -> Result<Self> {
+        let words = from_json(&text)
+            .context("the words of a text are a JSON array, such as [\"Anna\", \"Smith\"]")?;
+        Ok(Self { words })
+    }
+}
+
+/// A word and its label, if it has one.
+#[derive(Serialize)]
+struct WordRecord<'w, 't> {
+    word: &'w str,
+    label: Option<&'t str>,
+    score: Option<f64>,
+}
+
+fn word_records<'w, 't>(
+    words: &'w [String],
+    tags: &'t [Option<WordTag>],
+) -> Vec<WordRecord<'w, 't>> {
+    let record = |(word, tag): (&'w String, &'t Option<WordTag>)| WordRecord {
+        word,
+        label: tag.as_ref().map(|tag| tag.label.as_str()),
+        score: tag.as_ref().map(|tag| f64::from(tag.score)),
+    };
+    words.iter().zip(tags).map(record).collect()
+}
+
+struct WordsCommand {
+    task: WordTagger,
+    options: (),
+}
+
+impl Command for WordsCommand {
+    answers_with!(WordTagger, ());
+    type Input = Words;
+
+    fn input<'t>(&'t self, input: &'t Words) -> &'t [String] {
+        &input.words
+    }
+
+    fn show(&self, out: &mut impl Write, input: &Words, tags: &Vec<Option<WordTag>>) -> Result<()> {
+        let words = column(input.words.iter().map(|word| in_line(word)));
+        let label =
+            |tag: &Option<WordTag>| tag.as_ref().map_or("-".into(), |tag| tag.label.clone());
+        let labels = column(tags.iter().map(label));
+        for ((word, label), tag) in words.iter().zip(labels).zip(tags) {
+            let score = tag.as_ref().map(|tag| percent(tag.score));
+            let row = format!("{word}  {label}  {}", score.unwrap_or_default());
+            writeln!(out, "{}", row.trim_end())?;
+        }
+        if tags.is_empty() {
+            writeln!(out, "no words")?;
+        }
+        Ok(())
+    }
+
+    fn json(&self, input: &Words, tags: &Vec<Option<WordTag>>) -> impl Serialize {
+        word_records(&input.words, tags)
+    }
+
+    fn fields(&self, tags: &Vec<Option<WordTag>>) -> impl Serialize {
+        let label = |tag: &Option<WordTag>| tag.as_ref().map(|tag| tag.label.clone());
+        let score = |tag: &Option<WordTag>| tag.as_ref().map(|tag| f64::from(tag.score));
+        WordFields {
+            labels: tags.iter().map(label).collect(),
+            scores: tags.iter().map(score).collect(),
+        }
+    }
+}
+
+/// What `--jsonl` adds to words: a label and its score for each.
+#[derive(Serialize)]
+struct WordFields {
+    labels: Vec<Option<String>>,
+    scores: Vec<Option<f64>>,
+}
+
+fn run_words(args: &TagArgs, format: Format) -> Result<ExitCode> {
+    let texts = args.input.open(&args.texts, format)?;
+    let located = args.model.open()?;
+    let session = args.compute.session(&located.model)?;
+    let task = located.task(WordTagger::new(session))?;
+    let command = WordsCommand { task, options: () };
+    records::run(command, texts, format, &located)
+}
+
 pub(super) fn run(args: &TagArgs) -> Result<ExitCode> {
     let format = Format::new(args.json, args.jsonl);
+    if args.words {
+        return run_words(args, format);
+    }
     let texts = args.input.open(&args.texts, format)?;
     let located = args.model.open()?;
     let session = args.compute.session(&located.model)?;
