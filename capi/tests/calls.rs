@@ -5,7 +5,8 @@ use crate::common::options;
 use crate::common::{convert_to, tests_path};
 use rq::{
     AnswerOptions, Answerer, Batch, Classifier, ClassifyOptions, EmbedOptions, Embedder, FillMask,
-    FillOptions, Model, Question, Rows, Session, SessionOptions, TagOptions, Tagger, Task, Texts,
+    FillOptions, Model, Prompt, Question, Rows, Session, SessionOptions, TagOptions, Tagger, Task,
+    Texts,
 };
 use rq_capi::*;
 use rq_convert::Quant;
@@ -134,7 +135,7 @@ impl Opened {
             )
         };
         check(status)?;
-        assert_eq!(count, out.len());
+        out.truncate(count);
         Ok(out)
     }
 
@@ -337,6 +338,81 @@ fn fills_and_embeddings_are_those_of_the_library() {
         let version = CStr::from_ptr(rq_version()).to_str();
         assert_eq!(version, Ok(env!("CARGO_PKG_VERSION")));
     }
+}
+
+/// A sentence encoder with prompts, whose publisher puts one of them before each text.
+fn model_with_prompts(directory: &Path) -> PathBuf {
+    let published = tests_path("goldens/architectures/sentence-mean");
+    let copy = directory.join("prompts");
+    for part in ["", "1_Pooling"] {
+        std::fs::create_dir_all(copy.join(part)).unwrap();
+        for entry in std::fs::read_dir(published.join(part)).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_type().unwrap().is_file() {
+                std::fs::copy(entry.path(), copy.join(part).join(entry.file_name())).unwrap();
+            }
+        }
+    }
+    let settings =
+        r#"{"prompts": {"query": "To find: ", "passage": ""}, "default_prompt_name": "query"}"#;
+    std::fs::write(copy.join("config_sentence_transformers.json"), settings).unwrap();
+    let model = directory.join("prompts.rq");
+    convert_to(&copy, Quant::Q8, &model);
+    model
+}
+
+#[test]
+fn options_of_embeddings_are_those_of_the_library() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = model_with_prompts(directory.path());
+    let c = Opened::new(&path);
+    let text = "a tree near the river";
+    let embed = |change: &dyn Fn(&mut rq_embed_options)| {
+        let mut options = rq_embed_options_default();
+        change(&mut options);
+        c.embed(text, Some(&options))
+    };
+    let library = |prompt: Prompt, dimension: Option<usize>| {
+        let options = options!(EmbedOptions { prompt, dimension });
+        with_library(&path, |session| {
+            let answer = Embedder::new(session).run_one(text, &options);
+            answer.unwrap().embedding
+        })
+    };
+
+    let query = library(Prompt::Published, None);
+    let passage = library(Prompt::Named("passage".into()), None);
+    let title = library(Prompt::Text("Title: ".into()), None);
+    assert!(query != passage && query != title && passage != title);
+    assert_eq!(c.embed(text, None).as_ref(), Ok(&query));
+    assert_eq!(embed(&|o| o.prompt = c"query".as_ptr()), Ok(query.clone()));
+    assert_eq!(
+        embed(&|o| o.prompt = c"passage".as_ptr()).as_ref(),
+        Ok(&passage)
+    );
+    assert_eq!(embed(&|o| o.prompt_text = c"Title: ".as_ptr()), Ok(title));
+    assert_eq!(embed(&|o| o.prompt_text = c"".as_ptr()), Ok(passage));
+    let cut = library(Prompt::Published, Some(8));
+    assert_eq!(cut.len(), 8);
+    assert_eq!(embed(&|o| o.dimension = 8), Ok(cut));
+
+    assert_eq!(
+        embed(&|o| o.prompt = c"title".as_ptr()),
+        Err(rq_status::RQ_OPTION)
+    );
+    let message = c.message();
+    assert!(
+        message.contains("\"title\"") && message.contains("passage, query"),
+        "{message}"
+    );
+    assert_eq!(
+        embed(&|o| o.dimension = query.len() + 1),
+        Err(rq_status::RQ_OPTION)
+    );
+    assert_eq!(
+        embed(&|o| o.prompt_text = c"\xff".as_ptr()),
+        Err(rq_status::RQ_NOT_UTF8)
+    );
 }
 
 #[test]
