@@ -1,7 +1,7 @@
 """Draws what `rq bench --json` printed: time against length, measured and at the roofline.
 
     rq bench --json > bench.jsonl
-    python benches/plot.py bench.jsonl speed.svg
+    python benches/plot.py bench.jsonl bench.svg
 
 Needs matplotlib. There is no background, and the colours are of medium lightness, so the picture can be read on white and
 on black.
