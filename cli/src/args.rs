@@ -2,13 +2,15 @@
 
 use crate::locate::{self, Located};
 use anyhow::{Context, Result};
-use clap::builder::{PossibleValue, PossibleValuesParser, RangedI64ValueParser, TypedValueParser};
-use clap::{Args, value_parser};
+use clap::Args;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use rq::{ISA_VARIABLE, Isa, Model, Session, SessionOptions};
+use std::fmt::Display;
+use std::str::FromStr;
 use std::sync::Arc;
 
 /// The largest value of `--threads`: far beyond what helps, far below what a system refuses.
-const MAX_THREADS: i64 = 1024;
+const MAX_THREADS: u16 = 1024;
 
 /// The model that answers.
 #[derive(Args)]
@@ -89,9 +91,27 @@ impl Format {
     }
 }
 
+/// Parses a whole number from `least` on, to `most` if there is one.
+pub(crate) fn whole<T>(
+    least: T,
+    most: Option<T>,
+) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static
+where
+    T: Copy + Display + FromStr + PartialOrd + Send + Sync + 'static,
+{
+    move |text| match (text.parse(), most) {
+        (Ok(n), _) if least <= n && most.is_none_or(|most| n <= most) => Ok(n),
+        (_, Some(most)) => Err(format!("a whole number from {least} to {most} is needed")),
+        (Err(_), None) if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) => {
+            Err("the number is too large".to_owned())
+        }
+        (_, None) => Err(format!("a whole number from {least} up is needed")),
+    }
+}
+
 /// Parses a number of threads.
-pub(crate) fn threads() -> RangedI64ValueParser<u16> {
-    value_parser!(u16).range(1..=MAX_THREADS)
+pub(crate) fn threads() -> impl Fn(&str) -> Result<u16, String> + Clone + Send + Sync + 'static {
+    whole(1, Some(MAX_THREADS))
 }
 
 /// Parses the name of an instruction set.

@@ -53,11 +53,6 @@ fn combinations_are_a_table_or_json() {
         format!(r#"{{"text":"{TEXT}","fillings":{}}}"#, line.trim_end())
     );
     assert_eq!(parse(lines[1])["line"], 2);
-    assert_eq!(
-        user.rq(&["fill", "--joint", "--json", "-k", "0", TEXT])
-            .succeeds(),
-        "[]\n"
-    );
 }
 
 #[test]

@@ -1,13 +1,13 @@
 //! `rq answer`
 
 use crate::args::options;
-use crate::args::{ComputeArgs, Format, ModelArg};
+use crate::args::{ComputeArgs, Format, ModelArg, whole};
 use crate::human::{in_line, percent};
 use crate::records::{self, Unwrapped};
 use crate::task::{AT_ONCE, Command, answers_with};
 use crate::texts::{self, FromLine, InputArgs};
 use anyhow::{Result, bail, ensure};
-use clap::{Args, value_parser};
+use clap::Args;
 use rq::{Answer, AnswerOptions, Answerer, Question};
 use serde::{Deserialize, Serialize};
 use std::io::Write;
@@ -66,24 +66,24 @@ pub(super) struct AnswerArgs {
 
     /// Number of answers to show
     #[arg(short = 'k', long, value_name = "N", default_value_t = 1)]
-    #[arg(value_parser = value_parser!(u32).range(1..), allow_negative_numbers = true)]
+    #[arg(value_parser = whole::<u32>(1, None), allow_negative_numbers = true)]
     top_k: u32,
 
     /// Most tokens of an answer
     #[arg(long, value_name = "N", default_value_t = 15)]
-    #[arg(value_parser = value_parser!(u32).range(1..), allow_negative_numbers = true)]
+    #[arg(value_parser = whole::<u32>(1, None), allow_negative_numbers = true)]
     max_answer_len: u32,
 
     /// Tokens of a window over a long context [default: 384]
     ///
     /// They include the question and the special tokens. The default is less for a model that takes fewer tokens.
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole::<u32>(1, None))]
     max_seq_len: Option<u32>,
 
     /// Tokens of the context that consecutive windows share [default: 128]
     ///
     /// The default is half a window if that is less.
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole::<u32>(0, None))]
     doc_stride: Option<u32>,
 
     /// Allow "no answer" as an answer

@@ -1,6 +1,6 @@
 //! `rq eval`, and its short form at the end of a conversion.
 
-use crate::args::ComputeArgs;
+use crate::args::{ComputeArgs, whole};
 use crate::console::say;
 use crate::human::share;
 use crate::records::json_line;
@@ -43,7 +43,7 @@ pub(super) struct EvalArgs {
 
     /// Evaluate on at most this many tokens, spread over the whole text
     #[arg(long, value_name = "N", default_value_t = 4096)]
-    #[arg(value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(16..=1_000_000))]
+    #[arg(allow_negative_numbers = true, value_parser = whole::<usize>(16, Some(1_000_000)))]
     tokens: usize,
 
     /// Exit with 1 if the best token or label agrees with the checkpoint's less often than this, from 0 to 1

@@ -2,14 +2,14 @@
 
 use super::joint::{JointCommand, TargetCommand};
 use crate::args::options;
-use crate::args::{ComputeArgs, Format, ModelArg};
+use crate::args::{ComputeArgs, Format, ModelArg, whole};
 use crate::console::say;
 use crate::human::{column, percent, token, with_bar};
 use crate::records::{self, Unwrapped};
 use crate::task::{AT_ONCE, Command, answers_with};
 use crate::texts::{InputArgs, Text};
 use anyhow::Result;
-use clap::{Args, value_parser};
+use clap::Args;
 use rq::{
     Fill, FillMask, FillOptions, JointFill, JointOptions, Model, TargetFill, TargetOptions,
     TargetWarning, Targets, Task, WholeTargets,
@@ -23,7 +23,7 @@ use std::process::ExitCode;
 const FILLS_AT_ONCE: usize = 25_600;
 
 /// The largest value of `--beam`: each combination is a pass over the text for each of its masks.
-const MAX_BEAM: i64 = 4096;
+const MAX_BEAM: u32 = 4096;
 
 #[derive(Args)]
 #[command(
@@ -61,7 +61,8 @@ pub(super) struct FillArgs {
         long,
         value_name = "N",
         default_value_t = 5,
-        allow_negative_numbers = true
+        allow_negative_numbers = true,
+        value_parser = whole::<u32>(1, None)
     )]
     top_k: u32,
 
@@ -100,7 +101,7 @@ pub(super) struct FillArgs {
         requires = "joint",
         allow_negative_numbers = true
     )]
-    #[arg(default_value_t = 16, value_parser = value_parser!(u32).range(1..=MAX_BEAM))]
+    #[arg(default_value_t = 16, value_parser = whole(1, Some(MAX_BEAM)))]
     beam: u32,
 
     /// Cut off the end of texts that are too long for the model

@@ -2,7 +2,7 @@
 
 use super::embed::{EmbedCommand, SparseCommand, TEXT_POOLINGS};
 use crate::args::options;
-use crate::args::{ComputeArgs, Format, ModelArg, one_of};
+use crate::args::{ComputeArgs, Format, ModelArg, one_of, whole};
 use crate::console::say_of_line;
 use crate::human::{shortened, visible};
 use crate::locate::Located;
@@ -10,7 +10,7 @@ use crate::records::json_line;
 use crate::task::{self, Answer, Best, Command, Sink};
 use crate::texts::{Source, Text, open};
 use anyhow::{Error, Result, ensure};
-use clap::{Args, value_parser};
+use clap::Args;
 use rq::{
     EmbedOptions, Embedder, Embedding, Pooling, SparseEmbedding, SparseOptions, Task, cosine,
 };
@@ -57,7 +57,7 @@ pub(super) struct SimilarArgs {
 
     /// Number of lines to show, the most similar first
     #[arg(short = 'k', long, value_name = "N", default_value_t = 10)]
-    #[arg(value_parser = value_parser!(u32).range(1..))]
+    #[arg(allow_negative_numbers = true, value_parser = whole::<u32>(1, None))]
     top_k: u32,
 
     /// How to pool the tokens' vectors [default: as the publisher says, or else mean]

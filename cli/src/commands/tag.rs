@@ -1,7 +1,7 @@
 //! `rq tag`
 
 use crate::args::options;
-use crate::args::{Choice, ComputeArgs, Format, ModelArg, one_of};
+use crate::args::{Choice, ComputeArgs, Format, ModelArg, one_of, whole};
 use crate::human::{column, in_line, percent};
 use crate::records;
 use crate::task::{Command, answers_with};
@@ -102,7 +102,7 @@ pub(super) struct TagArgs {
     /// Texts that are too long for the model are always read in overlapping windows. Without this flag, they overlap by a
     /// quarter, and a token has its label from the window in which it is farther from the edge. With it, each window
     /// has its own entities, and the longest of overlapping ones is kept.
-    #[arg(long, value_name = "TOKENS", allow_negative_numbers = true)]
+    #[arg(long, value_name = "TOKENS", allow_negative_numbers = true, value_parser = whole::<u32>(0, None))]
     stride: Option<u32>,
 
     #[command(flatten)]

@@ -12,8 +12,8 @@ use crate::args::{self, blame_variable};
 use crate::human::count;
 use crate::locate;
 use anyhow::{Context, Result, bail};
+use clap::Args;
 use clap::builder::PossibleValuesParser;
-use clap::{Args, value_parser};
 use machine::Peaks;
 use report::{Breakdown, Measured, Rate, Record, Report, Spread, milliseconds};
 use rq::{Batch, Isa, Model, Profile, Rows, Session, SessionOptions};
@@ -76,7 +76,7 @@ pub(super) struct BenchArgs {
         value_delimiter = ',',
         allow_negative_numbers = true
     )]
-    #[arg(value_parser = value_parser!(u32).range(1..=MAX_POSITIONS as i64))]
+    #[arg(value_parser = args::whole(1, Some(MAX_POSITIONS as u32)))]
     lengths: Vec<u32>,
 
     /// Numbers of threads to measure [default: 1, then one per processor]

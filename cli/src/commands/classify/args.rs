@@ -1,7 +1,7 @@
 //! The arguments of `rq classify`.
 
 use crate::args::options;
-use crate::args::{Choice, ComputeArgs, Format, ModelArg, one_of};
+use crate::args::{Choice, ComputeArgs, Format, ModelArg, one_of, whole};
 use crate::texts::{FromLine, InputArgs, Source};
 use anyhow::Result;
 use clap::Args;
@@ -96,7 +96,7 @@ pub(in crate::commands) struct ClassifyArgs {
     pub(super) query: Option<String>,
 
     /// Labels or passages to show [default: 5; all with --labels or --query]
-    #[arg(short = 'k', long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(short = 'k', long, value_name = "N", allow_negative_numbers = true, value_parser = whole::<u32>(1, None))]
     top_k: Option<u32>,
 
     /// How to turn logits into scores [default: as the model was trained]

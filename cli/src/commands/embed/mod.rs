@@ -4,7 +4,7 @@ mod sparse;
 pub(super) use sparse::SparseCommand;
 
 use crate::args::options;
-use crate::args::{Choice, ComputeArgs, Format, ModelArg, one_of};
+use crate::args::{Choice, ComputeArgs, Format, ModelArg, one_of, whole};
 use crate::console::{discard_when_interrupted, say, say_of_line};
 use crate::human::{column, shortened, visible};
 use crate::npy::NpyWriter;
@@ -13,7 +13,7 @@ use crate::records;
 use crate::task::{self, AT_ONCE, Answer, Command, Sink, answers_with};
 use crate::texts::{InputArgs, Text};
 use anyhow::{Error, Result, ensure};
-use clap::{Args, value_parser};
+use clap::Args;
 use half::f16;
 use rq::{EmbedOptions, Embedder, Embedding, Pooling, Prompt, Task, Tokenizer};
 use serde::Serialize;
@@ -139,7 +139,7 @@ pub(super) struct EmbedArgs {
     ///
     /// Models that are trained for it (Matryoshka) allow that. What is left is scaled to length 1 again if the whole was.
     #[arg(long, value_name = "N", help_heading = VECTORS)]
-    #[arg(value_parser = value_parser!(u32).range(1..))]
+    #[arg(allow_negative_numbers = true, value_parser = whole::<u32>(1, None))]
     dim: Option<u32>,
 
     /// Type of the values: f32, f16, int8 or ubinary [default: f32]
@@ -178,7 +178,7 @@ pub(super) struct EmbedArgs {
 
     /// Keep the N largest weights of each text [default: as the publisher says, or all]
     #[arg(long, value_name = "N", hide_short_help = true, help_heading = VECTORS)]
-    #[arg(value_parser = value_parser!(u32).range(1..))]
+    #[arg(allow_negative_numbers = true, value_parser = whole::<u32>(1, None))]
     max_active_dims: Option<u32>,
 
     #[command(flatten)]
