@@ -7,6 +7,7 @@ use crate::encoder::{Compute, Rows};
 use crate::error::Error;
 use crate::model::Model;
 use crate::profile::{Profile, Timers};
+use rq_format::Config;
 use rq_kernels::isa::{ISA_VARIABLE, Isa};
 use rq_kernels::kernels::{self, Kernels};
 use rq_kernels::lanes::{LANES, Lanes, as_floats, panels_for};
@@ -255,14 +256,7 @@ impl Session {
     ) -> Result<(), Error> {
         let rows = batch.ids().len();
         self.encode(batch, Rows::All, rows.min(tile), None)?;
-        let compute = Compute {
-            kernels: self.kernels,
-            threads: &self.threads,
-            timers: None,
-        };
-        let config = self.loaded.borrow_owner().config();
-        let (head, workspace) = (&self.loaded.borrow_dependent().head, &mut self.workspace);
-        self.threads.run(|| {
+        self.on_head(|compute, head, config, workspace| {
             compute.head_tiles(head, config, (rows, tile), workspace, f);
         });
         Ok(())
@@ -298,16 +292,9 @@ impl Session {
         let start = Instant::now();
         let count = self.encode(batch, Rows::All, 1, Some(&timers))?;
         let encoder = start.elapsed();
-        let compute = Compute {
-            kernels: self.kernels,
-            threads: &self.threads,
-            timers: None,
-        };
-        let config = self.loaded.borrow_owner().config();
-        let (head, workspace) = (&self.loaded.borrow_dependent().head, &mut self.workspace);
         let start = Instant::now();
         if count > 0 {
-            self.threads.run(|| {
+            self.on_head(|compute, head, config, workspace| {
                 compute.head(head, config, 1, workspace);
             });
         }
@@ -324,6 +311,20 @@ impl Session {
             return Err(Error::NoHead);
         }
         let count = self.encode(batch, rows, rows.count(batch), None)?;
+        Ok(self.on_head(|compute, head, config, workspace| {
+            let logits = match count {
+                0 => &[],
+                _ => compute.head(head, config, count, workspace),
+            };
+            f(compute.kernels, logits, count)
+        }))
+    }
+
+    /// Computes with the head and the session's memory, on its threads.
+    fn on_head<R: Send>(
+        &mut self,
+        work: impl FnOnce(&Compute<'_>, &Head<'_>, &Config, &mut Workspace) -> R + Send,
+    ) -> R {
         let compute = Compute {
             kernels: self.kernels,
             threads: &self.threads,
@@ -331,13 +332,7 @@ impl Session {
         };
         let config = self.loaded.borrow_owner().config();
         let (head, workspace) = (&self.loaded.borrow_dependent().head, &mut self.workspace);
-        Ok(self.threads.run(|| {
-            let logits = match count {
-                0 => &[],
-                _ => compute.head(head, config, count, workspace),
-            };
-            f(compute.kernels, logits, count)
-        }))
+        self.threads.run(|| work(&compute, head, config, workspace))
     }
 
     fn encode(
