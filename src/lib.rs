@@ -2,9 +2,9 @@
 //!
 //! - A [`Model`] is a mapped file with its tokenizer. Threads can share it.
 //! - A [`Session`] computes with a model: it owns the threads and the memory for that.
-//! - A [`Task`] makes answers of what a session computes: [`FillMask`], [`JointFill`], [`TargetFill`], [`Scorer`]
-//!   and [`SparseEmbedder`] for masked language models, [`Classifier`] and [`ZeroShot`], [`Tagger`], [`Answerer`] for the heads of that name, and
-//!   [`Embedder`] for any model.
+//! - A [`Task`] makes answers of what a session computes: [`FillMask`], [`JointFill`], [`TargetFill`], [`Scorer`] and
+//!   [`SparseEmbedder`] for masked language models, [`Classifier`] and [`ZeroShot`], [`Tagger`] and [`WordTagger`],
+//!   [`Answerer`] for the heads of that name, and [`Embedder`] for any model.
 //!
 //! The answer to a text depends on the model and the text alone: not on the instruction set, the number of threads, or the
 //! other texts of a batch. Not one bit differs.

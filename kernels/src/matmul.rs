@@ -1,4 +1,4 @@
-//! The quantized matrix product: the driver that all tiers share, over what [`crate::block`] says.
+//! The quantized matrix product: the driver that all tiers share, over the blocks of [`crate::block`].
 //!
 //! A strip of one or two panels is done at a time. Runs of its blocks are decoded, and meet all tokens, in tiles of as
 //! equal a number of tokens as can be. A block adds to the sums once in 128 columns, so they stay where the output is.

@@ -74,8 +74,8 @@ pub(super) struct TagArgs {
     /// A text is a JSON array of its words, as an argument or a line: ["Anna", "Smith", "lives", "here"]. With --jsonl, it can
     /// be in the field words of an object. Each word is tokenized by itself, as transformers does with is_split_into_words, and
     /// has the label of its first token; O is shown, too. With --json, a text gives a list of objects with word, label and score;
-    /// with --jsonl, the fields labels and scores have one for each of the words. A word without tokens has null there. The model's tokenizer must put a space
-    /// before words (add_prefix_space), if it is RoBERTa's.
+    /// with --jsonl, the fields labels and scores have one for each of the words. A word without tokens has null there. The model's
+    /// tokenizer must put a space before words (add_prefix_space), if it is RoBERTa's.
     #[arg(long, conflicts_with_all = ["aggregation", "ignore_labels", "stride"])]
     words: bool,
 

@@ -91,9 +91,9 @@ pub(super) struct EmbedArgs {
 
     /// Print JSON: per text, the array of its embedding
     ///
-    /// With --pooling none, or of a multi-vector encoder, an array for each token. A sparse embedding is an object with indices, ids of the vocabulary that
-    /// ascend, their values, and their tokens. Numbers are as short as possible and read back as the same 32-bit floats. A text
-    /// that can't be processed gives an object with error and line.
+    /// With --pooling none, or of a multi-vector encoder, an array for each token. A sparse embedding is an object with
+    /// indices, ids of the vocabulary that ascend, their values, and their tokens. Numbers are as short as possible and read
+    /// back as the same 32-bit floats. A text that can't be processed gives an object with error and line.
     #[arg(long, conflicts_with = "jsonl")]
     json: bool,
 
