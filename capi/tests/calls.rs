@@ -135,6 +135,10 @@ impl Opened {
             )
         };
         check(status)?;
+        // SAFETY: the options live.
+        let dimension = unsafe { options.as_ref() }.map_or(0, |o| o.dimension);
+        let expected = if dimension == 0 { out.len() } else { dimension };
+        assert_eq!(count, expected);
         out.truncate(count);
         Ok(out)
     }
