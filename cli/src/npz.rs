@@ -55,33 +55,10 @@ impl CsrWriter {
     fn write(&self) -> Result<()> {
         let mut zip = ZipArchiveWriter::new(BufWriter::new(self.file.file()));
         let (rows, count) = (self.indptr.len() - 1, self.data.len());
-        let list = |len: usize| format!("({len},)");
         // As SciPy chooses: indices in 32 bits if they are enough.
-        let indices = self.indices.iter().map(|&index| u64::from(index));
-        let indptr = self.indptr.iter().copied();
         match i32::try_from(count) {
-            Ok(_) => {
-                let bytes = |x: u64| (x as u32).to_le_bytes();
-                array(&mut zip, "indices", "<i4", &list(count), indices.map(bytes))?;
-                array(
-                    &mut zip,
-                    "indptr",
-                    "<i4",
-                    &list(rows + 1),
-                    indptr.map(bytes),
-                )?;
-            }
-            Err(_) => {
-                let bytes = u64::to_le_bytes;
-                array(&mut zip, "indices", "<i8", &list(count), indices.map(bytes))?;
-                array(
-                    &mut zip,
-                    "indptr",
-                    "<i8",
-                    &list(rows + 1),
-                    indptr.map(bytes),
-                )?;
-            }
+            Ok(_) => self.integers(&mut zip, "<i4", |x| (x as u32).to_le_bytes())?,
+            Err(_) => self.integers(&mut zip, "<i8", u64::to_le_bytes)?,
         }
         array(&mut zip, "format", "|S3", "()", [*b"csr"])?;
         let shape = [rows, self.columns].map(|x| (x as u64).to_le_bytes());
@@ -90,6 +67,24 @@ impl CsrWriter {
         array(&mut zip, "data", "<f4", &list(count), data)?;
         Ok(zip.finish()?.flush()?)
     }
+
+    /// Appends the columns, and where rows begin.
+    fn integers<const N: usize>(
+        &self,
+        zip: &mut ZipArchiveWriter<impl Write>,
+        descr: &str,
+        bytes: fn(u64) -> [u8; N],
+    ) -> Result<()> {
+        let indices = self.indices.iter().map(|&index| bytes(index.into()));
+        array(zip, "indices", descr, &list(self.indices.len()), indices)?;
+        let indptr = self.indptr.iter().map(|&start| bytes(start));
+        array(zip, "indptr", descr, &list(self.indptr.len()), indptr)
+    }
+}
+
+/// The shape of a list.
+fn list(len: usize) -> String {
+    format!("({len},)")
 }
 
 /// Appends an array to a zip.

@@ -25,6 +25,8 @@ enum Form {
     Flax,
     /// What other software makes of a checkpoint, and who it is.
     Made(&'static str),
+    /// rq's own file.
+    Converted,
     /// Shards without their index.
     Shards,
     /// Weights under a name that transformers doesn't look for.
@@ -48,7 +50,7 @@ const FORMS: [(&str, Form); 17] = [
     (".tflite", Form::Made("TensorFlow Lite")),
     ("saved_model.pb", Form::Made("TensorFlow's SavedModel")),
     (".ot", Form::Made("rust-bert")),
-    (".rq", Form::Made("rq itself")),
+    (".rq", Form::Converted),
     (".safetensors", Form::Renamed),
 ];
 
@@ -206,7 +208,7 @@ impl fmt::Display for ForeignWeights {
                     " {unread}, of {of}, which rq doesn't read; save them as model.safetensors first, with transformers 4: {save}"
                 )
             }
-            Form::Made("rq itself") => write!(
+            Form::Converted => write!(
                 f,
                 " {unread}, which is converted already; to convert again, give the checkpoint that it was made from"
             ),
