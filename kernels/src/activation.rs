@@ -2,7 +2,7 @@
 //!
 //! A block is rotated by [`crate::hadamard`] first. With y = H D x and m the largest |y|: code = round-half-even(y * (127 / m)),
 //! scale = m / 127 / 128, so that the codes times the scale are H D x / 128: the weights are stored as H D w. A block whose m
-//! is below [`SMALLEST_ABSMAX`] is zero.
+//! is below [`SMALLEST_ABSMAX`] is zero. A block with NaN or infinity in y has the scale NaN, and so has each product with it.
 
 use crate::BLOCK;
 use crate::lanes::Lanes;

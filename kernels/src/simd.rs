@@ -32,6 +32,7 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn max(self, a: Self::Register, b: Self::Register) -> Self::Register;
     fn min(self, a: Self::Register, b: Self::Register) -> Self::Register;
     fn abs(self, x: Self::Register) -> Self::Register;
+    fn max_bits(self, a: Self::Register, b: Self::Register) -> Self::Register;
     fn round(self, x: Self::Register) -> Self::Register;
     fn rough_reciprocal(self, x: Self::Register) -> Self::Register;
     fn exp2_integer(self, n: Self::Register) -> Self::Register;
@@ -49,6 +50,7 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn hadamard(self, x: Self::Registers) -> Self::Registers;
     fn sum(self, x: Self::Registers) -> f32;
     fn largest(self, x: Self::Registers) -> f32;
+    fn largest_bits(self, x: Self::Registers) -> f32;
 
     /// [`pairs`] of the codes of an activation.
     #[inline(always)]
@@ -192,6 +194,8 @@ impl<S: Simd> F32x16<S> {
         min(b);
         /// The sign cleared.
         abs();
+        /// The larger, as bits, of lanes without a sign: NaN is larger than infinity, and that than any number.
+        max_bits(b);
         /// To the nearest integer, halves to even.
         round();
         /// Near 1 / self, for a positive normal number below 2^126: [`RECIPROCAL`] less its bits, as integers. The error is
@@ -226,6 +230,12 @@ impl<S: Simd> F32x16<S> {
     #[inline(always)]
     pub(crate) fn largest(self) -> f32 {
         self.simd.largest(self.registers)
+    }
+
+    /// The largest lane as bits, where none has a sign: see [`F32x16::max_bits`].
+    #[inline(always)]
+    pub(crate) fn largest_bits(self) -> f32 {
+        self.simd.largest_bits(self.registers)
     }
 }
 

@@ -4,6 +4,7 @@ mod common;
 
 use common::{Random, bits, tiers};
 use rq_kernels::activation::{ActivationBlock, Activations, PackedRows};
+use rq_kernels::hadamard;
 use rq_kernels::isa::Isa;
 use rq_kernels::kernels::{Kernels, Tile, kernels};
 use rq_kernels::lanes::{LANES, Lanes, panels_for};
@@ -581,6 +582,94 @@ fn activations() {
             }
         }
     }
+}
+
+/// No kernel makes a number of what is none: a task finds it at the end.
+#[test]
+fn what_is_not_finite_stays_so() {
+    let mut random = Random(16);
+    let not_finite = |lanes: &[Lanes]| lanes.iter().all(|l| l.0.iter().all(|x| !x.is_finite()));
+    for tier in tiers() {
+        for vectors in 1..=VECTORS {
+            for at in 0..vectors * LANES {
+                for bad in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                    let mut row = random.lanes(vectors, 1.0);
+                    row[at / LANES].0[at % LANES] = bad;
+                    not_a_number(tier, &row, vectors);
+                }
+            }
+            // Finite, but their sums overflow: in all places, or only in one.
+            let signs = |f: fn(usize) -> f32| -> Vec<Lanes> {
+                let lane = |v: usize| Lanes(std::array::from_fn(|l| f(v * LANES + l)));
+                (0..vectors).map(lane).collect()
+            };
+            not_a_number(tier, &signs(|_| 3e38), vectors);
+            not_a_number(tier, &signs(|k| [3e38, -3e38][k % 2]), vectors);
+            not_a_number(tier, &signs(|k| 3e38 * hadamard::SIGNS[k]), vectors);
+        }
+
+        let good = random.lanes(3, 1.0);
+        let ones = vec![Lanes([1.0; LANES]); 3];
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e30] {
+            for at in [0, 15, 16, 36] {
+                let mut row = good.clone();
+                row[2].0[5..].fill(0.0);
+                row[at / LANES].0[at % LANES] = bad;
+                tier.layer_norm(&mut row, 37, &ones, &ones, 1e-5);
+                assert!(not_finite(&row), "{} {bad} at {at}", tier.isa());
+            }
+        }
+        for bad in [f32::NAN, f32::INFINITY] {
+            for at in [0, 15, 16, 36] {
+                let mut scores = good.clone();
+                scores[at / LANES].0[at % LANES] = bad;
+                let mut sum = [0.0];
+                tier.softmax(&mut scores, 37, 0.1, &mut sum);
+                assert!(sum[0].is_nan(), "{} {bad} at {at}", tier.isa());
+            }
+        }
+        let mut scores = vec![Lanes([f32::NEG_INFINITY; LANES]); 3];
+        let mut sum = [0.0];
+        tier.softmax(&mut scores, 37, 0.1, &mut sum);
+        assert!(sum[0].is_nan(), "{}", tier.isa());
+        for kind in [Gelu::Erf, Gelu::Tanh] {
+            let mut values = [f32::NAN, f32::INFINITY].map(|x| Lanes([x; LANES]));
+            tier.gelu(kind, &mut values);
+            assert!(not_finite(&values), "{}", tier.isa());
+        }
+        for format in BlockFormat::ALL {
+            let bytes = Bytes::new(&packed::quantize(format, &[1.0; 32 * BLOCK], BLOCK).unwrap());
+            let matrix = PackedMatrix::new(format, 32, BLOCK, bytes.get()).unwrap();
+            let bad = [ActivationBlock::new([0; BLOCK], f32::NAN)];
+            let acts = Activations::row_major(&bad, 1);
+            let out = product(tier, &matrix, &[Lanes::ZERO; 2], &acts, 2);
+            assert!(not_finite(&out), "{} {format}", tier.isa());
+        }
+    }
+}
+
+/// A block without a number is codes of zero, and a scale that is none: as an activation, and as packed rows.
+fn not_a_number(tier: Kernels, row: &[Lanes], vectors: usize) {
+    let values = Panels {
+        data: row,
+        stride: 1,
+    };
+    let mut block = [ActivationBlock::ZERO];
+    tier.quantize_panels(values, vectors, vectors, &mut block);
+    assert!(block[0].scale.is_nan(), "{} {row:?}", tier.isa());
+    assert_eq!(block[0].codes, [0; BLOCK]);
+    let mut codes = vec![[7; GROUP_BYTES]; vectors * LANES / GROUP];
+    let mut scales = [Lanes::ZERO];
+    tier.pack_rows(
+        values,
+        (vectors, 1),
+        vectors,
+        (0, 1),
+        &mut codes,
+        &mut scales,
+    );
+    assert!(scales[0].0[0].is_nan(), "{} {row:?}", tier.isa());
+    assert!(codes.as_flattened().iter().all(|&code| code == 0x80));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::tier::Tier;
 use crate::{BLOCK, VECTORS};
 
 /// Rotates and quantizes a block of which `vectors` hold values; returns the codes and the largest rotated value's size, or
-/// nothing for zeros.
+/// nothing for zeros. A block with a value that isn't finite, or whose rotation overflows, has no codes and the size NaN.
 #[inline(always)]
 fn quantize<S: Simd>(
     simd: S,
@@ -27,11 +27,14 @@ fn quantize<S: Simd>(
     }
     let mut absmax = x[0].abs();
     for x in &x[1..] {
-        absmax = absmax.max(x.abs());
+        absmax = absmax.max_bits(x.abs());
     }
-    let absmax = absmax.largest();
+    let absmax = absmax.largest_bits();
     if absmax < SMALLEST_ABSMAX {
         return None;
+    }
+    if !absmax.is_finite() {
+        return Some(([0; BLOCK], f32::NAN));
     }
     let inverse = simd.splat(127.0 / absmax);
     let codes: [[i8; 2 * LANES]; VECTORS / 2] =

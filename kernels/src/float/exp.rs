@@ -23,7 +23,8 @@ const P: [f32; 5] = [
 #[inline(always)]
 pub(crate) fn exp<S: Simd>(x: F32x16<S>) -> F32x16<S> {
     let splat = |value| x.simd().splat(value);
-    let x = x.max(splat(-87.0)).min(splat(88.0));
+    // In this order, NaN stays.
+    let x = splat(88.0).min(splat(-87.0).max(x));
     let n = x.mul(splat(std::f32::consts::LOG2_E)).round();
     let r = n.mul_add(splat(-LN2_HIGH), x);
     let r = n.mul_add(splat(-LN2_LOW), r);

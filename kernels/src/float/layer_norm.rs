@@ -1,7 +1,7 @@
 //! Layer normalization (Ba, Kiros and Hinton, 2016) of one row.
 //!
 //! y = (x - mean) / sqrt(variance + eps) * gamma + beta, the variance from the deviations (two passes), as PyTorch
-//! defines it.
+//! defines it. Where the variance isn't finite, because a value isn't or it overflows, every value becomes NaN.
 
 use crate::lanes::{LANES, Lanes};
 use crate::simd::Simd;
@@ -38,7 +38,10 @@ pub(crate) fn layer_norm<T: Tier>(
         squares = d.mul_add(d, squares);
     }
     let deviation = (squares.sum() / width as f32 + eps).sqrt();
-    let inverse = simd.splat(1.0 / deviation);
+    let inverse = simd.splat(match deviation.is_finite() {
+        true => 1.0 / deviation,
+        false => f32::NAN,
+    });
     for ((lanes, gamma), beta) in row.iter_mut().zip(gamma).zip(beta) {
         let d = simd.load(lanes).sub(mean).mul(inverse);
         d.mul_add(simd.load(gamma), simd.load(beta)).store(lanes);

@@ -35,6 +35,9 @@ impl Simd for Avx2 {
         fn max(self, a: __m256, b: __m256) -> __m256 { _mm256_max_ps(a, b) }
         fn min(self, a: __m256, b: __m256) -> __m256 { _mm256_min_ps(a, b) }
         fn abs(self, x: __m256) -> __m256 { _mm256_andnot_ps(_mm256_set1_ps(-0.0), x) }
+        fn max_bits(self, a: __m256, b: __m256) -> __m256 {
+            _mm256_castsi256_ps(_mm256_max_epi32(_mm256_castps_si256(a), _mm256_castps_si256(b)))
+        }
         fn round(self, x: __m256) -> __m256 {
             _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(x)
         }
@@ -85,6 +88,10 @@ impl Simd for Avx2 {
         fn largest(self, x: [__m256; 2]) -> f32 {
             Avx2::here().largest_of_8(_mm256_max_ps(x[0], x[1]))
         }
+        fn largest_bits(self, x: [__m256; 2]) -> f32 {
+            let avx2 = Avx2::here();
+            avx2.largest_bits_of_8(avx2.max_bits(x[0], x[1]))
+        }
     }
 }
 
@@ -102,6 +109,15 @@ impl Avx2 {
             let x = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
             let x = _mm_max_ps(x, _mm_movehl_ps(x, x));
             _mm_cvtss_f32(_mm_max_ss(x, _mm_movehdup_ps(x)))
+        }
+
+        /// The last eight lanes of the tree of comparisons as bits.
+        pub(super) fn largest_bits_of_8(self, x: __m256) -> f32 {
+            let x = _mm256_castps_si256(x);
+            let x = _mm_max_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256::<1>(x));
+            let x = _mm_max_epi32(x, _mm_shuffle_epi32::<0b01_00_11_10>(x));
+            let x = _mm_max_epi32(x, _mm_shuffle_epi32::<0b10_11_00_01>(x));
+            _mm_cvtss_f32(_mm_castsi128_ps(x))
         }
 
         /// The last three stages of the Walsh-Hadamard transform, in which a register's lanes meet each other.

@@ -28,6 +28,9 @@ impl Simd for Avx512Vnni {
         fn max(self, a: __m512, b: __m512) -> __m512 { _mm512_max_ps(a, b) }
         fn min(self, a: __m512, b: __m512) -> __m512 { _mm512_min_ps(a, b) }
         fn abs(self, x: __m512) -> __m512 { _mm512_abs_ps(x) }
+        fn max_bits(self, a: __m512, b: __m512) -> __m512 {
+            _mm512_castsi512_ps(_mm512_max_epi32(_mm512_castps_si512(a), _mm512_castps_si512(b)))
+        }
         fn round(self, x: __m512) -> __m512 {
             _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(x)
         }
@@ -77,6 +80,11 @@ impl Simd for Avx512Vnni {
         fn largest(self, x: [__m512; 1]) -> f32 {
             let high = _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(x[0])));
             Avx2::here().largest_of_8(_mm256_max_ps(_mm512_castps512_ps256(x[0]), high))
+        }
+        fn largest_bits(self, x: [__m512; 1]) -> f32 {
+            let high = _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(x[0])));
+            let avx2 = Avx2::here();
+            avx2.largest_bits_of_8(avx2.max_bits(_mm512_castps512_ps256(x[0]), high))
         }
     }
 }

@@ -35,6 +35,9 @@ impl Simd for Neon {
         fn max(self, a: float32x4_t, b: float32x4_t) -> float32x4_t { vbslq_f32(vcgtq_f32(a, b), a, b) }
         fn min(self, a: float32x4_t, b: float32x4_t) -> float32x4_t { vbslq_f32(vcltq_f32(a, b), a, b) }
         fn abs(self, x: float32x4_t) -> float32x4_t { vabsq_f32(x) }
+        fn max_bits(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
+            vreinterpretq_f32_u32(vmaxq_u32(vreinterpretq_u32_f32(a), vreinterpretq_u32_f32(b)))
+        }
         fn round(self, x: float32x4_t) -> float32x4_t { vrndnq_f32(x) }
         fn rough_reciprocal(self, x: float32x4_t) -> float32x4_t {
             vreinterpretq_f32_s32(vsubq_s32(vdupq_n_s32(RECIPROCAL), vreinterpretq_s32_f32(x)))
@@ -81,6 +84,11 @@ impl Simd for Neon {
             let neon = Neon::here();
             let largest = neon.max(neon.max(x[0], x[2]), neon.max(x[1], x[3]));
             fold(bytemuck::cast::<_, [f32; 4]>(largest), |a, b| if a > b { a } else { b })
+        }
+        fn largest_bits(self, x: [float32x4_t; 4]) -> f32 {
+            let neon = Neon::here();
+            let x = neon.max_bits(neon.max_bits(x[0], x[2]), neon.max_bits(x[1], x[3]));
+            f32::from_bits(vmaxvq_u32(vreinterpretq_u32_f32(x)))
         }
     }
 }

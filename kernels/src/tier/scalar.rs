@@ -18,6 +18,10 @@ fn zip(a: Array, b: Array, f: impl Fn(f32, f32) -> f32) -> Array {
     std::array::from_fn(|i| f(a[i], b[i]))
 }
 
+fn larger_bits(a: f32, b: f32) -> f32 {
+    f32::from_bits(a.to_bits().max(b.to_bits()))
+}
+
 impl Simd for Scalar {
     type Register = Array;
     type Registers = [Array; 1];
@@ -50,6 +54,9 @@ impl Simd for Scalar {
     }
     fn abs(self, x: Array) -> Array {
         x.map(f32::abs)
+    }
+    fn max_bits(self, a: Array, b: Array) -> Array {
+        zip(a, b, larger_bits)
     }
     fn round(self, x: Array) -> Array {
         x.map(f32::round_ties_even)
@@ -85,6 +92,9 @@ impl Simd for Scalar {
     }
     fn largest(self, [x]: [Array; 1]) -> f32 {
         fold(x, |a, b| if a > b { a } else { b })
+    }
+    fn largest_bits(self, [x]: [Array; 1]) -> f32 {
+        fold(x, larger_bits)
     }
 }
 
