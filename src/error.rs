@@ -213,6 +213,23 @@ pub enum Error {
         /// What the pooling makes.
         found: usize,
     },
+    /// A text for which the model computes NaN or infinity: its weights are damaged, or so large that they overflow.
+    #[error(
+        "the model computes what isn't a finite number, in {stage} at token {token}: its weights are damaged or too large"
+    )]
+    NotFinite {
+        /// Where it first happens.
+        stage: Stage,
+        /// The sequence of the batch.
+        sequence: usize,
+        /// The first token of the sequence with such a number, the special ones counted.
+        token: usize,
+    },
+    /// An embedding whose values are finite in no f32.
+    #[error(
+        "the embedding of the text has values beyond the range of an f32: the model's weights are too large"
+    )]
+    EmbeddingRange,
     /// One of several inputs can't be answered.
     #[error("text {number} of {count}")]
     InBatch {
@@ -225,12 +242,34 @@ pub enum Error {
     },
 }
 
+/// A stage of a model's computation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Stage {
+    /// The sum of the embeddings, and what makes hidden states of it.
+    Embeddings,
+    /// A layer, from 1.
+    Layer(usize),
+    /// The head.
+    Head,
+}
+
+impl std::fmt::Display for Stage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Embeddings => f.write_str("the embeddings"),
+            Self::Layer(layer) => write!(f, "layer {layer}"),
+            Self::Head => f.write_str("the head"),
+        }
+    }
+}
+
 /// What kind of thing went wrong, for a program that must choose what to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
     /// The operating system refused: no such file, no rights, no threads.
     Io,
-    /// The file isn't a model, or it is damaged.
+    /// The file isn't a model, it is damaged, or its weights give no finite numbers.
     Damaged,
     /// A newer version of rq made the file.
     NewerVersion,
@@ -245,6 +284,11 @@ pub enum ErrorKind {
 }
 
 impl Error {
+    /// Whether a text that was computed is to blame, or rather what the model makes of it, and others computed with it aren't.
+    pub(crate) fn is_of_one_text(&self) -> bool {
+        matches!(self, Self::NotFinite { .. } | Self::EmbeddingRange)
+    }
+
     /// What kind of error this is.
     pub fn kind(&self) -> ErrorKind {
         match self {
@@ -252,7 +296,11 @@ impl Error {
             Self::Format(FormatError::Part { .. }) => ErrorKind::Option,
             Self::Format(FormatError::NewerVersion { .. }) => ErrorKind::NewerVersion,
             // Each of its other variants is a rule of the format that the file breaks.
-            Self::Format(_) | Self::Tokenizer(_) | Self::TokenRange { .. } => ErrorKind::Damaged,
+            Self::Format(_)
+            | Self::Tokenizer(_)
+            | Self::TokenRange { .. }
+            | Self::NotFinite { .. }
+            | Self::EmbeddingRange => ErrorKind::Damaged,
             Self::WrongHead { .. } | Self::NoHead => ErrorKind::WrongHead,
             Self::EmptyText
             | Self::NoTokens

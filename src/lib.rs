@@ -35,7 +35,7 @@ pub use batch::Batch;
 pub use encoder::Rows;
 #[doc(hidden)]
 pub use encoder::steps;
-pub use error::{Error, ErrorKind};
+pub use error::{Error, ErrorKind, Stage};
 pub use model::Model;
 pub use profile::Profile;
 pub use rq_format::{Config, FormatError, Head, ModelFile, ScoreFunction};

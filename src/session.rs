@@ -1,13 +1,12 @@
 //! A session: the threads, the instruction set and the memory with which a model computes.
 
-use crate::batch::Batch;
+use crate::batch::{Batch, ROWS_AT_ONCE};
 use crate::encoder::weights::{Encoder, Head};
 use crate::encoder::workspace::{Extent, Workspace};
-use crate::encoder::{Compute, Rows};
-use crate::error::Error;
+use crate::encoder::{Compute, Faults, Rows};
+use crate::error::{Error, Stage};
 use crate::model::Model;
 use crate::profile::{Profile, Timers};
-use rq_format::Config;
 use rq_kernels::isa::{ISA_VARIABLE, Isa};
 use rq_kernels::kernels::{self, Kernels};
 use rq_kernels::lanes::{LANES, Lanes, as_floats, panels_for};
@@ -74,6 +73,8 @@ pub struct Session {
     kernels: Kernels,
     threads: Threads,
     workspace: Workspace,
+    /// Of the last pass.
+    faults: Faults,
 }
 
 impl Session {
@@ -98,6 +99,7 @@ impl Session {
             kernels,
             workspace: Workspace::new(threads.count()),
             threads,
+            faults: Faults::none(),
         })
     }
 
@@ -119,7 +121,8 @@ impl Session {
     /// The last hidden states of the wanted rows of a batch: `rows` x hidden_size floats, row after row.
     ///
     /// # Errors
-    /// When a token isn't in the vocabulary, a token type not in its table, or a sequence is longer than the model takes.
+    /// When a token isn't in the vocabulary, a token type not in its table, a sequence is longer than the model takes, or the
+    /// model computes what isn't finite.
     ///
     /// # Panics
     /// When the wanted rows aren't ascending rows of the batch.
@@ -191,9 +194,9 @@ impl Session {
             rows.count(batch) * outputs,
             "floats of the result"
         );
-        self.with_logits(batch, rows, |_, logits, rows| {
+        self.each_tile(batch, rows, usize::MAX, |_, rows, logits| {
             for (row, out) in out.chunks_exact_mut(outputs).enumerate() {
-                let panels = logits[row..].iter().step_by(rows);
+                let panels = logits[row..].iter().step_by(rows.len());
                 for (out, lanes) in out.chunks_mut(LANES).zip(panels) {
                     out.copy_from_slice(&lanes.0[..out.len()]);
                 }
@@ -246,20 +249,21 @@ impl Session {
         })
     }
 
-    /// The logits at all rows of a batch, those of at most `tile` rows at a time to `f`, panel-major, with the rows that they
-    /// are of: memory holds no others.
+    /// The logits at the wanted rows of a batch, those of at most `tile` rows at a time to `f`, panel-major, with the wanted rows
+    /// that they are of, counted from 0: memory holds no others.
     pub(crate) fn each_tile(
         &mut self,
         batch: &Batch,
+        rows: Rows<'_>,
         tile: usize,
-        f: impl FnMut(Range<usize>, &[Lanes]) + Send,
+        mut f: impl FnMut(Kernels, Range<usize>, &[Lanes]) + Send,
     ) -> Result<(), Error> {
-        let rows = batch.ids().len();
-        self.encode(batch, Rows::All, rows.min(tile), None)?;
-        self.on_head(|compute, head, config, workspace| {
-            compute.head_tiles(head, config, (rows, tile), workspace, f);
-        });
-        Ok(())
+        if self.model().config().head == rq_format::Head::None {
+            return Err(Error::NoHead);
+        }
+        let rows = self.encode(batch, rows, rows.count(batch).min(tile), None)?;
+        let kernels = self.kernels;
+        self.head(batch, (rows, tile), |rows, logits| f(kernels, rows, logits))
     }
 
     /// Gathers the logits of one wanted row after the other.
@@ -269,16 +273,15 @@ impl Session {
         rows: &[usize],
         mut f: impl FnMut(Kernels, &mut [Lanes]) + Send,
     ) -> Result<(), Error> {
-        self.with_logits(batch, Rows::Only(rows), |kernels, logits, rows| {
-            let mut row_logits = vec![Lanes::ZERO; logits.len() / rows.max(1)];
-            for row in 0..rows {
-                for (to, from) in row_logits
-                    .iter_mut()
-                    .zip(logits[row..].iter().step_by(rows))
-                {
+        let mut of_row = vec![Lanes::ZERO; panels_for(self.model().config().outputs())];
+        let rows = Rows::Only(rows);
+        self.each_tile(batch, rows, ROWS_AT_ONCE, |kernels, rows, logits| {
+            for row in 0..rows.len() {
+                let panels = logits[row..].iter().step_by(rows.len());
+                for (to, from) in of_row.iter_mut().zip(panels) {
                     *to = *from;
                 }
-                f(kernels, &mut row_logits);
+                f(kernels, &mut of_row);
             }
         })
     }
@@ -293,46 +296,32 @@ impl Session {
         let count = self.encode(batch, Rows::All, 1, Some(&timers))?;
         let encoder = start.elapsed();
         let start = Instant::now();
-        if count > 0 {
-            self.on_head(|compute, head, config, workspace| {
-                compute.head(head, config, 1, workspace);
-            });
-        }
+        self.head(batch, (count.min(1), 1), |_, _| ())?;
         Ok(Profile::new(encoder, &timers, start.elapsed()))
     }
 
-    fn with_logits<R: Send>(
+    /// Computes with the head what [`Compute::head`] does, of the batch that was encoded.
+    fn head(
         &mut self,
         batch: &Batch,
-        rows: Rows<'_>,
-        f: impl FnOnce(Kernels, &[Lanes], usize) -> R + Send,
-    ) -> Result<R, Error> {
-        if self.model().config().head == rq_format::Head::None {
-            return Err(Error::NoHead);
+        (rows, tile): (usize, usize),
+        f: impl FnMut(Range<usize>, &[Lanes]) + Send,
+    ) -> Result<(), Error> {
+        if rows == 0 {
+            return Ok(());
         }
-        let count = self.encode(batch, rows, rows.count(batch), None)?;
-        Ok(self.on_head(|compute, head, config, workspace| {
-            let logits = match count {
-                0 => &[],
-                _ => compute.head(head, config, count, workspace),
-            };
-            f(compute.kernels, logits, count)
-        }))
-    }
-
-    /// Computes with the head and the session's memory, on its threads.
-    fn on_head<R: Send>(
-        &mut self,
-        work: impl FnOnce(&Compute<'_>, &Head<'_>, &Config, &mut Workspace) -> R + Send,
-    ) -> R {
+        let config = self.loaded.borrow_owner().config();
         let compute = Compute {
             kernels: self.kernels,
             threads: &self.threads,
             timers: None,
+            faults: &self.faults,
+            stage: config.num_hidden_layers + 1,
         };
-        let config = self.loaded.borrow_owner().config();
         let (head, workspace) = (&self.loaded.borrow_dependent().head, &mut self.workspace);
-        self.threads.run(|| work(&compute, head, config, workspace))
+        self.threads
+            .run(|| compute.head(head, config, (rows, tile), workspace, f));
+        self.check(batch)
     }
 
     fn encode(
@@ -370,18 +359,47 @@ impl Session {
                 "ascending rows of the batch"
             );
         }
+        self.faults = Faults::none();
         let compute = Compute {
             kernels: self.kernels,
             threads: &self.threads,
             timers,
+            faults: &self.faults,
+            stage: 0,
         };
         let extent = Extent::new(batch.sequences().map(|s| s.len()), logits);
         self.workspace.reserve(config, &extent);
         let encoder = &self.loaded.borrow_dependent().encoder;
         let workspace = &mut self.workspace;
-        Ok(self
+        let count = self
             .threads
-            .run(|| compute.encode(encoder, config, batch, rows, workspace)))
+            .run(|| compute.encode(encoder, config, batch, rows, workspace));
+        self.check(batch)?;
+        Ok(count)
+    }
+
+    /// Refuses what was computed of a batch if some of it isn't finite.
+    fn check(&self, batch: &Batch) -> Result<(), Error> {
+        let Some((stage, row)) = self.faults.first() else {
+            return Ok(());
+        };
+        let layers = self.model().config().num_hidden_layers;
+        // From the last layer on, rows are those that are wanted.
+        let row = match stage >= layers {
+            true => self.workspace.rows[row],
+            false => row,
+        };
+        let sequences = batch.first_rows();
+        let sequence = sequences.partition_point(|&first| first <= row) - 1;
+        Err(Error::NotFinite {
+            stage: match stage {
+                0 => Stage::Embeddings,
+                layer if layer <= layers => Stage::Layer(layer),
+                _ => Stage::Head,
+            },
+            sequence,
+            token: row - sequences[sequence],
+        })
     }
 }
 

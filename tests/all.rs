@@ -16,6 +16,7 @@ mod fill;
 mod hostile;
 mod joint;
 mod minilm;
+mod not_finite;
 mod parity;
 mod rxnfp;
 mod score;

@@ -1,7 +1,7 @@
 //! Fill-mask against transformers' pipeline: `goldens/fill.json`, with quantized models.
 
 use crate::common::{self, MODELS, model, options, session};
-use rq::{Error, Fill, FillMask, FillOptions, Session, TargetWarning, Targets, Task};
+use rq::{Batch, Error, Fill, FillMask, FillOptions, Rows, Session, TargetWarning, Targets, Task};
 use rq_convert::Quant;
 use serde::Deserialize;
 use std::collections::HashMap;
@@ -231,4 +231,29 @@ fn targets_of_another_model_are_refused() {
         error,
         Err(Error::TokenRange { token, vocab_size: 25 }) if token >= 25
     ));
+}
+
+/// However many masks a text has, the logits of a tile of them are held, and its answers are those of each mask among them.
+#[test]
+fn many_masks_take_the_memory_of_a_tile() {
+    let model = model("demo-model", Quant::Q8);
+    let mut task = FillMask::new(session(&model)).unwrap();
+    let most = model.config().max_tokens();
+    let text = "<mask>".repeat(most - 2);
+    let masks = task.run_one(&*text, &FillOptions::default()).unwrap();
+    assert_eq!(masks.len(), most - 2);
+    let threads = task.session().threads();
+    assert_eq!(
+        task.session().held_bytes(),
+        model.session_bytes(&[most], 64, threads)
+    );
+    // By the logits of all rows at once.
+    let ids = model.tokenizer().encode(&text, false).unwrap().ids;
+    let batch = Batch::from_iter([ids]);
+    let logits = session(&model).logits(&batch, Rows::All).unwrap();
+    let rows = logits.chunks_exact(model.config().vocab_size).skip(1);
+    for (fills, row) in masks.iter().zip(rows) {
+        let best = row[fills[0].token as usize];
+        assert!(row.iter().all(|&logit| logit <= best));
+    }
 }

@@ -17,6 +17,9 @@ fn advice(error: &Error) -> Option<String> {
     match error {
         Error::TooLong { .. } => Some("shorten it, or pass --truncate".to_owned()),
         Error::WrongHead { found, .. } => Some(format!("it is for `rq {}`", command(*found))),
+        Error::NotFinite { .. } | Error::EmbeddingRange => {
+            Some("`rq verify` tells whether the file is damaged".to_owned())
+        }
         Error::InBatch { source, .. } => advice(source),
         _ => None,
     }

@@ -165,14 +165,18 @@ enum Outcome<I> {
 
 impl<C: Command, S: Sink<C>> Run<'_, C, S> {
     fn given(mut self, inputs: Vec<C::Input>) -> Result<ExitCode> {
+        let count = inputs.len();
         let prepared = (1..).zip(&inputs).map(|(number, input)| {
             let prepared = self.prepare(input);
-            name_the_text(prepared, number, inputs.len())
+            name_the_text(prepared, number, count)
         });
         let prepared: Vec<Prepared<C>> = prepared.collect::<Result<_>>()?;
-        let mut inputs = inputs.into_iter();
+        let (mut numbers, mut inputs) = (1.., inputs.into_iter());
         for prepared in prepared.chunks(self.command.at_once()) {
-            let answers = self.compute(prepared)?;
+            let answers = self.compute(prepared)?.into_iter().zip(numbers.by_ref());
+            let answers: Vec<Answer<C>> = answers
+                .map(|(answer, number)| name_the_text(answer.map_err(Error::from), number, count))
+                .collect::<Result<_>>()?;
             for (answer, input) in answers.into_iter().zip(inputs.by_ref()) {
                 self.answered(input, answer)?;
             }
@@ -197,17 +201,22 @@ impl<C: Command, S: Sink<C>> Run<'_, C, S> {
             let mut answers = self.compute(&prepared)?.into_iter();
             for (line, outcome) in outcomes {
                 count += 1;
-                match outcome {
+                let (input, error) = match outcome {
                     Outcome::Prepared(input) => {
                         let answer = answers.next().expect("an answer to each prepared input");
-                        self.answered(input, answer)?;
+                        match answer {
+                            Ok(answer) => {
+                                self.answered(input, answer)?;
+                                continue;
+                            }
+                            Err(error) => (Some(input), error.into()),
+                        }
                     }
-                    Outcome::Refused(input, error) => {
-                        refused += 1;
-                        self.sink
-                            .refuse(lines.name(), line, input.as_ref(), &error)?;
-                    }
-                }
+                    Outcome::Refused(input, error) => (input, error),
+                };
+                refused += 1;
+                self.sink
+                    .refuse(lines.name(), line, input.as_ref(), &error)?;
             }
             self.sink.flush()?;
         }
@@ -267,9 +276,9 @@ impl<C: Command, S: Sink<C>> Run<'_, C, S> {
     }
 
     /// Computes answers. After the first ones, announces the model.
-    fn compute(&mut self, prepared: &[Prepared<C>]) -> Result<Vec<Answer<C>>> {
+    fn compute(&mut self, prepared: &[Prepared<C>]) -> Result<Vec<Result<Answer<C>, rq::Error>>> {
         let (task, options) = self.command.task_and_options();
-        let answers = task.compute(prepared, options)?;
+        let answers = task.compute_each(prepared, options)?;
         if let Some(located) = self.located.take() {
             located.announce();
         }

@@ -228,6 +228,31 @@ fn a_line_that_cannot_be_filled_has_an_error_in_its_place() {
     check_refused(&user, &FORMATS[2..], &refused);
 }
 
+/// A model of which one weight is damaged, which only long texts meet.
+#[test]
+fn a_line_that_the_model_has_no_number_for_has_an_error_in_its_place() {
+    let user = user();
+    let models = fs::read_dir(user.path("data")).unwrap();
+    let file = models.map(|entry| entry.unwrap().path()).next().unwrap();
+    let mut bytes = fs::read(&file).unwrap();
+    let model = rq_format::ModelFile::from_bytes(bytes.clone()).unwrap();
+    let table = model.tensor("embeddings.position").unwrap();
+    let row = model.config().position_offset + 50;
+    let at = table.offset as usize + row * table.columns.next_multiple_of(16) * 4;
+    bytes[at..at + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+    fs::write(&file, bytes).unwrap();
+
+    let long = "E".repeat(70) + "<mask>";
+    let refused: Refused<'_> = (
+        long.as_bytes(),
+        Some(&long),
+        "isn't a finite number, in the embeddings at token 50: its weights are damaged or too large: `rq verify`",
+    );
+    check_refused(&user, &FORMATS, &[refused; 3]);
+    let texts = ["fill", TEXTS[0], &long];
+    user.rq(&texts).fails(&["text 2 of 2: ", refused.2]);
+}
+
 #[test]
 fn texts_in_utf16_are_refused_and_their_encoding_named() {
     let user = user();

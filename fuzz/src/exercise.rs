@@ -113,10 +113,12 @@ pub fn text(session: &mut Session, text: &str, pair: Option<&str>) {
         batch.push(&encoding.ids);
         if let Ok(hidden) = session.hidden_states(&batch, Rows::All) {
             assert_eq!(hidden.len(), batch.ids().len() * config.hidden_size);
+            assert!(hidden.iter().all(|x| x.is_finite()));
         }
         let rows = batch.first_rows().to_vec();
         if let Ok(logits) = session.logits(&batch, Rows::Only(&rows)) {
             assert_eq!(logits.len(), rows.len() * config.outputs());
+            assert!(logits.iter().all(|x| x.is_finite()));
         }
     }
     if config.head == Head::MaskedLm
@@ -127,6 +129,7 @@ pub fn text(session: &mut Session, text: &str, pair: Option<&str>) {
         for options in [FillOptions::default(), cut] {
             if let Ok(masks) = fill.run_one(text, &options) {
                 assert!(masks.iter().all(|fills| fills.len() <= options.top_k));
+                assert!(masks.iter().flatten().all(|fill| fill.score.is_finite()));
             }
         }
     }

@@ -1,8 +1,8 @@
 //! The heads: from hidden states to logits.
 
-use crate::encoder::Compute;
 use crate::encoder::weights::{Head, Linear};
 use crate::encoder::workspace::Workspace;
+use crate::encoder::{Compute, is_finite};
 use rq_format::{ClassifierAct, Config};
 use rq_kernels::activation::{ActivationBlock, Activations};
 use rq_kernels::lanes::{Lanes, as_floats_mut, panels_for};
@@ -10,25 +10,9 @@ use rq_kernels::{BLOCK, Gelu};
 use std::ops::Range;
 
 impl Compute<'_> {
-    /// The logits of the first `rows` hidden states, panel-major: `[outputs / 16][rows]`; none without a head.
-    pub(crate) fn head<'w>(
-        &self,
-        head: &Head<'_>,
-        config: &Config,
-        rows: usize,
-        workspace: &'w mut Workspace,
-    ) -> &'w [Lanes] {
-        let Some((out, columns)) = self.head_inputs(head, config, rows, workspace) else {
-            return &[];
-        };
-        let Workspace { acts, output, .. } = workspace;
-        let logits = &mut output[..panels_for(config.outputs()) * rows];
-        self.product_of(out, acts, (0..rows, columns), logits);
-        logits
-    }
-
-    /// The same, of at most `tile` rows at a time to `f`, with the rows that they are of.
-    pub(crate) fn head_tiles(
+    /// The logits of the first `rows` hidden states, of at most `tile` at a time, to `f`: with the rows that they are of,
+    /// panel-major, `[outputs / 16][rows]`. None without a head, and none once one isn't finite.
+    pub(crate) fn head(
         &self,
         head: &Head<'_>,
         config: &Config,
@@ -44,6 +28,10 @@ impl Compute<'_> {
             let range = start..rows.min(start + tile);
             let logits = &mut output[..panels_for(config.outputs()) * range.len()];
             self.product_of(out, acts, (range.clone(), columns), logits);
+            self.check_logits(logits, range.clone());
+            if self.faults.first().is_some() {
+                return;
+            }
             f(range, logits);
         }
     }
@@ -77,7 +65,7 @@ impl Compute<'_> {
                 let inner = &*inner;
                 self.rows(width, rows, hidden, acts, |row, lanes| {
                     take_row(inner, row, rows, lanes);
-                    self.norm(norm, config, width, lanes);
+                    self.norm(norm, config, width, row, lanes);
                 });
                 Some((decoder, width))
             }
@@ -88,6 +76,8 @@ impl Compute<'_> {
                     let inner = &*inner;
                     self.rows(hidden_size, rows, hidden, acts, |row, lanes| {
                         take_row(inner, row, rows, lanes);
+                        // Before the activation function, which may have a limit at infinity.
+                        self.faults.check(self.stage, row, lanes);
                         self.activate(*act, lanes);
                     });
                 }
@@ -108,6 +98,16 @@ impl Compute<'_> {
         let acts = &acts[rows.start * blocks..rows.end * blocks];
         let acts = Activations::row_major(acts, blocks);
         self.linear(linear, 0..panels, &acts, out);
+    }
+
+    /// Notes the first of these rows whose logits, panel-major, aren't all finite.
+    fn check_logits(&self, logits: &[Lanes], rows: Range<usize>) {
+        if !is_finite(logits) {
+            for (at, row) in rows.clone().enumerate() {
+                let of_row = logits[at..].iter().step_by(rows.len());
+                of_row.for_each(|lanes| self.faults.check(self.stage, row, &[*lanes]));
+            }
+        }
     }
 
     /// The function between the two products of a classifier.

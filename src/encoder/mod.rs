@@ -25,6 +25,7 @@ use rq_kernels::threads::Threads;
 use rq_kernels::{BLOCK, Gelu, Panels, VECTORS};
 use std::ops::Range;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Panels of a product that one task computes.
 const PANELS_PER_TASK: usize = 2;
@@ -57,6 +58,50 @@ pub(crate) struct Compute<'a> {
     pub(crate) threads: &'a Threads,
     /// Of a pass that is profiled.
     pub(crate) timers: Option<&'a Timers>,
+    /// Where a number that isn't finite is noted.
+    pub(crate) faults: &'a Faults,
+    /// What computes: 0 for the embeddings, then the layers from 1, then the head.
+    pub(crate) stage: usize,
+}
+
+/// The first place of a pass where a number isn't finite, by stage and row. What comes behind it isn't finite either, up to the
+/// end: quantization, softmax and LayerNorm make NaN of what isn't.
+#[derive(Debug)]
+pub(crate) struct Faults(AtomicU64);
+
+impl Faults {
+    /// None.
+    pub(crate) fn none() -> Self {
+        Self(AtomicU64::new(u64::MAX))
+    }
+
+    /// Notes values of a row of a stage if one of them isn't finite.
+    pub(crate) fn check(&self, stage: usize, row: usize, values: &[Lanes]) {
+        if !is_finite(values) {
+            let place = (stage as u64) << 32 | row as u64;
+            self.0.fetch_min(place, Ordering::Relaxed);
+        }
+    }
+
+    /// The first stage, and in it the first row.
+    pub(crate) fn first(&self) -> Option<(usize, usize)> {
+        match self.0.load(Ordering::Relaxed) {
+            u64::MAX => None,
+            place => Some(((place >> 32) as usize, place as u32 as usize)),
+        }
+    }
+}
+
+/// Whether all values are numbers.
+fn is_finite(values: &[Lanes]) -> bool {
+    // Zero times what isn't finite is NaN, and stays so in a sum.
+    let mut sums = Lanes::ZERO;
+    for lanes in values {
+        for (sum, x) in sums.0.iter_mut().zip(lanes.0) {
+            *sum += x * 0.0;
+        }
+    }
+    sums.0.iter().all(|sum| sum.is_finite())
 }
 
 impl Compute<'_> {
@@ -177,15 +222,23 @@ impl Compute<'_> {
         let rows = hidden.len() / panels_for(width);
         self.rows(width, rows, hidden, acts, |row, lanes| {
             add(lanes, sublayer[row..].iter().step_by(rows));
-            self.norm(norm, config, width, lanes);
+            self.norm(norm, config, width, row, lanes);
         });
     }
 
     /// LayerNorm of a row of `width` values.
-    fn norm(&self, norm: &Norm<'_>, config: &Config, width: usize, row: &mut [Lanes]) {
+    fn norm(
+        &self,
+        norm: &Norm<'_>,
+        config: &Config,
+        width: usize,
+        row: usize,
+        values: &mut [Lanes],
+    ) {
         let eps = config.layer_norm_eps as f32;
         self.kernels
-            .layer_norm(row, width, norm.weight, norm.bias, eps);
+            .layer_norm(values, width, norm.weight, norm.bias, eps);
+        self.faults.check(self.stage, row, values);
     }
 
     /// Calls `f` with each of the first `rows` rows of `width` values, and quantizes what it leaves there.
@@ -265,10 +318,11 @@ impl Compute<'_> {
             .layers
             .split_last()
             .expect("a valid configuration has layers");
-        for layer in layers {
-            self.layer(layer, config, tokens, tokens, workspace);
+        let at = |stage| Self { stage, ..*self };
+        for (stage, layer) in (1..).zip(layers) {
+            at(stage).layer(layer, config, tokens, tokens, workspace);
         }
-        self.layer(last, config, tokens, count, workspace);
+        at(weights.layers.len()).layer(last, config, tokens, count, workspace);
         count
     }
 
@@ -310,7 +364,7 @@ impl Compute<'_> {
                 add(lanes, &embeddings.token_type[at..][..panels]);
             }
             add(lanes, position);
-            self.norm(&embeddings.norm, config, width, lanes);
+            self.norm(&embeddings.norm, config, width, row, lanes);
         });
         if let Some(projection) = &embeddings.projection {
             let (panels, blocks) = (panels_for(config.hidden_size), width.div_ceil(BLOCK));

@@ -10,7 +10,7 @@ use crate::encoder::attention::Sequences;
 use crate::encoder::relative::RelativeBias;
 use crate::encoder::weights::gelu;
 use crate::encoder::workspace::{Extent, Slot};
-use crate::encoder::{Compute, attention_panels};
+use crate::encoder::{Compute, Faults, attention_panels};
 use rq_format::Config;
 use rq_kernels::activation::{ActivationBlock, Activations};
 use rq_kernels::kernels::Kernels;
@@ -85,6 +85,7 @@ pub struct Steps<'a> {
     relative_bias: Vec<Lanes>,
     /// The caller's alone.
     threads: Threads,
+    faults: Faults,
 }
 
 impl<'a> Steps<'a> {
@@ -95,6 +96,7 @@ impl<'a> Steps<'a> {
             kernels,
             relative_bias,
             threads: Threads::new(1).expect("one thread starts none"),
+            faults: Faults::none(),
         }
     }
 
@@ -103,6 +105,8 @@ impl<'a> Steps<'a> {
             kernels: self.kernels,
             threads: &self.threads,
             timers: None,
+            faults: &self.faults,
+            stage: 0,
         }
     }
 

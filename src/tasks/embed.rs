@@ -254,7 +254,11 @@ impl DenseWeights<'_> {
             .map(|(row, weights)| {
                 let bias = self.bias.map_or(0.0, |bias| as_floats(bias)[row]);
                 let sum = dot(as_floats(weights), input) + f64::from(bias);
-                activated(sum, self.activation) as f32
+                match sum.is_finite() {
+                    true => activated(sum, self.activation) as f32,
+                    // Some functions have a limit there.
+                    false => f32::NAN,
+                }
             })
             .collect()
     }
@@ -341,6 +345,7 @@ impl<S: BorrowMut<Session>> Task for Embedder<S> {
                 for &mode in &modes {
                     embedding.extend(pooled(of_text, hidden_size, skipped, mode));
                 }
+                finite(&embedding)?;
                 // One vector, or each token's.
                 let mut whole = modes.len() * hidden_size;
                 let mut dense = dense.iter();
@@ -353,6 +358,7 @@ impl<S: BorrowMut<Session>> Task for Embedder<S> {
                             let weights = dense.next().expect("weights of each layer");
                             let vectors = embedding.chunks_exact(whole);
                             embedding = vectors.flat_map(|row| weights.apply(row)).collect();
+                            finite(&embedding)?;
                             whole = weights.rows;
                         }
                     }
@@ -372,6 +378,14 @@ impl<S: BorrowMut<Session>> Task for Embedder<S> {
             }
         }
         Ok(answers)
+    }
+}
+
+/// Refuses an embedding with NaN or infinity, before something divides by it.
+fn finite(embedding: &[f32]) -> Result<(), Error> {
+    match embedding.iter().all(|x| x.is_finite()) {
+        true => Ok(()),
+        false => Err(Error::EmbeddingRange),
     }
 }
 
@@ -451,6 +465,7 @@ fn normalized(vector: &mut [f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rq_kernels::lanes::LANES;
 
     #[test]
     fn pooling_is_over_all_tokens() {
@@ -469,6 +484,28 @@ mod tests {
         assert_eq!(pooled(1, Pooling::Mean), [2.5, -2.0]);
         assert_eq!(pooled(1, Pooling::Max), [3.0, -1.0]);
         assert_eq!(pooled(1, Pooling::WeightedMean), [13.0 / 5.0, -11.0 / 5.0]);
+    }
+
+    #[test]
+    fn no_activation_function_makes_a_number_of_what_is_none() {
+        for weight in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let weight = [Lanes([weight; LANES])];
+            let layer = |activation| DenseWeights {
+                activation,
+                weight: &weight,
+                bias: None,
+                rows: 1,
+            };
+            for activation in [
+                Activation::Identity,
+                Activation::Tanh,
+                Activation::Relu,
+                Activation::Gelu,
+                Activation::Sigmoid,
+            ] {
+                assert!(finite(&layer(activation).apply(&[1.0])).is_err());
+            }
+        }
     }
 
     #[test]

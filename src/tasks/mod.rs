@@ -56,12 +56,36 @@ pub trait Task {
     /// Answers to what was prepared with the same options, in its order.
     ///
     /// # Errors
-    /// When the options ask for what the model doesn't have, or something was prepared for another model.
+    /// When the options ask for what the model doesn't have, something was prepared for another model, or the model computes
+    /// what isn't finite for one of the inputs: [`Task::compute_each`] tells for which.
     fn compute(
         &mut self,
         prepared: &[Self::Prepared],
         options: &Self::Options,
     ) -> Result<Vec<Self::Answer>, Error>;
+
+    /// As [`Task::compute`], but where the model computes what isn't finite for some inputs, the others are answered.
+    ///
+    /// # Errors
+    /// When the options ask for what the model doesn't have, or something was prepared for another model.
+    fn compute_each(
+        &mut self,
+        prepared: &[Self::Prepared],
+        options: &Self::Options,
+    ) -> Result<Vec<Result<Self::Answer, Error>>, Error> {
+        match self.compute(prepared, options) {
+            Ok(answers) => Ok(answers.into_iter().map(Ok).collect()),
+            // The bits of an answer don't depend on what is computed beside it.
+            Err(error) if error.is_of_one_text() => Ok(prepared
+                .iter()
+                .map(|one| {
+                    let answers = self.compute(std::slice::from_ref(one), options)?;
+                    Ok(answers.into_iter().next().expect("an answer to each input"))
+                })
+                .collect()),
+            Err(error) => Err(error),
+        }
+    }
 
     /// Prepares a batch of inputs and answers to all of them.
     ///
@@ -74,19 +98,25 @@ pub trait Task {
     ) -> Result<Vec<Self::Answer>, Error> {
         let inputs: Vec<I> = inputs.into_iter().collect();
         let count = inputs.len();
-        let prepare = |(number, input): (usize, I)| {
-            let prepared = self.prepare(input.into(), options);
-            prepared.map_err(|error| match count {
+        let of_input = |number| {
+            move |error| match count {
                 1 => error,
                 _ => Error::InBatch {
                     number,
                     count,
                     source: Box::new(error),
                 },
-            })
+            }
+        };
+        let prepare = |(number, input): (usize, I)| {
+            let prepared = self.prepare(input.into(), options);
+            prepared.map_err(of_input(number))
         };
         let prepared: Vec<_> = (1..).zip(inputs).map(prepare).collect::<Result<_, _>>()?;
-        self.compute(&prepared, options)
+        let answers = (1..).zip(self.compute_each(&prepared, options)?);
+        answers
+            .map(|(number, answer)| answer.map_err(of_input(number)))
+            .collect()
     }
 
     /// Prepares one input and answers to it.

@@ -6,6 +6,7 @@
 //! one running maximum, or sum, so that memory doesn't grow with tokens times vocabulary.
 
 use crate::batch::{Batch, ROWS_AT_ONCE, groups};
+use crate::encoder::Rows;
 use crate::error::Error;
 use crate::session::Session;
 use crate::tasks::prompt::{Prompt, after};
@@ -161,7 +162,7 @@ impl<S: BorrowMut<Session>> Task for SparseEmbedder<S> {
         for group in groups(texts.iter().map(|text| text.ids.len())) {
             let batch = Batch::from_iter(texts[group].iter().map(|text| &text.ids));
             let mut sequences = batch.sequences().peekable();
-            session.each_tile(&batch, ROWS_AT_ONCE, |rows, logits| {
+            session.each_tile(&batch, Rows::All, ROWS_AT_ONCE, |_, rows, logits| {
                 // The texts of which the tile has rows; the last one may go on in the next tile.
                 while let Some(sequence) = sequences.peek() {
                     let of_text = sequence.start.max(rows.start)..sequence.end.min(rows.end);
