@@ -76,7 +76,7 @@ impl Parts {
         }
         table.push((data, file.len() - data));
         file[..8].copy_from_slice(&rq_format::MAGIC);
-        file[8] = 1;
+        file[8] = rq_format::VERSION as u8;
         file[12] = 5;
         let len = file.len() as u64;
         put(&mut file, 16, len);
