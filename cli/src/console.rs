@@ -1,17 +1,67 @@
-//! What goes to standard error, and what an interrupt does.
+//! What goes to standard output and standard error, and what an interrupt does.
+//!
+//! Both are for a terminal, and much of what is written there others wrote: texts, tokens, labels, a file's provenance, names of
+//! files, what a server says. It is shown and not obeyed: see [`Output`].
 
 use crate::advice::message;
+use crate::human::{invisible, visible};
 use anyhow::Error;
 use rq_format::discard_unfinished;
 use std::fmt::Display;
-use std::io::Write;
+use std::io::{self, BufWriter, StdoutLock, Write};
 
 /// The exit code after an interrupt: 128 plus the number of SIGINT.
 const INTERRUPTED: i32 = 130;
 
+/// Standard output. Characters that a terminal would obey are escaped on the way, but for the end of a line, so that no text can
+/// move the cursor, change colours or set a title; and as JSON writes them, so that its strings stay what they are. What shows a
+/// text in its line makes it [`visible`] before.
+pub(crate) struct Output<W = StdoutLock<'static>>(W);
+
+/// Standard output, held until the writer is dropped. It passes on each line.
+pub(crate) fn output() -> Output {
+    Output(io::stdout().lock())
+}
+
+/// The same with a buffer, which must be flushed.
+pub(crate) fn buffered() -> Output<BufWriter<StdoutLock<'static>>> {
+    Output(BufWriter::new(io::stdout().lock()))
+}
+
+impl<W: Write> Write for Output<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_all(bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        for chunk in bytes.utf8_chunks() {
+            let mut rest = chunk.valid();
+            while let Some(at) = rest.find(|c| c != '\n' && invisible(c)) {
+                let (before, behind) = rest.split_at(at);
+                let length = behind.chars().next().map_or(0, char::len_utf8);
+                let (character, behind) = behind.split_at(length);
+                self.0.write_all(before.as_bytes())?;
+                self.0.write_all(visible(character).as_bytes())?;
+                rest = behind;
+            }
+            self.0.write_all(rest.as_bytes())?;
+            if !chunk.invalid().is_empty() {
+                self.0
+                    .write_all(char::REPLACEMENT_CHARACTER.to_string().as_bytes())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
 /// Writes a line to standard error. It is not an error if nobody reads it.
 pub(crate) fn say(message: impl Display) {
-    let _ = writeln!(std::io::stderr(), "rq: {message}");
+    let _ = writeln!(io::stderr(), "rq: {}", visible(&message.to_string()));
 }
 
 /// Says what is wrong with a line of the input called `name`.

@@ -64,11 +64,27 @@ pub(crate) fn figures(x: f64) -> String {
     }
 }
 
-/// A text with its invisible characters escaped.
+/// Whether a terminal would obey a character, or show nothing of it and so hide what a text is: control characters, separators
+/// of lines, marks of direction, spaces without width. Joiners aren't among them, which are parts of emoji and of words.
+pub(crate) fn invisible(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
+        || matches!(c, '\u{61c}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
+}
+
+/// A text in one line, with its invisible characters as JSON escapes them.
 pub(crate) fn visible(text: &str) -> String {
-    let escaped = text.escape_debug().to_string();
-    let quoted = escaped.replace("\\'", "'").replace("\\\"", "\"");
-    quoted.replace("\\\\", "\\")
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' => shown += "\\n",
+            '\r' => shown += "\\r",
+            '\t' => shown += "\\t",
+            c if invisible(c) => shown += &format!("\\u{:04x}", u32::from(c)),
+            c => shown.push(c),
+        }
+    }
+    shown
 }
 
 /// A token, visible, without the space that it begins with.
@@ -83,11 +99,6 @@ pub(crate) fn shortened(text: &str) -> String {
         Some((end, _)) => visible(&text[..end]) + "...",
         None => visible(text),
     }
-}
-
-/// A text with spaces for its control characters, so that it stays in its line.
-pub(crate) fn in_line(text: &str) -> String {
-    text.replace(|c: char| c.is_control(), " ")
 }
 
 /// Cells of a column, filled with spaces to the width of the widest. Characters may take two columns of a terminal, or none.
@@ -135,16 +146,16 @@ mod tests {
 
     #[test]
     fn texts() {
-        assert_eq!(visible("a\tb\u{1b}[1m é"), "a\\tb\\u{1b}[1m é");
+        assert_eq!(visible("a\tb\u{1b}[1m é"), "a\\tb\\u001b[1m é");
         assert_eq!(visible(r#"'"\ \' \n"#), r#"'"\ \' \n"#);
-        assert_eq!(visible("\u{200b}"), "\\u{200b}");
+        assert_eq!(visible("\u{200b}"), "\\u200b");
+        assert_eq!(visible("👩\u{200d}👧 \u{202e}"), "👩\u{200d}👧 \\u202e");
         assert_eq!(
             [" door", " ", "\n", "'s"].map(token),
             ["door", " ", "\\n", "'s"]
         );
         assert_eq!(shortened(&"é".repeat(60)), "é".repeat(60));
         assert_eq!(shortened(&"é".repeat(61)), "é".repeat(60) + "...");
-        assert_eq!(in_line("a\nb\tc"), "a b c");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::advice::message;
 use crate::args::Format;
-use crate::console::{say, say_of_line};
+use crate::console::{self, Output, say, say_of_line};
 use crate::locate::Located;
 use crate::task::{self, Answer, Command, Sink};
 use crate::texts::Source;
@@ -20,7 +20,7 @@ pub(crate) fn run<C: Command>(
     located: &Located,
 ) -> Result<ExitCode> {
     let mut records = Records {
-        out: BufWriter::new(std::io::stdout().lock()),
+        out: console::buffered(),
         format,
         begun: false,
     };
@@ -29,7 +29,7 @@ pub(crate) fn run<C: Command>(
 
 /// Writes answers and refusals to standard output, in the order of the texts.
 struct Records {
-    out: BufWriter<StdoutLock<'static>>,
+    out: Output<BufWriter<StdoutLock<'static>>>,
     format: Format,
     /// Whether a block or row comes before the next one.
     begun: bool,

@@ -1094,3 +1094,52 @@ fn a_conversion_says_that_it_isnt_calibrated() {
             .fails(&["can't read the calibration text no-file"]);
     }
 }
+
+/// Escapes that would set a terminal's title and colour, go back over a line, or turn a text around.
+const HOSTILE: &str = "x\u{1b}]0;owned\u{7}\u{1b}[31m\r\u{9b}1A\u{202e}\nfile  trusted.rq (sound)";
+
+/// A directory's name, a text, a question, tokens and labels are others' words: none of them is obeyed by a terminal, and none
+/// makes a line of its own.
+#[test]
+fn what_others_wrote_is_shown_and_not_obeyed() {
+    let harmless = |ran: &Ran| {
+        let said = format!("{}{}", ran.stdout, ran.stderr);
+        let obeyed = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+        assert!(!said.contains(obeyed), "{said:?}");
+        assert!(!said.contains("\nfile  trusted"), "{said}");
+    };
+    let user = User::with_model().set("RQ_MODEL", "sapiens-vh");
+    for command in ["fill", "score", "embed"] {
+        for format in [&[][..], &["--json"], &["--jsonl"]] {
+            let text = format!("{HOSTILE} <mask>");
+            harmless(&user.rq(&[&[command], format, &[&*text]].concat()));
+            let line = serde_json::json!({ "text": text }).to_string();
+            harmless(&user.rq_with(&[&[command, "--jsonl"], format].concat(), line.as_bytes()));
+        }
+    }
+    harmless(&user.rq(&["fill", "--json", "\u{9b}31m"]));
+    harmless(&user.rq(&["similar", HOSTILE, "b"]));
+    harmless(&user.rq(&["fill", "-m", HOSTILE, "a"]));
+    harmless(&user.rq(&["fill", "-f", HOSTILE]));
+    harmless(&user.rq(&["convert", HOSTILE]));
+
+    // What a checkpoint and the file that is made of it say of themselves.
+    let copy = user.copy("sapiens-vh", "copy");
+    let path = copy.join("config.json");
+    let mut config: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    config["hidden_act"] = HOSTILE.into();
+    fs::write(&path, config.to_string()).unwrap();
+    harmless(&user.rq(&["convert", copy.to_str().unwrap()]));
+    let named = HOSTILE.replace('\n', " ");
+    user.copy("sapiens-vh", &named);
+    let file = user.at("named.rq");
+    let ran = user.rq(&["convert", &user.at(&named), "-o", &file]);
+    harmless(&ran);
+    for command in [
+        &["info", &file][..],
+        &["info", "--json", &file],
+        &["verify", &file],
+    ] {
+        harmless(&user.rq(command));
+    }
+}

@@ -323,10 +323,10 @@ fn words_have_a_label_each() {
     assert_eq!((rows.len(), blocks[1]), (3, "no words\n"));
     assert_eq!(
         rows[0],
-        format!("Anna        {label:5}  {:6.2} %", 100.0 * score)
+        format!("Anna         {label:5}  {:6.2} %", 100.0 * score)
     );
-    assert_eq!(rows[1], "            -");
-    assert!(rows[2].starts_with("lives here  "), "{rows:?}");
+    assert_eq!(rows[1], "             -");
+    assert!(rows[2].starts_with(r"lives\there  "), "{rows:?}");
 
     // Lines, of which one is wrong.
     let lines = format!("{{\"words\": {words}, \"id\": 3}}\n{words}\nAnna\n");

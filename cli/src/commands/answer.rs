@@ -2,7 +2,7 @@
 
 use crate::args::options;
 use crate::args::{ComputeArgs, Format, ModelArg, whole};
-use crate::human::{in_line, percent};
+use crate::human::{percent, visible};
 use crate::records::{self, Unwrapped};
 use crate::task::{AT_ONCE, Command, answers_with};
 use crate::texts::{self, FromLine, InputArgs};
@@ -177,7 +177,7 @@ impl Command for AnswerCommand {
         input: &QuestionLine,
         answers: &Vec<Answer>,
     ) -> Result<()> {
-        writeln!(out, "{}", input.question)?;
+        writeln!(out, "{}", visible(&input.question))?;
         let context = self.context(input);
         let shown: Vec<[String; 3]> = answers
             .iter()
@@ -261,7 +261,8 @@ fn in_context(context: &str, answer: &Range<usize>) -> [String; 3] {
     if to.is_some() {
         end.push_str("...");
     }
-    [&before, &context[answer.clone()], &end].map(in_line)
+    [&before, &context[answer.clone()], &end]
+        .map(|part| visible(&part.replace(['\n', '\r', '\t'], " ")))
 }
 
 #[cfg(test)]

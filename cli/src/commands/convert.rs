@@ -2,7 +2,7 @@
 
 use super::eval;
 use crate::args::{self, Choice, one_of};
-use crate::console::{discard_when_interrupted, say};
+use crate::console::{self, discard_when_interrupted, say};
 use crate::{human, locate};
 use anyhow::{Context, Result};
 use clap::Args;
@@ -158,8 +158,9 @@ impl DownloadProgress for Bar {
 
     fn at(&self, file: &str, bytes: u64) {
         // Only if it changes, because setting it redraws the bar.
+        let file = human::visible(file);
         if self.0.message() != file {
-            self.0.set_message(file.to_owned());
+            self.0.set_message(file);
         }
         self.0.set_position(bytes);
     }
@@ -216,7 +217,7 @@ pub(super) fn run(args: &ConvertArgs) -> Result<ExitCode> {
              --calibrate=FILE"
         ));
     }
-    let mut out = std::io::stdout().lock();
+    let mut out = console::output();
     write(&mut out, &summary)?;
     if !args.no_eval && summary.source_bytes <= MAX_COMPARED_BYTES {
         let text = options.calibration.unwrap_or_else(Calibration::english);
@@ -290,11 +291,11 @@ fn write(out: &mut impl Write, summary: &Summary) -> Result<()> {
         writeln!(
             out,
             "\nnot needed and left out: {}",
-            summary.ignored.join(", ")
+            human::visible(&summary.ignored.join(", "))
         )?;
     }
     for note in &summary.notes {
-        writeln!(out, "\nnote: {note}")?;
+        writeln!(out, "\nnote: {}", human::visible(note))?;
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! `rq info --cpu`: the instruction sets that are compiled in and detected, and the one that is used.
 
 use crate::args::blame_variable;
+use crate::console;
 use crate::records::json_line;
 use anyhow::Result;
 use rq::{Isa, SessionOptions};
@@ -78,7 +79,7 @@ pub(super) fn run(json: bool) -> Result<ExitCode> {
         chosen: chosen.name(),
         instruction_sets: Isa::ALL.map(InstructionSet::new).into(),
     };
-    let mut out = std::io::stdout().lock();
+    let mut out = console::output();
     if json {
         json_line(&mut out, &cpu)?;
         return Ok(ExitCode::SUCCESS);

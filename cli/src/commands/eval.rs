@@ -1,7 +1,7 @@
 //! `rq eval`, and its short form at the end of a conversion.
 
 use crate::args::{ComputeArgs, whole};
-use crate::console::say;
+use crate::console::{self, say};
 use crate::human::share;
 use crate::records::json_line;
 use crate::{locate, texts};
@@ -89,7 +89,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<ExitCode> {
     let closeness = closeness.with_context(|| {
         format!("the model's tokenizer knows too little of the text {name}: pass another one with --text")
     })?;
-    let mut out = std::io::stdout().lock();
+    let mut out = console::output();
     if args.json {
         let report = Report {
             file: &path.display().to_string(),

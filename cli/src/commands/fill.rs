@@ -4,7 +4,7 @@ use super::joint::{JointCommand, TargetCommand};
 use crate::args::options;
 use crate::args::{ComputeArgs, Format, ModelArg, whole};
 use crate::console::say;
-use crate::human::{column, percent, token, with_bar};
+use crate::human::{column, percent, token, visible, with_bar};
 use crate::records::{self, Unwrapped};
 use crate::task::{AT_ONCE, Command, answers_with};
 use crate::texts::{InputArgs, Text};
@@ -224,7 +224,7 @@ fn records(masks: &[Vec<Fill>]) -> Vec<Vec<FillRecord<'_>>> {
 }
 
 fn show(out: &mut impl Write, model: &Model, text: &str, masks: &[Vec<Fill>]) -> Result<()> {
-    writeln!(out, "{text}")?;
+    writeln!(out, "{}", visible(text))?;
     for (i, fills) in masks.iter().enumerate() {
         if masks.len() > 1 {
             writeln!(out, "  mask {}", i + 1)?;
@@ -238,7 +238,7 @@ fn show(out: &mut impl Write, model: &Model, text: &str, masks: &[Vec<Fill>]) ->
         }
     }
     if let Some(completed) = completed(model, text, masks)? {
-        writeln!(out, "{completed}")?;
+        writeln!(out, "{}", visible(&completed))?;
     }
     Ok(())
 }

@@ -1,7 +1,8 @@
 //! `rq info`
 
 use super::cpu;
-use crate::human::size;
+use crate::console;
+use crate::human::{size, visible};
 use crate::records::json_line;
 use crate::{args, locate};
 use anyhow::{Result, ensure};
@@ -132,7 +133,7 @@ pub(super) fn run(args: &InfoArgs) -> Result<ExitCode> {
         provenance: file.provenance(),
         tensors: file.tensors().iter().map(TensorRecord::from).collect(),
     };
-    let mut out = std::io::stdout().lock();
+    let mut out = console::output();
     if args.json {
         json_line(&mut out, &info)?;
     } else {
@@ -197,7 +198,12 @@ impl Info<'_> {
         let (c, arena, p) = (self.config, &self.arena, self.provenance);
         let architecture = format!("{:?}, {}", c.architecture, c.head).to_lowercase();
         let parameters = self.parameters as f64 / 1e6;
-        writeln!(out, "file           {} ({})", self.file, size(self.bytes))?;
+        writeln!(
+            out,
+            "file           {} ({})",
+            visible(self.file),
+            size(self.bytes)
+        )?;
         writeln!(out, "fingerprint    {}", self.fingerprint)?;
         writeln!(out, "architecture   {architecture}")?;
         writeln!(out, "parameters     {parameters:.1} M")?;
@@ -234,7 +240,12 @@ impl Info<'_> {
                     true => " (default)",
                     false => "",
                 };
-                writeln!(out, "prompt         {name}{default}: {prompt:?}")?;
+                writeln!(
+                    out,
+                    "prompt         {}{default}: \"{}\"",
+                    visible(name),
+                    visible(prompt)
+                )?;
             }
         }
         let texts = match arena.batch {
@@ -248,22 +259,23 @@ impl Info<'_> {
             arena.tokens,
             arena.threads
         )?;
-        let revision = p.revision.iter().map(|r| format!(", revision {r}"));
+        let revision = p.revision.iter();
+        let revision = revision.map(|r| format!(", revision {}", visible(r)));
         writeln!(
             out,
             "source         {}{}",
-            p.source,
+            visible(&p.source),
             revision.collect::<String>()
         )?;
         for file in &p.weights {
-            let (name, bytes) = (&file.file, size(file.bytes));
+            let (name, bytes) = (visible(&file.file), size(file.bytes));
             writeln!(
                 out,
                 "               {name} ({bytes}), sha256 {}",
                 file.sha256
             )?;
         }
-        writeln!(out, "converter      {}", p.converter)?;
+        writeln!(out, "converter      {}", visible(&p.converter))?;
         writeln!(
             out,
             "\ntensors            format   count   parameters       size   bits"
@@ -324,7 +336,8 @@ fn steps(pooling: &Pooling) -> String {
 /// The first of some labels, and how many more there are.
 fn listed(labels: &[String]) -> String {
     const SHOWN: usize = 12;
-    let shown = labels[..labels.len().min(SHOWN)].join(", ");
+    let shown = labels.iter().take(SHOWN).map(|label| visible(label));
+    let shown = shown.collect::<Vec<_>>().join(", ");
     match labels.len() - labels.len().min(SHOWN) {
         0 => shown,
         more => format!("{shown} and {more} more"),

@@ -1,6 +1,6 @@
 //! `rq fill --joint` and `rq fill --whole-targets`
 
-use crate::human::{column, percent, token, with_bar};
+use crate::human::{column, percent, token, visible, with_bar};
 use crate::records::Unwrapped;
 use crate::task::{AT_ONCE, Command, answers_with};
 use crate::texts::Text;
@@ -55,7 +55,7 @@ impl Command for JointCommand {
     }
 
     fn show(&self, out: &mut impl Write, input: &Text, fillings: &Vec<Filling>) -> Result<()> {
-        writeln!(out, "{}", input.text)?;
+        writeln!(out, "{}", visible(&input.text))?;
         let cell = |filling: &Filling, i: usize| token(&filling.tokens[i].token_str);
         let masks = fillings.first().map_or(0, |best| best.tokens.len());
         let columns: Vec<Vec<String>> = (0..masks)
@@ -67,7 +67,7 @@ impl Command for JointCommand {
             writeln!(out, "{}", scored(&tokens.join("  "), filling, best))?;
         }
         if let Some(best) = fillings.first() {
-            writeln!(out, "{}", best.sequence)?;
+            writeln!(out, "{}", visible(&best.sequence))?;
         }
         Ok(())
     }
@@ -115,7 +115,7 @@ impl Command for TargetCommand {
         input: &Text,
         masks: &Vec<Vec<TargetFilling>>,
     ) -> Result<()> {
-        writeln!(out, "{}", input.text)?;
+        writeln!(out, "{}", visible(&input.text))?;
         for (i, targets) in masks.iter().enumerate() {
             if masks.len() > 1 {
                 writeln!(out, "  mask {}", i + 1)?;
@@ -129,7 +129,7 @@ impl Command for TargetCommand {
         if let [targets] = &masks[..]
             && let Some(best) = targets.first()
         {
-            writeln!(out, "{}", best.filling.sequence)?;
+            writeln!(out, "{}", visible(&best.filling.sequence))?;
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use crate::args::options;
 use crate::args::{Choice, ComputeArgs, Format, ModelArg, one_of};
-use crate::human::{column, count, share, token, with_bar};
+use crate::human::{column, count, share, token, visible, with_bar};
 use crate::records;
 use crate::task::{Command, answers_with};
 use crate::texts::{FromLine, InputArgs, Text, from_json};
@@ -123,7 +123,7 @@ impl Command for ScoreCommand {
     }
 
     fn show(&self, out: &mut impl Write, input: &Text, score: &Score) -> Result<()> {
-        writeln!(out, "{}", input.text)?;
+        writeln!(out, "{}", visible(&input.text))?;
         if self.tokens {
             let logs = score.tokens.iter().map(|token| token.log_probability);
             let least = logs.fold(-f64::MIN_POSITIVE, f64::min);

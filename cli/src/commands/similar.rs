@@ -3,7 +3,7 @@
 use super::embed::{EmbedCommand, SparseCommand, TEXT_POOLINGS};
 use crate::args::options;
 use crate::args::{ComputeArgs, Format, ModelArg, one_of, whole};
-use crate::console::say_of_line;
+use crate::console::{self, say_of_line};
 use crate::human::{shortened, visible};
 use crate::locate::Located;
 use crate::records::json_line;
@@ -15,7 +15,7 @@ use rq::{
     EmbedOptions, Embedder, Embedding, Pooling, SparseEmbedding, SparseOptions, Task, cosine,
 };
 use serde::Serialize;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -154,7 +154,7 @@ impl<'m, E> Ranking<'m, E> {
 
     fn print(self, format: Format) -> Result<()> {
         let best: Vec<(f32, (String, u64))> = self.best.into_sorted().collect();
-        let mut out = BufWriter::new(std::io::stdout().lock());
+        let mut out = console::buffered();
         match format {
             Format::Human => {
                 let last = best.iter().map(|(_, (_, line))| *line).max().unwrap_or(0);
@@ -252,7 +252,7 @@ where
 
 /// Prints the similarity of each text with each.
 fn matrix(texts: &[String], rows: &[Vec<f32>], format: Format) -> Result<()> {
-    let mut out = BufWriter::new(std::io::stdout().lock());
+    let mut out = console::buffered();
     match (format, texts.len()) {
         (Format::Human, 2) => writeln!(out, "{:.4}", rows[0][1])?,
         (Format::Human, count) => {

@@ -2,7 +2,7 @@
 
 use crate::args::options;
 use crate::args::{Choice, ComputeArgs, Format, ModelArg, one_of, whole};
-use crate::human::{column, in_line, percent};
+use crate::human::{column, percent, visible};
 use crate::records;
 use crate::task::{Command, answers_with};
 use crate::texts::{FromLine, InputArgs, Text, from_json};
@@ -175,10 +175,10 @@ impl Command for TagCommand {
 
 /// Writes the text and a table of its entities.
 fn show(out: &mut impl Write, text: &str, entities: &[Entity]) -> Result<()> {
-    writeln!(out, "{text}")?;
-    let word = |entity: &Entity| in_line(text.get(entity.bytes.clone()).unwrap_or_default());
+    writeln!(out, "{}", visible(text))?;
+    let word = |entity: &Entity| visible(text.get(entity.bytes.clone()).unwrap_or_default());
     let words = column(entities.iter().map(word));
-    let labels = column(entities.iter().map(|entity| entity.label.clone()));
+    let labels = column(entities.iter().map(|entity| visible(&entity.label)));
     let width = entities
         .last()
         .map_or(0, |e| e.characters.start.to_string().len());
@@ -241,7 +241,7 @@ impl Command for WordsCommand {
     }
 
     fn show(&self, out: &mut impl Write, input: &Words, tags: &Vec<Option<WordTag>>) -> Result<()> {
-        let words = column(input.words.iter().map(|word| in_line(word)));
+        let words = column(input.words.iter().map(|word| visible(word)));
         let label =
             |tag: &Option<WordTag>| tag.as_ref().map_or("-".into(), |tag| tag.label.clone());
         let labels = column(tags.iter().map(label));

@@ -1,7 +1,7 @@
 //! `rq verify`
 
 use crate::advice::message;
-use crate::console::say;
+use crate::console::{self, say};
 use crate::{human, locate};
 use anyhow::Result;
 use clap::Args;
@@ -30,7 +30,7 @@ pub(super) fn run(args: &VerifyArgs) -> Result<ExitCode> {
         verified => verified?,
     };
     writeln!(
-        std::io::stdout(),
+        console::output(),
         "{}: sound: {} tensors, {}, fingerprint {:016x}",
         path.display(),
         report.tensors,

@@ -1,5 +1,6 @@
 //! What `rq bench` prints: tables, or lines of JSON.
 
+use crate::console;
 use crate::human::{count, figures, size};
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressFinish};
@@ -181,7 +182,7 @@ impl Report {
             false => self.text(&record),
         };
         self.progress.suspend(|| {
-            let mut out = std::io::stdout().lock();
+            let mut out = console::output();
             out.write_all(text.as_bytes())?;
             out.flush()
         })?;

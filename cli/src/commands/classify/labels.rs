@@ -1,7 +1,7 @@
 //! `rq classify` by the labels of the model.
 
 use super::args::ClassifyArgs;
-use crate::human::{column, percent, with_bar};
+use crate::human::{column, percent, visible, with_bar};
 use crate::records;
 use crate::task::{Command, answers_with};
 use crate::texts::FromLine;
@@ -60,7 +60,7 @@ pub(super) fn are_probabilities(classifier: &Classifier, options: &ClassifyOptio
 
 /// Writes labels with bars, the longest of which would be 100 %, or with bare numbers.
 pub(super) fn show(out: &mut impl Write, labels: &[LabelScore], probabilities: bool) -> Result<()> {
-    let names = column(labels.iter().map(|label| label.label.clone()));
+    let names = column(labels.iter().map(|label| visible(&label.label)));
     for (LabelScore { score, .. }, name) in labels.iter().zip(names) {
         match probabilities {
             true => {
@@ -98,7 +98,7 @@ impl Command for ClassifyCommand {
     ) -> Result<()> {
         let Texts { text, pair } = self.input(input);
         for text in [Some(text), pair].into_iter().flatten() {
-            writeln!(out, "{text}")?;
+            writeln!(out, "{}", visible(text))?;
         }
         show(out, labels, are_probabilities(&self.task, &self.options))
     }

@@ -2,7 +2,7 @@
 
 use super::args::ClassifyArgs;
 use super::labels::are_probabilities;
-use crate::human::{bar, percent};
+use crate::human::{bar, percent, visible};
 use crate::records;
 use crate::task::{Command, answers_with};
 use crate::texts::{Source, Text};
@@ -45,7 +45,7 @@ impl Command for RerankCommand {
     }
 
     fn show(&self, out: &mut impl Write, input: &Text, labels: &Vec<LabelScore>) -> Result<()> {
-        let (score, text) = (relevance(labels), &input.text);
+        let (score, text) = (relevance(labels), visible(&input.text));
         match are_probabilities(&self.task, &self.options) {
             true => {
                 let bar = bar(f64::from(score), BAR);

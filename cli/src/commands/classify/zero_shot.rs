@@ -4,6 +4,7 @@ use super::args::ClassifyArgs;
 use super::labels::{fields, show};
 use crate::args::options;
 use crate::console::say;
+use crate::human::visible;
 use crate::records;
 use crate::task::{AT_ONCE, Command, answers_with};
 use crate::texts::Text;
@@ -45,7 +46,7 @@ impl Command for ZeroShotCommand {
     }
 
     fn show(&self, out: &mut impl Write, input: &Text, labels: &Vec<LabelScore>) -> Result<()> {
-        writeln!(out, "{}", input.text)?;
+        writeln!(out, "{}", visible(&input.text))?;
         show(out, self.best(labels), true)
     }
 

@@ -5,7 +5,7 @@ pub(super) use sparse::SparseCommand;
 
 use crate::args::options;
 use crate::args::{Choice, ComputeArgs, Format, ModelArg, one_of, whole};
-use crate::console::{discard_when_interrupted, say, say_of_line};
+use crate::console::{self, discard_when_interrupted, say, say_of_line};
 use crate::human::{column, shortened, visible};
 use crate::npy::NpyWriter;
 use crate::precision::{Precision, Ranges, bits, f16s};
@@ -444,7 +444,7 @@ pub(super) fn run(args: &EmbedArgs) -> Result<ExitCode> {
         say(format_args!("the rows of these texts are {missing}"));
     }
     let (path, dtype) = (path.display(), precision.dtype());
-    writeln!(std::io::stdout(), "{path}: {rows} x {columns}, {dtype}")?;
+    writeln!(console::output(), "{path}: {rows} x {columns}, {dtype}")?;
     Ok(code)
 }
 

@@ -2,7 +2,7 @@
 
 use super::{EmbedArgs, token_names};
 use crate::args::{Format, options};
-use crate::console::{discard_when_interrupted, say, say_of_line};
+use crate::console::{self, discard_when_interrupted, say, say_of_line};
 use crate::human::{column, visible};
 use crate::locate::Located;
 use crate::npz::CsrWriter;
@@ -155,7 +155,7 @@ pub(super) fn run(
     }
     let path = path.display();
     writeln!(
-        std::io::stdout(),
+        console::output(),
         "{path}: {rows} x {columns}, float32, {weights} weights"
     )?;
     Ok(code)
