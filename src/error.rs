@@ -58,6 +58,11 @@ pub enum Error {
         /// Why not.
         source: std::io::Error,
     },
+    /// The session was made before its process forked.
+    #[error(
+        "the session's threads are in the process that this one was forked from: make a session in each process, or one with a single thread"
+    )]
+    Forked,
     /// A text without characters.
     #[error("the text is empty: it needs a mask token, where a word is to be filled in")]
     EmptyText,
@@ -314,6 +319,7 @@ impl Error {
             | Self::NoRoom { .. }
             | Self::OnlyPrompt { .. } => ErrorKind::TooLong,
             Self::TokenType { .. }
+            | Self::Forked
             | Self::UnknownIsa(_)
             | Self::UnavailableIsa(_)
             | Self::WindowTooLong { .. }

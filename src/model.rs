@@ -56,7 +56,9 @@ impl Model {
     }
 
     fn new(file: ModelFile) -> Result<Self, Error> {
-        let tokenizer = Tokenizer::new(file.tokenizer()?, file.config())?;
+        // Of a copy: what is checked to be UTF-8 must stay so while it is read, whoever writes to a mapped file.
+        let json = file.tokenizer()?.to_vec();
+        let tokenizer = Tokenizer::new(&json, file.config())?;
         Ok(Self { file, tokenizer })
     }
 

@@ -67,6 +67,9 @@ self_cell!(
 
 /// Computes with a model, one call at a time. It owns the threads and the memory for that.
 ///
+/// A process that forks takes no threads along: make a session in each, of a model that all of them share. One with a single thread
+/// works on both sides.
+///
 /// Tasks such as [`FillMask`](crate::FillMask) take a session, or borrow one.
 pub struct Session {
     loaded: Loaded,
@@ -75,6 +78,8 @@ pub struct Session {
     workspace: Workspace,
     /// Of the last pass.
     faults: Faults,
+    /// The process that has the threads.
+    process: u32,
 }
 
 impl Session {
@@ -100,6 +105,7 @@ impl Session {
             workspace: Workspace::new(threads.count()),
             threads,
             faults: Faults::none(),
+            process: std::process::id(),
         })
     }
 
@@ -331,6 +337,10 @@ impl Session {
         logits: usize,
         timers: Option<&Timers>,
     ) -> Result<usize, Error> {
+        // A fork has the caller's thread, and none of the pool's: it would wait for ever.
+        if self.threads.count() > 1 && std::process::id() != self.process {
+            return Err(Error::Forked);
+        }
         let config = self.loaded.borrow_owner().config();
         let vocab_size = config.vocab_size;
         if let Some(&token) = batch.ids().iter().find(|&&id| id as usize >= vocab_size) {

@@ -8,6 +8,9 @@
  * - Strings are UTF-8 with a length. Strings that rq returns are also followed by a NUL.
  * - Whatever has a _new or an _open has a _free. Models and sessions can be freed in any order.
  * - Threads may share a model. Only one thread at a time may use a session: another gets RQ_BUSY.
+ * - The processor's settings for floats (rounding, subnormal numbers) are the defaults within a call, and the caller's after it.
+ * - After fork, a session of several threads gives RQ_OPTION in the child, which has no such threads: make one there. Models, and
+ *   sessions of one thread, work on both sides.
  * - No function calls back. None prints, but for bugs of its own; none reads the environment, but for RQ_ISA; none starts a
  *   thread, but rq_session_new.
  * - A pointer is NULL where its comment allows it, or points to what the comment says, for as long as the length beside it says.

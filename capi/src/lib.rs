@@ -8,6 +8,7 @@
 //! - A panic doesn't leave the function: it becomes [`rq_status::RQ_PANIC`].
 //! - When two threads use a session at once, one of them gets [`rq_status::RQ_BUSY`]. Models may be shared by threads.
 //! - A session keeps its model alive, so they can be freed in any order.
+//! - The caller's settings for floats are replaced by the defaults, and restored.
 //!
 //! C can't express, and nothing here can check, that a pointer which isn't NULL points to what it should, for as long as its
 //! length says, and that nothing is used after it was freed. Every `SAFETY` comment rests on that promise of the caller,
@@ -29,6 +30,7 @@ pub use session::*;
 pub use tasks::*;
 
 use rq::{Error, ErrorKind};
+use rq_kernels::environment::with_defaults;
 use std::ffi::{CStr, c_char};
 use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -151,9 +153,10 @@ impl From<Error> for Failure {
     }
 }
 
-/// Runs what a function of the interface does: a panic becomes a failure.
+/// Runs what a function of the interface does: with the defaults of floats, and a panic becomes a failure.
 fn fence<R>(work: impl FnOnce() -> Result<R, Failure>) -> Result<R, Failure> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+    let caught = with_defaults(|| catch_unwind(AssertUnwindSafe(work)));
+    caught.unwrap_or_else(|panic| {
         let said = panic
             .downcast_ref::<&str>()
             .copied()
@@ -167,20 +170,17 @@ fn fence<R>(work: impl FnOnce() -> Result<R, Failure>) -> Result<R, Failure> {
 }
 
 /// Ends a function that has no session to keep its message: writes why it failed, if the caller wants to know.
-fn report(result: Result<(), Failure>, message: Option<&mut rq_message>) -> rq_status {
+fn report(result: Result<(), Failure>, place: Option<Out<'_, rq_message>>) -> rq_status {
     let Err(failure) = result else {
         return rq_status::RQ_OK;
     };
-    if let Some(message) = message {
+    if let Some(place) = place {
         let end = failure.message.floor_char_boundary(RQ_MESSAGE_SIZE - 1);
-        message.text = [0; RQ_MESSAGE_SIZE];
-        for (to, from) in message
-            .text
-            .iter_mut()
-            .zip(&failure.message.as_bytes()[..end])
-        {
+        let mut text = [0; RQ_MESSAGE_SIZE];
+        for (to, from) in text.iter_mut().zip(&failure.message.as_bytes()[..end]) {
             *to = c_char::from_ne_bytes([*from]);
         }
+        place.write(rq_message { text });
     }
     failure.status
 }
@@ -276,6 +276,15 @@ unsafe fn out<'a, T>(pointer: *mut T, parameter: &str) -> Result<Out<'a, T>, Fai
             lifetime: std::marker::PhantomData,
         }),
     }
+}
+
+/// Where a result goes that the caller needn't want.
+///
+/// # Safety
+/// As [`out`].
+unsafe fn optional_out<'a, T>(pointer: *mut T) -> Option<Out<'a, T>> {
+    // SAFETY: the caller's promise.
+    unsafe { out(pointer, "") }.ok()
 }
 
 /// A place that is written at most once, and on success only. What is there before may be no `T`.

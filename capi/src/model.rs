@@ -1,7 +1,8 @@
 //! Models in C.
 
 use crate::{
-    Failure, Out, fence, free, out, report, rq_message, rq_status, rq_string, slice, string,
+    Failure, Out, fence, free, optional_out, out, report, rq_message, rq_status, rq_string, slice,
+    string,
 };
 use rq::Model;
 use rq_format::Head;
@@ -60,7 +61,7 @@ impl rq_model {
 /// Hands a model to the caller.
 fn open(
     place: Result<Out<'_, *mut rq_model>, Failure>,
-    message: Option<&mut rq_message>,
+    message: Option<Out<'_, rq_message>>,
     open: impl FnOnce() -> Result<Model, Failure>,
 ) -> rq_status {
     let result = fence(|| {
@@ -91,7 +92,7 @@ pub unsafe extern "C" fn rq_model_open(
     let (path, message, model) = unsafe {
         (
             string(path, path_len, "path"),
-            message.as_mut(),
+            optional_out(message),
             out(model, "model"),
         )
     };
@@ -123,7 +124,7 @@ pub unsafe extern "C" fn rq_model_open_fd(
                 format!("fd is {fd}, which is no file"),
             )),
         };
-        (fd, message.as_mut(), out(model, "model"))
+        (fd, optional_out(message), out(model, "model"))
     };
     open(model, message, || {
         let fd = fd?;
@@ -152,7 +153,7 @@ pub unsafe extern "C" fn rq_model_from_memory(
     // too, so they are static to the model.
     let (bytes, message, model) = unsafe {
         let bytes: Result<&'static [u8], Failure> = slice(data, len, "data");
-        (bytes, message.as_mut(), out(model, "model"))
+        (bytes, optional_out(message), out(model, "model"))
     };
     open(model, message, || Ok(Model::from_bytes(bytes?)?))
 }

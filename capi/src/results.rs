@@ -1,7 +1,6 @@
 //! Lists that a task answers with: owned by rq, read by the caller, and freed as a whole.
 
 use crate::rq_string;
-use std::ffi::CString;
 
 /// What a call gives: a list for the caller, and what its strings point to.
 ///
@@ -9,23 +8,26 @@ use std::ffi::CString;
 #[repr(C)]
 pub(super) struct Owned<H, T> {
     head: H,
-    /// Keeps what `head` points to.
-    items: Box<[T]>,
-    /// Keeps what the items' strings point to.
-    strings: Vec<CString>,
+    /// Keeps what `head` points to. A `Vec`, since to move a `Box` would claim what is in it, and end the head's right to it.
+    items: Vec<T>,
+    /// Keeps what the items' strings point to, each with a NUL behind it; not `CString`, which has a `Box`.
+    strings: Vec<Vec<u8>>,
 }
 
 /// Strings that are kept for the items of a list.
 #[derive(Default)]
-pub(super) struct Strings(Vec<CString>);
+pub(super) struct Strings(Vec<Vec<u8>>);
 
 impl Strings {
     /// Keeps a string. One with a NUL inside is shown with spaces instead: such a string would end early in C.
     pub(super) fn keep(&mut self, text: &str) -> rq_string {
-        let owned = CString::new(text)
-            .unwrap_or_else(|_| CString::new(text.replace('\0', " ")).unwrap_or_default());
-        // What it points to is on the heap, and stays there when the list of strings grows.
-        let string = rq_string::of(&owned);
+        let mut owned = text.replace('\0', " ").into_bytes();
+        owned.push(0);
+        // On the heap, where it stays when the list of strings grows.
+        let string = rq_string {
+            data: owned.as_ptr().cast(),
+            len: text.len(),
+        };
         self.0.push(owned);
         string
     }
@@ -39,7 +41,7 @@ pub(super) fn hand_over<A, H, T>(
 ) -> *mut H {
     let mut strings = Strings::default();
     let answers = answers.into_iter();
-    let items: Box<[T]> = answers.map(|answer| item(answer, &mut strings)).collect();
+    let items: Vec<T> = answers.map(|answer| item(answer, &mut strings)).collect();
     let owned = Box::new(Owned {
         head: head(items.as_ptr(), items.len()),
         items,

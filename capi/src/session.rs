@@ -1,7 +1,8 @@
 //! Sessions in C.
 
 use crate::{
-    Failure, fence, free, out, reference, report, rq_message, rq_model, rq_status, rq_string,
+    Failure, fence, free, optional_out, out, reference, report, rq_message, rq_model, rq_status,
+    rq_string,
 };
 use rq::{Session, SessionOptions};
 use std::ffi::{CStr, CString};
@@ -56,7 +57,7 @@ pub unsafe extern "C" fn rq_session_new(
         (
             reference(model, "model"),
             options.as_ref(),
-            message.as_mut(),
+            optional_out(message),
             out(session, "session"),
         )
     };

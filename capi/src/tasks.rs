@@ -3,7 +3,7 @@
 use crate::enumeration::{enumeration, invalid};
 use crate::results::{Strings, free, hand_over};
 use crate::session::with_session;
-use crate::{Failure, out, room, rq_session, rq_status, rq_string, string};
+use crate::{Failure, Out, optional_out, out, room, rq_session, rq_status, rq_string, string};
 use rq::{
     Aggregation, Answer, AnswerOptions, Answerer, Batch, Classifier, ClassifyOptions, EmbedOptions,
     Embedder, Entity, Fill, FillMask, FillOptions, LabelScore, Pooling, Prompt, Question, Rows,
@@ -207,7 +207,7 @@ pub unsafe extern "C" fn rq_embed(
             string(text, text_len, "text"),
             options.as_ref(),
             room(out, capacity, "out"),
-            len.as_mut(),
+            optional_out(len),
         )
     };
     let optional = |text: *const c_char, name| {
@@ -663,7 +663,7 @@ pub unsafe extern "C" fn rq_hidden_states(
             string(text, text_len, "text"),
             ids,
             room(out, capacity, "out"),
-            tokens.as_mut(),
+            optional_out(tokens),
         )
     };
     with_session(session, |session| {
@@ -689,7 +689,7 @@ fn fill_room(
     out: Result<&mut [MaybeUninit<f32>], Failure>,
     capacity: usize,
     needed: usize,
-    (place, length): (Option<&mut usize>, usize),
+    (place, length): (Option<Out<'_, usize>>, usize),
     fill: impl FnOnce(&mut [MaybeUninit<f32>]) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let filled = match capacity < needed {
@@ -700,7 +700,7 @@ fn fill_room(
         false => Ok(fill(&mut out?[..needed])?),
     };
     if let Some(place) = place {
-        *place = length;
+        place.write(length);
     }
     filled
 }

@@ -1042,3 +1042,94 @@ fn a_session_is_used_by_one_thread_at_a_time() {
         rq_model_free(model);
     }
 }
+
+/// MXCSR with every rounding upwards, and with subnormal numbers that count as zero.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn the_settings_for_floats_are_the_defaults_within_a_call_and_the_callers_after_it() {
+    use std::arch::asm;
+    const HOSTILE: u32 = 0x1f80 | 1 << 15 | 2 << 13 | 1 << 6;
+    let set = |settings: u32| {
+        // SAFETY: the bits are those of MXCSR that may be set.
+        unsafe { asm!("ldmxcsr [{}]", in(reg) &raw const settings) };
+    };
+    let get = || {
+        let mut settings = 0u32;
+        // SAFETY: it is written to a number of its size.
+        unsafe { asm!("stmxcsr [{}]", in(reg) &raw mut settings) };
+        settings
+    };
+    let model = open(&demo());
+    for threads in [1, 2] {
+        let embed = |settings: u32| {
+            set(settings);
+            let session = session(model, threads);
+            let mut out = vec![0.0; 4096];
+            let (data, len) = bytes(TOPIC);
+            let mut width = 0;
+            // SAFETY: the session lives, and the room is as long as it says.
+            let status = unsafe {
+                rq_embed(
+                    session,
+                    data,
+                    len,
+                    null(),
+                    out.as_mut_ptr(),
+                    4096,
+                    &raw mut width,
+                )
+            };
+            // But for the flags of what happened.
+            let after = get() & !0x3f;
+            set(0x1f80);
+            // SAFETY: it isn't used after this.
+            unsafe { rq_session_free(session) };
+            assert_eq!((status, after), (rq_status::RQ_OK, settings & !0x3f));
+            out.truncate(width);
+            out.into_iter().map(f32::to_bits).collect::<Vec<_>>()
+        };
+        assert_eq!(embed(0x1f80), embed(HOSTILE));
+    }
+    // SAFETY: its sessions were freed.
+    unsafe { rq_model_free(model) };
+}
+
+/// In the child of a fork, which has none of the parent's threads: an error for a session of several, an answer for one of one.
+#[test]
+fn a_forked_process_gets_an_error_and_does_not_hang() {
+    let model = open(&demo());
+    let sessions = [session(model, 1), session(model, 2)];
+    let fill = |session: *mut rq_session| {
+        let (data, len) = bytes(TEXT);
+        let mut list = null_mut();
+        // SAFETY: the session lives, and the text is as long as it says.
+        unsafe { rq_fill(session, data, len, null(), &raw mut list) }
+    };
+    assert_eq!(sessions.map(fill), [rq_status::RQ_OK; 2]);
+    // SAFETY: the child calls only what is tested here, and ends without going through this process's own ends.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let found = sessions.map(fill);
+        let code = i32::from(found != [rq_status::RQ_OK, rq_status::RQ_OPTION]);
+        // SAFETY: it has no precondition.
+        unsafe { libc::_exit(code) };
+    }
+    let mut status = -1;
+    let begun = std::time::Instant::now();
+    // SAFETY: the child is this process's, and `status` a number of its type.
+    while unsafe { libc::waitpid(child, &raw mut status, libc::WNOHANG) } == 0 {
+        if begun.elapsed().as_secs() > 60 {
+            // SAFETY: it is this process's child, which hangs.
+            unsafe { libc::kill(child, libc::SIGKILL) };
+            panic!("the child hangs");
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    assert_eq!(status, 0);
+    for session in sessions {
+        // SAFETY: each was made above, and isn't used after this.
+        unsafe { rq_session_free(session) };
+    }
+    // SAFETY: its sessions were freed.
+    unsafe { rq_model_free(model) };
+}

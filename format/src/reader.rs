@@ -66,14 +66,15 @@ impl ModelFile {
         let header = Header::parse(&storage)?;
         let checked = |section| {
             let record = header.section(section);
-            let bytes = &storage[record.range()];
-            check_checksum(Place::Section(section), record.checksum, bytes)?;
+            // A copy: what is checked stays as it is, whoever writes to a mapped file.
+            let bytes = storage[record.range()].to_vec();
+            check_checksum(Place::Section(section), record.checksum, &bytes)?;
             Ok::<_, FormatError>(bytes)
         };
-        let config = Config::from_json(checked(Section::Config)?)?;
-        let provenance = Provenance::from_json(checked(Section::Provenance)?)?;
+        let config = Config::from_json(&checked(Section::Config)?)?;
+        let provenance = Provenance::from_json(&checked(Section::Provenance)?)?;
         let directory = Directory::parse(
-            checked(Section::TensorDirectory)?,
+            &checked(Section::TensorDirectory)?,
             header.section(Section::TensorDirectory).offset,
             header.section(Section::TensorData),
         )?;

@@ -24,6 +24,7 @@ mod tier;
 
 pub mod activation;
 mod block;
+pub mod environment;
 mod float;
 pub mod hadamard;
 pub mod isa;
