@@ -58,3 +58,38 @@ pub(crate) unsafe fn free<H, T>(list: *mut H) {
     // SAFETY: the caller's promise; the head is the first field of a boxed `Owned`.
     unsafe { crate::free(list.cast::<Owned<H, T>>()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rq_label;
+    use std::ffi::CStr;
+
+    struct List {
+        items: *const rq_label,
+        len: usize,
+    }
+
+    /// What C does with a list. Miri looks at each access: `fuzz/sanitize` runs this under it.
+    #[test]
+    fn a_list_is_read_and_freed() {
+        let texts: Vec<String> = (0..20).map(|i| format!("lab\0el {i}")).collect();
+        let item = |text: &String, strings: &mut Strings| rq_label {
+            label: strings.keep(text),
+            index: 0,
+            score: 0.5,
+        };
+        let list = hand_over(&texts, item, |items, len| List { items, len });
+        // SAFETY: it was handed over, and its strings end with a NUL.
+        let read: Vec<String> = unsafe {
+            let list = &*list;
+            let labels = std::slice::from_raw_parts(list.items, list.len);
+            let texts = labels.iter().map(|l| CStr::from_ptr(l.label.data).to_str());
+            texts.map(|text| text.unwrap().to_owned()).collect()
+        };
+        let expected: Vec<String> = texts.iter().map(|text| text.replace('\0', " ")).collect();
+        assert_eq!(read, expected);
+        // SAFETY: it was handed over with these types.
+        unsafe { free::<_, rq_label>(list) };
+    }
+}
