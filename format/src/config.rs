@@ -5,6 +5,7 @@
 
 use crate::error::FormatError;
 use crate::header::Section;
+use crate::json;
 use rq_kernels::lanes::LANES;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -711,12 +712,11 @@ impl Config {
         }
     }
 
-    pub(crate) fn from_json(json: &[u8]) -> Result<Self, FormatError> {
-        let fields: ConfigFields =
-            serde_json::from_slice(json).map_err(|source| FormatError::Json {
-                section: Section::Config,
-                source,
-            })?;
+    pub(crate) fn from_json(bytes: &[u8]) -> Result<Self, FormatError> {
+        let fields: ConfigFields = json::from_slice(bytes).map_err(|source| FormatError::Json {
+            section: Section::Config,
+            source,
+        })?;
         Ok(Self::new(fields)?)
     }
 

@@ -94,6 +94,7 @@ mod config;
 mod error;
 mod expected;
 mod header;
+pub mod json;
 mod provenance;
 mod reader;
 mod storage;

@@ -5,6 +5,7 @@ mod common;
 mod config;
 mod damage;
 mod damage_tensors;
+mod json;
 mod random;
 mod reader;
 mod spec;
