@@ -12,6 +12,7 @@
 pub mod characters;
 mod error;
 mod limits;
+mod members;
 mod model;
 mod pipeline;
 mod steps;

@@ -3,6 +3,7 @@
 use crate::error::TokenizerError;
 use crate::model::{Fields as ModelFields, Vocabulary};
 use crate::{limits, steps};
+use rq_format::json::{self, AnyValue};
 use serde::{Deserialize, de};
 use serde_json::value::RawValue;
 use tokenizers::{
@@ -27,9 +28,16 @@ pub struct Pipeline {
 
 /// The fields of a `tokenizer.json`. `truncation` and `padding` are settings of whoever trained it: they are ignored.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Fields<'a> {
     #[serde(default)]
-    added_tokens: Vec<AddedToken>,
+    version: Version,
+    #[serde(rename = "truncation", default)]
+    _truncation: Option<AnyValue>,
+    #[serde(rename = "padding", default)]
+    _padding: Option<AnyValue>,
+    #[serde(default)]
+    added_tokens: Vec<Added>,
     #[serde(borrow, default)]
     normalizer: Option<&'a RawValue>,
     #[serde(borrow, default)]
@@ -41,6 +49,42 @@ struct Fields<'a> {
     model: ModelFields,
 }
 
+/// An added token.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Added {
+    /// The crate asks the vocabulary for it.
+    #[serde(rename = "id")]
+    _id: Option<u32>,
+    content: String,
+    single_word: bool,
+    lstrip: bool,
+    rstrip: bool,
+    normalized: bool,
+    special: bool,
+}
+
+impl From<Added> for AddedToken {
+    fn from(added: Added) -> Self {
+        Self {
+            content: added.content,
+            single_word: added.single_word,
+            lstrip: added.lstrip,
+            rstrip: added.rstrip,
+            normalized: added.normalized,
+            special: added.special,
+        }
+    }
+}
+
+/// The only version that there has been.
+#[derive(Default, Deserialize)]
+enum Version {
+    #[default]
+    #[serde(rename = "1.0")]
+    One,
+}
+
 impl Pipeline {
     /// Reads and checks the content of a `tokenizer.json`.
     ///
@@ -48,9 +92,11 @@ impl Pipeline {
     /// When it is damaged, exceeds a limit, or isn't one that RoBERTa, BERT, XLM-RoBERTa or CamemBERT could have.
     pub fn read(json: &[u8]) -> Result<Self, TokenizerError> {
         // Once for the whole, rather than for each string.
-        let json = std::str::from_utf8(json).map_err(<serde_json::Error as de::Error>::custom)?;
-        let fields: Fields<'_> = serde_json::from_str(json)?;
-        limits::check_added(&fields.added_tokens)?;
+        let text = std::str::from_utf8(json).map_err(<serde_json::Error as de::Error>::custom)?;
+        let fields: Fields<'_> = json::from_str(text)?;
+        let Version::One = fields.version;
+        let added: Vec<AddedToken> = fields.added_tokens.into_iter().map(Into::into).collect();
+        limits::check_added(&added)?;
         let post_processor = steps::post_processor(fields.post_processor)?;
         let normalizer = steps::normalizer(fields.normalizer)?;
         let pre_tokenizer = steps::pre_tokenizer(fields.pre_tokenizer)?;
@@ -64,7 +110,7 @@ impl Pipeline {
             .with_post_processor(None)
             .with_decoder(decoder)
             .build()?;
-        steps.add_tokens(fields.added_tokens)?;
+        steps.add_tokens(added)?;
         // Tokens that the vocabulary didn't have were given further ids.
         let added = steps.get_added_vocabulary().get_vocab().values().copied();
         let largest_id = largest.into_iter().chain(added).max();

@@ -9,6 +9,8 @@ use crate::limits::{
     MAX_AROUND, MAX_GROWTH, MAX_REPLACEMENT_LEN, MAX_REPLACEMENTS, MAX_STEP_LEN, MAX_STEPS,
     out_of_bounds,
 };
+use crate::members;
+use rq_format::json::{self, AnyValue};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -169,9 +171,12 @@ fn checked<'a, Step: Deserialize<'a>, Made: DeserializeOwned>(
             format!("has {len} bytes, and may have {MAX_STEP_LEN}"),
         );
     }
-    let step = serde_json::from_str(json)
-        .map_err(|reason| TokenizerError::UnknownStep { part, reason })?;
+    let unknown = |reason| TokenizerError::UnknownStep { part, reason };
+    // That its keys are unique, that it is known and what it costs, and that it has its members and no others.
+    let AnyValue = json::from_str(json)?;
+    let step = serde_json::from_str(json).map_err(unknown)?;
     check(&step, &mut Effort::of(part))?;
+    members::check(part, &serde_json::from_str(json)?).map_err(unknown)?;
     Ok(Some(serde_json::from_str(json)?))
 }
 
