@@ -299,8 +299,11 @@ fn lengths_are_the_formulas() {
 #[test]
 fn checksums() {
     let page = page();
-    for bytes in [&b""[..], b"rq"] {
-        let line = format!("| `{:016x}` |", xxh3_64(bytes));
+    // One length for each way in which XXH3 takes short and long texts.
+    let counted = [3, 8, 16, 128, 240, 1025].map(|n| (0..n).map(|i: usize| i as u8).collect());
+    let short = [&b""[..], b"rq"].map(<[u8]>::to_vec);
+    for bytes in short.into_iter().chain(counted) {
+        let line = format!("| `{:016x}` |", xxh3_64(&bytes));
         assert!(page.contains(&line), "FORMAT.md lacks {line}");
     }
 }

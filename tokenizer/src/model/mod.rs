@@ -117,6 +117,10 @@ impl Vocabulary {
         };
         check_pieces(pieces.iter().map(|Piece(piece, _)| piece.as_str()))?;
         let pieces: Vec<_> = pieces.into_iter().map(|Piece(p, s)| (p, s)).collect();
+        if let Some(id) = fields.unk_id.filter(|&id| id >= pieces.len()) {
+            let pieces = pieces.len();
+            return out_of_bounds("model", format!("has unk_id {id}, and {pieces} pieces"));
+        }
         // An id is a place in the list, which is shorter than 2^32.
         let largest_id = pieces.len().checked_sub(1).map(|last| last as u32);
         let model = Unigram::from(pieces, fields.unk_id, fields.byte_fallback)?;
