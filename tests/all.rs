@@ -10,6 +10,7 @@ mod answer;
 mod architectures;
 mod bits;
 mod classify;
+mod conformance;
 mod damage;
 mod embed;
 mod fill;
