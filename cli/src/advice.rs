@@ -2,15 +2,24 @@
 //! no flags.
 
 use rq::{Error, Head};
+use std::io::{self, ErrorKind};
 
 /// An error with its causes and the advice that it calls for, in one line.
 pub(crate) fn message(error: &anyhow::Error) -> String {
     let mut message = format!("{error:#}");
-    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref());
-    if let Some(advice) = causes.find_map(advice) {
+    let advice = error.chain().find_map(|cause| {
+        let of_system = cause.downcast_ref().and_then(advice_of_system);
+        of_system.or_else(|| cause.downcast_ref().and_then(advice))
+    });
+    if let Some(advice) = advice {
         message = format!("{message}: {advice}");
     }
     message.lines().collect::<Vec<_>>().join(" ")
+}
+
+fn advice_of_system(error: &io::Error) -> Option<String> {
+    let limit = "it is beyond what the shell (`ulimit -f`) or the file system allows a file";
+    (error.kind() == ErrorKind::FileTooLarge).then(|| limit.to_owned())
 }
 
 fn advice(error: &Error) -> Option<String> {
@@ -55,6 +64,13 @@ mod tests {
             message(&error),
             "two lines: text 2 of 2: the text has 9 tokens, and the model takes at most 8: shorten it, or pass --truncate"
         );
+        let too_large = io::Error::from(ErrorKind::FileTooLarge);
+        let too_large = message(&anyhow::Error::new(too_large).context("can't write a.rq"));
+        assert!(
+            too_large.starts_with("can't write a.rq: file too large: it is"),
+            "{too_large}"
+        );
+        assert!(too_large.contains("`ulimit -f`"), "{too_large}");
         assert_eq!(
             message(&Error::EmptyQuestion.into()),
             "the question is empty"

@@ -69,14 +69,71 @@ pub(crate) fn say_of_line(name: &str, line: u64, error: &Error) {
     say(format_args!("{name}, line {line}: {}", message(error)));
 }
 
-/// Makes an interrupt call `before`, remove unfinished files, and exit with 130, as shells expect.
+/// Makes a signal that ends the process call `before`, remove unfinished files, and exit with 130, as shells expect of an
+/// interrupt.
 pub(crate) fn discard_when_interrupted(before: impl Fn() + Send + 'static) {
-    // Fails if the parent had a signal ignored, as `nohup` does; then signals keep what they do.
-    let _ = ctrlc::try_set_handler(move || {
+    when_interrupted(move || {
         // Held until the exit, so that no file is created or moved into place in between.
         let _discarded = discard_unfinished();
         before();
         say("interrupted");
         std::process::exit(INTERRUPTED);
     });
+}
+
+/// The signals that end a process which doesn't see to them, but for those of a fault.
+#[cfg(unix)]
+const ENDING: [i32; 10] = {
+    use signal_hook::consts::signal::*;
+    [
+        SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGXCPU,
+    ]
+};
+
+#[cfg(unix)]
+fn when_interrupted(handler: impl Fn() + Send + 'static) {
+    let ignored = ignored();
+    let signals = ENDING.into_iter().filter(|signal| !ignored(*signal));
+    // A system without threads or descriptors to spare does without.
+    let Ok(mut signals) = signal_hook::iterator::Signals::new(signals) else {
+        return;
+    };
+    let wait = move || {
+        if signals.forever().next().is_some() {
+            handler();
+        }
+    };
+    let _ = std::thread::Builder::new()
+        .name("signals".into())
+        .spawn(wait);
+}
+
+/// Which signals the parent had ignored, as `nohup` and a shell's `&` do: they stay so. Where the system doesn't say, it's
+/// that of `nohup`.
+#[cfg(unix)]
+fn ignored() -> impl Fn(i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| {
+        let mask = line.strip_prefix("SigIgn:")?;
+        u64::from_str_radix(mask.trim(), 16).ok()
+    });
+    move |signal| match mask {
+        Some(mask) => mask >> (signal - 1) & 1 == 1,
+        None => signal == signal_hook::consts::SIGHUP,
+    }
+}
+
+#[cfg(not(unix))]
+fn when_interrupted(handler: impl Fn() + Send + 'static) {
+    let _ = ctrlc::try_set_handler(handler);
+}
+
+/// Makes a file that grows beyond the limit of the shell (`ulimit -f`) an error of the write rather than a signal that ends the
+/// process.
+pub(crate) fn survive_a_limit_of_files() {
+    #[cfg(unix)]
+    {
+        let told = std::sync::Arc::default();
+        let _ = signal_hook::flag::register(signal_hook::consts::signal::SIGXFSZ, told);
+    }
 }

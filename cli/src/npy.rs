@@ -1,7 +1,7 @@
 //! Writes NumPy's `.npy` file of a matrix, version 1.0: <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>.
 
-use anyhow::{Context, Result, ensure};
-use rq_format::Temporary;
+use anyhow::{Context, Result};
+use rq_format::Output;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
@@ -38,9 +38,9 @@ impl Element {
     }
 }
 
-/// Writes a matrix row by row, to a temporary file that is moved into place when it is whole.
+/// Writes a matrix row by row, to an [`Output`], which has it when it is whole.
 pub(crate) struct NpyWriter {
-    file: Temporary,
+    output: Output,
     path: PathBuf,
     rows: u64,
     columns: usize,
@@ -48,10 +48,10 @@ pub(crate) struct NpyWriter {
 }
 
 impl NpyWriter {
-    /// Creates the temporary file, in the directory of `path`.
+    /// Begins a file at `path`, or what goes into the pipe or device there.
     pub(crate) fn create(path: &Path, columns: usize, element: Element) -> Result<Self> {
         let writer = Self {
-            file: temporary_for(path)?,
+            output: Output::at(path)?,
             path: path.to_owned(),
             rows: 0,
             columns,
@@ -68,18 +68,22 @@ impl NpyWriter {
         self.write(row)
     }
 
+    /// Whether it goes to standard output, which then is for nothing else.
+    pub(crate) fn is_stdout(&self) -> bool {
+        self.output.is_stdout()
+    }
+
     /// Completes the header, moves the file into place, and returns the number of rows.
     pub(crate) fn finish(self) -> Result<u64> {
-        let start = self.file.file().seek(SeekFrom::Start(0));
+        let start = self.output.file_to_fill().seek(SeekFrom::Start(0));
         start.with_context(|| self.failed())?;
         self.write(&self.header())?;
-        let failed = self.failed();
-        self.file.move_to(&self.path).context(failed)?;
+        self.output.finish()?;
         Ok(self.rows)
     }
 
     fn write(&self, bytes: &[u8]) -> Result<()> {
-        let written = self.file.file().write_all(bytes);
+        let written = self.output.file_to_fill().write_all(bytes);
         written.with_context(|| self.failed())
     }
 
@@ -98,15 +102,6 @@ pub(crate) fn header(descr: &str, shape: &str) -> Vec<u8> {
     let fields = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}");
     let width = HEADER - MAGIC.len() - 1;
     [MAGIC, format!("{fields:<width$}\n").as_bytes()].concat()
-}
-
-/// A file beside `path`, to be moved there when it is whole.
-pub(crate) fn temporary_for(path: &Path) -> Result<Temporary> {
-    ensure!(!path.is_dir(), "{} is a directory", path.display());
-    let directory = path.parent().filter(|d| !d.as_os_str().is_empty());
-    let directory = directory.unwrap_or(Path::new("."));
-    Temporary::create_in(directory)
-        .with_context(|| format!("can't create a file in {}", directory.display()))
 }
 
 #[cfg(test)]

@@ -3,16 +3,16 @@
 //! The matrix is in compressed rows (CSR): the columns and the values of what isn't zero, row after row, and where each row begins
 //! among them.
 
-use crate::npy::{header, temporary_for};
+use crate::npy::header;
 use anyhow::{Context, Result};
 use rawzip::{CompressionMethod, ZipArchiveWriter};
-use rq_format::Temporary;
+use rq_format::Output;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-/// Writes a matrix to a temporary file that is moved into place when it is whole. What isn't zero is held in memory until then.
+/// Writes a matrix to an [`Output`], which has it when it is whole. What isn't zero is held in memory until then.
 pub(crate) struct CsrWriter {
-    file: Temporary,
+    output: Output,
     path: PathBuf,
     columns: usize,
     /// The columns of what isn't zero, row after row.
@@ -23,10 +23,10 @@ pub(crate) struct CsrWriter {
 }
 
 impl CsrWriter {
-    /// Creates the temporary file, in the directory of `path`.
+    /// Begins a file at `path`, or what goes into the pipe or device there.
     pub(crate) fn create(path: &Path, columns: usize) -> Result<Self> {
         Ok(Self {
-            file: temporary_for(path)?,
+            output: Output::at(path)?,
             path: path.to_owned(),
             columns,
             indices: Vec::new(),
@@ -43,17 +43,22 @@ impl CsrWriter {
         self.indptr.push(self.data.len() as u64);
     }
 
+    /// Whether it goes to standard output, which then is for nothing else.
+    pub(crate) fn is_stdout(&self) -> bool {
+        self.output.is_stdout()
+    }
+
     /// Writes the file, moves it into place, and returns the numbers of rows and of values.
     pub(crate) fn finish(self) -> Result<(usize, usize)> {
         let failed = format!("can't write {}", self.path.display());
-        self.write().with_context(|| failed.clone())?;
+        self.write().context(failed)?;
         let counts = (self.indptr.len() - 1, self.data.len());
-        self.file.move_to(&self.path).context(failed)?;
+        self.output.finish()?;
         Ok(counts)
     }
 
     fn write(&self) -> Result<()> {
-        let mut zip = ZipArchiveWriter::new(BufWriter::new(self.file.file()));
+        let mut zip = ZipArchiveWriter::new(BufWriter::new(self.output.file_to_fill()));
         let (rows, count) = (self.indptr.len() - 1, self.data.len());
         // As SciPy chooses: indices in 32 bits if they are enough.
         match i32::try_from(count) {

@@ -8,6 +8,7 @@ mod embed;
 mod hub;
 mod joint;
 mod labels;
+mod outputs;
 mod published;
 mod score;
 mod sparse;

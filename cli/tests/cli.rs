@@ -916,7 +916,7 @@ mod interrupts {
         let output = user.at("out/model.rq");
         fs::create_dir(&out).unwrap();
         fs::write(&output, "what was there").unwrap();
-        for signal in ["INT", "TERM", "HUP"] {
+        for signal in ["INT", "TERM", "HUP", "QUIT", "USR1", "XCPU"] {
             let arguments = [
                 "convert",
                 &model,
@@ -947,6 +947,31 @@ mod interrupts {
             assert_eq!(names(&out), ["model.rq"]);
             assert_eq!(fs::read(&output).unwrap(), b"what was there");
         }
+    }
+
+    /// As `nohup` does it.
+    #[test]
+    fn a_signal_that_the_parent_ignores_is_ignored() {
+        let user = User::new();
+        let (model, out) = (slow_model(&user), user.path("out"));
+        fs::create_dir(&out).unwrap();
+        let mut child = Command::new("sh")
+            .args(["-c", "trap '' HUP; exec \"$@\"", "sh"])
+            .args([env!("CARGO_BIN_EXE_rq"), "convert", &model, "-q", "q4"])
+            .args(["--threads", "1", "-o", &user.at("out/model.rq")])
+            .spawn()
+            .unwrap();
+        let started = Instant::now();
+        while names(&out).is_empty() {
+            assert!(started.elapsed() < Duration::from_secs(60));
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        send("HUP", &child);
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(child.try_wait().unwrap().is_none());
+        send("TERM", &child);
+        assert_eq!(child.wait().unwrap().code(), Some(130));
+        assert_eq!(names(&out), Vec::<String>::new());
     }
 
     /// From before the handler is there until after the file is whole.

@@ -44,6 +44,15 @@ pub enum FormatError {
         source: std::io::Error,
     },
 
+    /// What is at an output's place isn't a file, and can't be replaced by one.
+    #[error("{} is {what}, and nothing is put in its place; name a file", path.display())]
+    NotAFile {
+        /// The place.
+        path: PathBuf,
+        /// What is there.
+        what: &'static str,
+    },
+
     /// A part that isn't within its file.
     #[error("bytes {} to {} of a file of {length}", part.start, part.end)]
     Part {

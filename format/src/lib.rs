@@ -95,6 +95,7 @@ mod error;
 mod expected;
 mod header;
 pub mod json;
+mod output;
 mod provenance;
 mod reader;
 mod storage;
@@ -115,10 +116,11 @@ pub use header::{
     ALIGNMENT, HEADER_LEN, MAGIC, MAX_CONFIG_LEN, MAX_PROVENANCE_LEN, MAX_TOKENIZER_LEN,
     SECTION_RECORD_LEN, Section, VERSION,
 };
+pub use output::Output;
 pub use provenance::{Provenance, ProvenanceError, SourceFile};
 pub use reader::{ModelFile, VerifyProgress, VerifyReport};
 pub use storage::MappedFile;
-pub use temporary::{Discarded, Temporary, discard_unfinished};
+pub use temporary::{Discarded, Temporary, discard_abandoned, discard_unfinished};
 pub use tensor::{
     MAX_DIMENSION, MAX_NAME_LEN, MAX_TENSORS, TENSOR_RECORD_LEN, TensorFormat, TensorInfo,
     TensorSpec,

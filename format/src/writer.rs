@@ -5,13 +5,12 @@ use crate::error::FormatError;
 use crate::header::{
     ALIGNMENT, Header, SECTIONS, Section, SectionRecord, TABLE_END, check_section_len,
 };
+use crate::output::Output;
 use crate::provenance::Provenance;
-use crate::temporary::Temporary;
 use crate::tensor::{
     Directory, TENSOR_RECORD_LEN, TensorFormat, TensorInfo, TensorSpec, check_length, check_values,
 };
 use rq_kernels::lanes::{LANES, panels_for};
-use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::xxh3_64;
@@ -24,10 +23,11 @@ const DATA: usize = Section::TensorData as usize - 1;
 ///
 /// Until [`Writer::finish`], what is written is a temporary file in the destination's directory; a file that was at
 /// the destination stays as it is, and dropping the writer leaves nothing behind. A process that a signal ends drops
-/// nothing: [`crate::discard_unfinished`] is for that. The same input makes the same file, byte for byte.
+/// nothing: [`crate::discard_unfinished`] is for that. What a killed one left, the next writer in that directory removes. The same
+/// input makes the same file, byte for byte.
 #[derive(Debug)]
 pub struct Writer {
-    file: Temporary,
+    output: Output,
     path: PathBuf,
     sections: [SectionRecord; SECTIONS],
     directory: Directory,
@@ -49,8 +49,8 @@ impl Writer {
     /// ([`Config::expected_tensors`]), each in a format that it allows; their order is that of the file.
     ///
     /// # Errors
-    /// When the tensors aren't the configuration's, the provenance or the tokenizer isn't legal, or the directory of
-    /// `path` doesn't exist or can't be written.
+    /// When the tensors aren't the configuration's, the provenance or the tokenizer isn't legal, `path` leads to something
+    /// that isn't a file, or its directory doesn't exist or can't be written.
     pub fn create(
         path: impl AsRef<Path>,
         config: &Config,
@@ -78,17 +78,14 @@ impl Writer {
         let data_len = data_end - end.next_multiple_of(ALIGNMENT as u64);
         sections[DATA] = place(Section::TensorData, &mut end, data_len)?;
 
-        let error = |source| io_error("create", path, source);
-        if path.is_dir() {
-            return Err(error(io::ErrorKind::IsADirectory.into()));
-        }
-        let beside = directory_of(path);
-        let file = Temporary::create_in(beside)
-            .map_err(|source| io_error("create a file in", beside, source))?;
+        let output = Output::file_at(path)?;
         // Padding is what nobody writes.
-        file.file().set_len(data_end).map_err(error)?;
+        output
+            .file_to_fill()
+            .set_len(data_end)
+            .map_err(|source| io_error("create", path, source))?;
         let mut writer = Self {
-            file,
+            output,
             path: path.to_path_buf(),
             sections,
             written: vec![false; directory.tensors.len()],
@@ -168,7 +165,7 @@ impl Writer {
     }
 
     /// Writes the directory and the header, waits until the disk has everything, and moves the file to its
-    /// destination in one step, in place of whatever file (or symbolic link) is there.
+    /// destination in one step, in place of the file that is there. A symbolic link stays, and what it leads to is replaced.
     ///
     /// # Errors
     /// When a tensor was never written, or the disk refuses. Then the destination is as it was.
@@ -187,18 +184,16 @@ impl Writer {
         self.write_at(0, &header)?;
 
         let Self {
-            file,
+            output,
             path,
             sections,
             ..
         } = self;
-        file.file()
+        output
+            .file_to_fill()
             .sync_all()
             .map_err(|source| io_error("write", &path, source))?;
-        file.move_to(&path)
-            .map_err(|source| io_error("replace", &path, source))?;
-        // The new name is durable once its directory is. Some file systems can't say, and the file is whole either way.
-        let _ = File::open(directory_of(&path)).and_then(|directory| directory.sync_all());
+        output.finish()?;
         Ok(Written {
             bytes: sections[DATA].end(),
             fingerprint,
@@ -206,7 +201,7 @@ impl Writer {
     }
 
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), FormatError> {
-        let mut file = self.file.file();
+        let mut file = self.output.file_to_fill();
         file.seek(SeekFrom::Start(offset))
             .and_then(|_| file.write_all(bytes))
             .map_err(|source| io_error("write", &self.path, source))
@@ -260,12 +255,5 @@ fn io_error(action: &'static str, path: &Path, source: io::Error) -> FormatError
         action,
         path: path.to_path_buf(),
         source,
-    }
-}
-
-fn directory_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
     }
 }

@@ -93,8 +93,9 @@ pub(super) struct ConvertArgs {
 
     /// File to write [default: named after SOURCE, in the data directory, where rq finds it]
     ///
-    /// An existing file is replaced once the new one is complete. If the conversion fails or is interrupted, no file is
-    /// left behind. The environment variable RQ_DATA_DIR moves the data directory.
+    /// An existing file is replaced once the new one is complete; a symbolic link stays, and what it leads to is replaced. What isn't
+    /// a file, such as a pipe or a device, is refused. If the conversion fails or is interrupted, no file is left behind; what
+    /// a killed one leaves, the next into the same directory removes. The environment variable RQ_DATA_DIR moves the data directory.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 

@@ -17,6 +17,7 @@ use clap::Args;
 use half::f16;
 use rq::{EmbedOptions, Embedder, Embedding, Pooling, Prompt, Task, Tokenizer};
 use serde::Serialize;
+use std::fmt::Display;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -112,7 +113,8 @@ pub(super) struct EmbedArgs {
     ///
     /// Sparse ones are written as SciPy's .npz instead, a matrix in compressed rows (CSR) for scipy.sparse.load_npz, which is held
     /// in memory until the last text. The values are what --precision says, float32 if it says nothing. An existing file is
-    /// replaced once the new one is complete. Lines of the input that can't be processed give rows of NaN, or of zeros where the
+    /// replaced once the new one is complete; a symbolic link stays, and what it leads to is replaced. A pipe, a device or standard
+    /// output, as `-`, gets all of it at the end. Lines of the input that can't be processed give rows of NaN, or of zeros where the
     /// values are integers or sparse, so that row numbers match line numbers.
     #[arg(short, long, value_name = "FILE", conflicts_with = "json")]
     out: Option<PathBuf>,
@@ -434,7 +436,7 @@ pub(super) fn run(args: &EmbedArgs) -> Result<ExitCode> {
         refused: false,
     };
     let code = task::run(&mut sink, command, texts, &located)?;
-    let refused = sink.refused;
+    let (refused, is_stdout) = (sink.refused, sink.file.is_stdout());
     let rows = sink.finish()?;
     if refused {
         let missing = match precision {
@@ -444,8 +446,20 @@ pub(super) fn run(args: &EmbedArgs) -> Result<ExitCode> {
         say(format_args!("the rows of these texts are {missing}"));
     }
     let (path, dtype) = (path.display(), precision.dtype());
-    writeln!(console::output(), "{path}: {rows} x {columns}, {dtype}")?;
+    written(
+        is_stdout,
+        format_args!("{path}: {rows} x {columns}, {dtype}"),
+    )?;
     Ok(code)
+}
+
+/// Says what was written, where it isn't in the way of it.
+fn written(to_stdout: bool, what: impl Display) -> Result<()> {
+    match to_stdout {
+        true => say(what),
+        false => writeln!(console::output(), "{what}")?,
+    }
+    Ok(())
 }
 
 /// Tokens as the vocabulary writes them.

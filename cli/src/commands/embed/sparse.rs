@@ -1,8 +1,8 @@
 //! `rq embed --sparse`
 
-use super::{EmbedArgs, token_names};
+use super::{EmbedArgs, token_names, written};
 use crate::args::{Format, options};
-use crate::console::{self, discard_when_interrupted, say, say_of_line};
+use crate::console::{discard_when_interrupted, say, say_of_line};
 use crate::human::{column, visible};
 use crate::locate::Located;
 use crate::npz::CsrWriter;
@@ -11,8 +11,10 @@ use crate::task::{self, Command, Sink, answers_with};
 use crate::texts::{Source, Text};
 use anyhow::{Error, Result, ensure};
 use rq::{Session, SparseEmbedder, SparseEmbedding, SparseOptions, Task};
+use rq_format::Output;
 use serde::Serialize;
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// The most texts in a batch: an embedding may have as many entries as the vocabulary.
@@ -127,7 +129,8 @@ pub(super) fn run(
         !(args.normalize || args.no_normalize || args.dim.is_some() || args.precision.is_some()),
         "the model is a sparse encoder: --normalize, --no-normalize, --dim and --precision are for dense embeddings, which it makes with a --pooling"
     );
-    let is_npz = |path: &std::path::Path| path.extension().is_some_and(|end| end == "npz");
+    let is_npz =
+        |path: &Path| path.extension().is_some_and(|end| end == "npz") || Output::is_stream(path);
     ensure!(
         args.out.as_deref().is_none_or(is_npz),
         "sparse embeddings are written as SciPy's .npz: give --out a name that ends in .npz"
@@ -149,14 +152,15 @@ pub(super) fn run(
         refused: false,
     };
     let code = task::run(&mut sink, command, texts, located)?;
+    let is_stdout = sink.file.is_stdout();
     let (rows, weights) = sink.file.finish()?;
     if sink.refused {
         say("the rows of these texts are empty");
     }
     let path = path.display();
-    writeln!(
-        console::output(),
-        "{path}: {rows} x {columns}, float32, {weights} weights"
+    written(
+        is_stdout,
+        format_args!("{path}: {rows} x {columns}, float32, {weights} weights"),
     )?;
     Ok(code)
 }
