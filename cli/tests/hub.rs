@@ -9,6 +9,7 @@ use crate::common::tests_path;
 use serde_json::Value;
 use server::{COMMIT, Fault, Files, Server, etag, sha256};
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -267,4 +268,25 @@ fn who_interrupts_a_download_goes_on_with_it() {
     assert!(!incomplete.exists());
     let local = user.convert_locally(&files);
     assert!(bytes(&user.path("data/prophet--sapiens-vh.rq")) == bytes(&local));
+}
+
+#[test]
+fn who_waits_for_another_download_is_told() {
+    let files = sapiens();
+    let server = Server::with(NAME, &files);
+    let user = User::of(&server);
+    let locks = user.path("hf/hub/.locks/models--prophet--sapiens-vh");
+    fs::create_dir_all(&locks).unwrap();
+    let path = locks.join(format!("{}.lock", sha256(&files[WEIGHTS])));
+    let lock = fs::File::create(&path).unwrap();
+    lock.lock().unwrap();
+    let mut child = user.spawn(&["convert", NAME, "--no-eval"]);
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
+    let waits = format!(
+        "rq: another process downloads {WEIGHTS}, and this one waits for it; Ctrl-C ends the wait (the lock is {})",
+        path.display()
+    );
+    assert!(said.by_ref().any(|line| line.unwrap() == waits));
+    drop(lock);
+    assert!(child.wait().unwrap().success());
 }

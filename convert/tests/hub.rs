@@ -9,7 +9,7 @@ use rq_convert::{
     Certificates, ConvertError, DownloadProgress, Hub, HubCache, HubSettings, NoProgress, Proxies,
     Source, Token,
 };
-use server::{COMMIT, Fault, Files, Seen, Server, etag, proxy, sha256};
+use server::{COMMIT, Fault, Files, Seen, Server, etag, git_sha1, proxy, sha256};
 use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -61,6 +61,7 @@ impl User {
             proxies: Proxies::default(),
             timeout: Duration::from_secs(10),
             retries: 2,
+            allowance: Duration::from_secs(600),
         };
         Self { cache, settings }
     }
@@ -642,6 +643,298 @@ fn a_wrong_hash_leaves_nothing() {
     assert_has(&user.find(NAME).unwrap(), &files);
 }
 
+/// Answers of a server of its own kind in place of the hub's, for one file.
+fn instead(server: &Server, file: &str, headers: &str, text: &str) {
+    server.change(|content| {
+        let path = format!("/{NAME}/resolve/{COMMIT}/{file}");
+        let answer = (200, headers.to_owned(), text.to_owned());
+        content.instead.insert(path, answer);
+    });
+}
+
+#[test]
+fn a_small_file_has_gits_hash() {
+    let files = files();
+    let server = Server::with(NAME, &files);
+    server.fail("tokenizer.json", &[Fault::Corrupt]);
+    let user = User::of(&server);
+    let error = user.error(NAME);
+    let hash = git_sha1(&files["tokenizer.json"]);
+    // As `git hash-object` says.
+    assert_eq!(
+        git_sha1(b"abc\n"),
+        "8baef1b4abc478178b004d62031cf7fe6db6f903"
+    );
+    let expected = format!("tokenizer.json: the hub says the Git SHA-1 {hash}, and what came has ");
+    assert!(error.starts_with(&expected), "{error}");
+    let blob = |end: &str| user.path(&format!("blobs/{hash}{end}"));
+    assert!(!blob("").exists() && !blob(".incomplete").exists());
+    // What a power cut leaves of it: the length without the content, or another byte.
+    for left in [&[0; 10][..], b"This is tok"] {
+        fs::write(blob(".incomplete"), left).unwrap();
+        assert_has(&user.find(NAME).unwrap(), &files);
+        assert!(!blob(".incomplete").exists());
+        fs::remove_file(blob("")).unwrap();
+    }
+}
+
+#[test]
+fn what_no_hash_says_is_downloaded_whole() {
+    let files = files();
+    let text = |file: &str| String::from_utf8(files[file].clone()).unwrap();
+    // One ETag for two files; one that ends as the cache's own names do; a hash in other letters.
+    for etags in [
+        ["same", "same"],
+        ["abc", "abc.incomplete"],
+        ["abc.incomplete", "abc"],
+        ["ABCDEFABCDEFABCDEFABCDEFABCDEFABCDEFABCD", "abc.lock"],
+    ] {
+        let server = Server::with(NAME, &files);
+        let user = User::of(&server);
+        fs::create_dir_all(user.path("blobs")).unwrap();
+        for (file, etag) in ["config.json", "tokenizer.json"].into_iter().zip(etags) {
+            instead(&server, file, &format!("ETag: \"{etag}\"\r\n"), &text(file));
+            // A beginning that nobody can check, and another file's content under its ETag.
+            fs::write(user.path(&format!("blobs/{etag}.incomplete")), "this is").unwrap();
+            fs::write(user.path(&format!("blobs/{etag}")), "another file").unwrap();
+        }
+        let source = user.find(NAME).unwrap();
+        assert_has(&source, &files);
+        for file in ["config.json", "tokenizer.json"] {
+            let blob = format!("../../blobs/{}", git_sha1(&files[file]));
+            let link = fs::read_link(source.directory().join(file)).unwrap();
+            assert_eq!(link, Path::new(&blob), "{etags:?}");
+        }
+        let lines = server.lines();
+        assert!(
+            !lines.iter().any(|line| line.contains("bytes=")),
+            "{lines:?}"
+        );
+        let tree = user.tree();
+        let incomplete = |line: &&String| {
+            line.contains(".incomplete ") && !line.contains("blobs/abc.incomplete 12")
+        };
+        assert_eq!(tree.iter().find(incomplete), None);
+        assert_eq!(tree.iter().find(|line| line.contains(".rq-")), None);
+    }
+}
+
+#[test]
+fn what_a_hub_sends_has_limits() {
+    let config = "config.json";
+    let endless = format!("1100000\r\n{}\r\n0\r\n\r\n", " ".repeat(0x110_0000));
+    for (file, headers, text, said) in [
+        (
+            config,
+            "Transfer-Encoding: chunked\r\n",
+            endless.as_str(),
+            "config.json: the hub sends more and more bytes, and rq takes up to 16777216",
+        ),
+        (
+            config,
+            "Content-Length: 18446744073709551615\r\n",
+            "{}",
+            "config.json: the hub says 18446744073709551615 bytes",
+        ),
+        (
+            config,
+            "Content-Length: 16777217\r\n",
+            "{}",
+            "config.json: the hub says 16777217 bytes, and rq takes up to 16777216",
+        ),
+        (
+            config,
+            "X-Linked-Size: 18446744073709551615\r\n",
+            "{}",
+            "config.json: the hub says 18446744073709551615 bytes",
+        ),
+        (config, "X-Linked-Size: 0\r\n", "{}", "what came has"),
+        (config, "Content-Length: 0\r\n", "{}", "what came has"),
+        (
+            config,
+            "Content-Length: -1\r\n",
+            "{}",
+            "can't download from",
+        ),
+        (
+            "tokenizer.json",
+            "X-Linked-Size: 67108865\r\n",
+            "{}",
+            "rq takes up to 67108864",
+        ),
+        (
+            WEIGHTS,
+            "X-Linked-Size: 68719476737\r\n",
+            "{}",
+            "rq takes up to 68719476736",
+        ),
+    ] {
+        let server = Server::with(NAME, &files());
+        let hash = git_sha1(b"{}");
+        instead(
+            &server,
+            file,
+            &format!("ETag: \"{hash}\"\r\n{headers}"),
+            text,
+        );
+        let mut user = User::of(&server);
+        user.settings.retries = 0;
+        let error = user.error(NAME);
+        assert!(error.contains(said), "{headers}: {error}");
+        let tree = user.tree();
+        assert_eq!(
+            tree.iter()
+                .find(|line| line.contains(&format!("blobs/{hash}"))),
+            None
+        );
+    }
+    // More than was announced, for ever; and an answer of the API that has no end.
+    let server = Server::with(NAME, &files());
+    server.fail(WEIGHTS, &[Fault::Endless]);
+    let error = User::of(&server).error(NAME);
+    let said = format!("{WEIGHTS}: the hub says {LARGE} bytes, and ");
+    assert!(error.starts_with(&said), "{error}");
+    server.change(|content| {
+        let api = format!("/api/models/{NAME}/revision/main");
+        let headers = "Transfer-Encoding: chunked\r\n".to_owned();
+        content.instead.insert(api, (200, headers, endless.clone()));
+    });
+    let error = User::of(&server).error(NAME);
+    let said = "it sends more than 16777216 bytes of JSON";
+    assert!(error.contains(said), "{error}");
+    let mut many = small(&["config.json", "tokenizer.json"]);
+    let shards: Vec<_> = (0..1025)
+        .map(|n| format!(r#""{n}": "{n}.safetensors""#))
+        .collect();
+    let index = format!(r#"{{"weight_map": {{{}}}}}"#, shards.join(", "));
+    many.insert("model.safetensors.index.json".into(), index.into());
+    let error = User::of(&Server::with(NAME, &many)).error(NAME);
+    assert!(
+        error.starts_with("model.safetensors.index.json names 1025 shards"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_server_that_never_ends_is_left() {
+    let soon = |server: &Server, retries| {
+        let mut user = User::of(server);
+        user.settings.timeout = Duration::from_millis(250);
+        user.settings.retries = retries;
+        user
+    };
+    let started = Instant::now();
+    // A byte a connection: the file has three millions.
+    let server = Server::with(NAME, &files());
+    server.fail(WEIGHTS, &[Fault::OneByte]);
+    let error = soon(&server, 2).error(NAME);
+    assert!(error.starts_with("can't download from"), "{error}");
+    assert_eq!(downloads(&server), ["", "bytes=1-", "bytes=2-"]);
+    // A byte every so often, of the content and of the headers.
+    for headers in [false, true] {
+        server.fail("config.json", &[Fault::Drip { headers }]);
+        let error = soon(&server, 0).error(NAME);
+        assert!(
+            error.contains(" sent less than 1024 bytes a second for 0 s"),
+            "{error}"
+        );
+    }
+    // What is lost again and again is no progress.
+    server.fail(
+        WEIGHTS,
+        &[Fault::Cut(1_500_000), Fault::Status(416, 0)].repeat(9),
+    );
+    server.fail("config.json", &[]);
+    let error = soon(&server, 2).error(NAME);
+    assert!(
+        error.contains("can't download from") || error.contains("has no more of the file"),
+        "{error}"
+    );
+    assert!(downloads(&server).len() < 9);
+    // Nor is there time without an end.
+    let mut user = User::of(&server);
+    user.settings.allowance = Duration::ZERO;
+    let error = user.error(NAME);
+    assert!(
+        error.contains("config.json hasn't come within 0 s, at less than 16384 bytes a second"),
+        "{error}"
+    );
+    assert!(started.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+#[cfg(unix)]
+fn names_of_the_cache_lead_nowhere_else() {
+    use std::os::unix::fs::symlink;
+    let files = files();
+    let server = Server::with(NAME, &files);
+    let user = User::of(&server);
+    let precious = user.cache.path().join("precious");
+    fs::write(&precious, "precious").unwrap();
+    fs::create_dir_all(user.path("blobs")).unwrap();
+    fs::create_dir_all(user.path(&format!(".no_exist/{COMMIT}"))).unwrap();
+    // In the place of beginnings, of what is noted, and what other processes of the same number left.
+    symlink(&precious, user.incomplete(&files)).unwrap();
+    let config = user.path(&format!(
+        "blobs/{}.incomplete",
+        git_sha1(&files["config.json"])
+    ));
+    fs::hard_link(&precious, config).unwrap();
+    symlink(
+        &precious,
+        user.path(&format!(".no_exist/{COMMIT}/modules.json")),
+    )
+    .unwrap();
+    for name in ["abc.1-0.incomplete", ".rq-a1B2c3.tmp"] {
+        fs::write(user.path("blobs").join(name), "").unwrap();
+    }
+    let etag = git_sha1(&files["config.json"]);
+    let left = user.path(&format!("blobs/{etag}.{}-0.incomplete", std::process::id()));
+    symlink(format!("../../blobs/{etag}"), left).unwrap();
+    assert_has(&user.find(NAME).unwrap(), &files);
+    assert_eq!(fs::read(&precious).unwrap(), b"precious");
+    let tree = user.tree();
+    for end in [".incomplete", ".tmp"] {
+        let left = |line: &&String| line.contains("blobs/") && line.contains(end);
+        assert_eq!(tree.iter().find(left), None);
+    }
+}
+
+/// Hears what a download waits for.
+struct Waits(Mutex<std::sync::mpsc::Sender<String>>);
+
+impl DownloadProgress for Waits {
+    fn start(&self, _: &str, _: &str, _: u64) {}
+    fn at(&self, _: &str, _: u64) {}
+    fn waiting(&self, file: &str, lock: &Path) {
+        let said = format!("{file} {}", lock.display());
+        self.0.lock().unwrap().send(said).unwrap();
+    }
+}
+
+#[test]
+fn who_waits_for_another_process_is_told() {
+    let files = files();
+    let server = Server::with(NAME, &files);
+    let user = User::of(&server);
+    let locks = user.cache.path().join(".locks/models--someone--model");
+    fs::create_dir_all(&locks).unwrap();
+    let path = locks.join(format!("{}.lock", sha256(&files[WEIGHTS])));
+    let lock = fs::File::create(&path).unwrap();
+    lock.lock().unwrap();
+    let (sender, heard) = std::sync::mpsc::channel();
+    let waits = Waits(Mutex::new(sender));
+    std::thread::scope(|scope| {
+        let found = scope.spawn(|| Hub::new(user.settings.clone()).find(NAME, None, &waits));
+        let said = heard.recv_timeout(Duration::from_secs(60)).unwrap();
+        assert_eq!(said, format!("{WEIGHTS} {}", path.display()));
+        assert!(!found.is_finished());
+        drop(lock);
+        assert_has(&found.join().unwrap().unwrap(), &files);
+    });
+    assert!(heard.try_recv().is_err());
+}
+
 #[test]
 fn a_small_file_of_another_length_is_refused() {
     let server = Server::with(NAME, &files());
@@ -1119,7 +1412,9 @@ for file in ['config.json', 'tokenizer.json', 'tokenizer_config.json', 'model.sa
     );
     server.seen();
     assert_has(&theirs.find(NAME).unwrap(), &files);
-    assert_eq!(server.lines(), Vec::<String>::new());
+    // What nobody asked for, the hub may have.
+    let list = format!("GET /api/models/{NAME}/revision/{COMMIT}");
+    assert_eq!(server.lines(), [list]);
     let relevant = |user: &User| -> Vec<String> {
         let tree = user.tree().into_iter();
         tree.filter(|line| line.contains("models--")).collect()

@@ -165,6 +165,15 @@ impl DownloadProgress for Bar {
         }
         self.0.set_position(bytes);
     }
+
+    fn waiting(&self, file: &str, lock: &Path) {
+        self.0.suspend(|| {
+            say(format_args!(
+                "another process downloads {file}, and this one waits for it; Ctrl-C ends the wait (the lock is {})",
+                lock.display()
+            ));
+        });
+    }
 }
 
 impl Progress for Bar {

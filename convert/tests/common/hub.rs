@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+use sha1::Sha1;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Write};
@@ -33,6 +34,19 @@ pub(crate) enum Fault {
     NoRanges,
     /// This status, and how many seconds to wait.
     Status(u16, u32),
+    /// One byte, and the end, as often as it is asked for.
+    OneByte,
+    /// A byte from time to time, and headers before them in one piece or not.
+    Drip { headers: bool },
+    /// Bytes for ever, in chunks without a length.
+    Endless,
+}
+
+impl Fault {
+    /// Whether it stays.
+    fn is_lasting(self) -> bool {
+        matches!(self, Self::OneByte | Self::Drip { .. } | Self::Endless)
+    }
 }
 
 /// What the hub has, and whom it lets have it.
@@ -181,13 +195,21 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
     format!("{:x}", Sha256::digest(bytes))
 }
 
-/// What the hub calls this file's content: a SHA-256 if it is large, else 40 digits. The hub's are Git's SHA-1.
+/// Git's name for this content.
+pub(crate) fn git_sha1(bytes: &[u8]) -> String {
+    let header = format!("blob {}\0", bytes.len());
+    format!(
+        "{:x}",
+        Sha1::new_with_prefix(header).chain_update(bytes).finalize()
+    )
+}
+
+/// What the hub calls this file's content: its SHA-256 if it is large, else Git's name for it.
 pub(crate) fn etag(file: &str, bytes: &[u8]) -> String {
-    let mut hash = sha256(bytes);
-    if !is_large(file) {
-        hash.truncate(40);
+    match is_large(file) {
+        true => sha256(bytes),
+        false => git_sha1(bytes),
     }
-    hash
 }
 
 fn is_large(file: &str) -> bool {
@@ -349,7 +371,10 @@ impl Connection<'_> {
         head: bool,
     ) -> std::io::Result<()> {
         let fault = match self.content.lock().unwrap().faults.get_mut(file) {
-            Some(faults) if !head && !faults.is_empty() => Some(faults.remove(0)),
+            Some(faults) if !head && !faults.is_empty() => match faults[0] {
+                fault if fault.is_lasting() => Some(fault),
+                _ => Some(faults.remove(0)),
+            },
             _ => None,
         };
         let from = range
@@ -388,6 +413,26 @@ impl Connection<'_> {
                 thread::sleep(Duration::from_secs(60));
                 Ok(())
             }
+            Some(Fault::OneByte) => {
+                self.begin(status, &headers, body.len())?;
+                self.stream().write_all(&body[..1])
+            }
+            Some(Fault::Drip { headers: true }) => {
+                self.stream().write_all(b"HTTP/1.1 200 OK\r\nX-Slow: ")?;
+                self.drip(b'a')
+            }
+            Some(Fault::Drip { headers: false }) => {
+                self.begin(status, &headers, 1 << 20)?;
+                self.drip(b' ')
+            }
+            Some(Fault::Endless) => {
+                let start = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+                self.stream().write_all(start.as_bytes())?;
+                let chunk = format!("100000\r\n{}\r\n", " ".repeat(1 << 20));
+                loop {
+                    self.stream().write_all(chunk.as_bytes())?;
+                }
+            }
             Some(Fault::Slow(pieces)) => {
                 self.begin(status, &headers, body.len())?;
                 for piece in body.chunks(body.len().div_ceil(pieces)) {
@@ -396,6 +441,14 @@ impl Connection<'_> {
                 }
                 Ok(())
             }
+        }
+    }
+
+    /// A byte after the other, until nobody listens.
+    fn drip(&self, byte: u8) -> std::io::Result<()> {
+        loop {
+            self.stream().write_all(&[byte])?;
+            thread::sleep(Duration::from_millis(100));
         }
     }
 
@@ -440,10 +493,13 @@ impl Connection<'_> {
     }
 
     fn raw(&self, status: u16, headers: &str, body: &[u8]) -> std::io::Result<()> {
-        let length = body.len();
-        let text = format!(
-            "HTTP/1.1 {status} Status\r\nConnection: close\r\n{headers}Content-Length: {length}\r\n\r\n"
-        );
+        let length =
+            match headers.contains("Content-Length") || headers.contains("Transfer-Encoding") {
+                true => String::new(),
+                false => format!("Content-Length: {}\r\n", body.len()),
+            };
+        let text =
+            format!("HTTP/1.1 {status} Status\r\nConnection: close\r\n{headers}{length}\r\n");
         self.stream().write_all(text.as_bytes())?;
         self.stream().write_all(body)
     }

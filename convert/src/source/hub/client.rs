@@ -5,26 +5,27 @@
 //! redirects to the storage, not in the storage's; and no redirect leads from https to http.
 
 use super::error::HubError;
+use super::limits::{Deadline, MAX_SETTINGS, Pace, SLOW};
 use super::origin::Origin;
 use super::proxy::NamedProxy;
 use super::settings::{self, HubSettings};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::error::Error;
 use std::io::{ErrorKind, Read};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use ureq::http::{Request, Response, StatusCode};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
-use ureq::{Agent, Body};
+use ureq::{Agent, Body, BodyReader};
 
 const MAX_REDIRECTS: usize = 10;
-/// The largest answer of the hub's API that is read.
-const MAX_JSON: u64 = 16 << 20;
 /// How often a request that gets no file is tried again, at most.
 const MAX_SMALL_RETRIES: u32 = 2;
 /// The first pause before a request is tried again; each is twice the one before.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// The longest pause that a server may ask for.
 const MAX_PAUSE: Duration = Duration::from_secs(60);
+/// How much is read at once.
+pub(super) const CHUNK: usize = 256 << 10;
 /// How much of a server's message is shown.
 const MAX_MESSAGE: usize = 200;
 /// What a part of a path can't have.
@@ -120,6 +121,36 @@ impl Linked {
     }
 }
 
+/// The content of an answer, as it comes.
+pub(super) struct Content<'c> {
+    client: &'c Client<'c>,
+    place: String,
+    reader: BodyReader<'static>,
+    pace: Pace,
+    deadline: Deadline,
+}
+
+impl Content<'_> {
+    /// Reads what has come, and waits for something if nothing has; 0 is the end.
+    pub(super) fn read(&mut self, out: &mut [u8]) -> Result<usize, Failure> {
+        loop {
+            let begun = Instant::now();
+            let read = match self.reader.read(out) {
+                Ok(read) => read,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return Err(self.client.broken(&self.place, &error)),
+            };
+            if read > 0 && !self.pace.keeps(begun.elapsed(), read) {
+                return Err(self.client.slow(self.place.clone()));
+            }
+            if read > 0 && self.deadline.is_over() {
+                return Err(late(self.place.clone(), self.deadline).into());
+            }
+            return Ok(read);
+        }
+    }
+}
+
 /// A client of one hub.
 pub(super) struct Client<'a> {
     pub(super) settings: &'a HubSettings,
@@ -143,6 +174,9 @@ impl<'a> Client<'a> {
                 .accept_encoding("identity")
                 .timeout_resolve(timeout)
                 .timeout_connect(timeout)
+                .timeout_send_request(timeout)
+                // Over all reads: headers may come byte by byte.
+                .timeout_recv_response(Some(settings.timeout * SLOW))
                 .timeout_per_read(timeout)
                 .timeout_per_write(timeout)
                 .tls_config(tls.clone())
@@ -178,18 +212,22 @@ impl<'a> Client<'a> {
             "{endpoint}/api/models/{}/revision/{revision}",
             about.repository
         );
+        let deadline = Deadline::of(MAX_SETTINGS, self.settings.allowance);
         self.patiently(|| {
             let Answer {
                 place, response, ..
             } = self.get(&url, about, 0)?;
-            let mut json = Vec::new();
-            let mut reader = response.into_body().into_reader().take(MAX_JSON + 1);
-            reader
-                .read_to_end(&mut json)
-                .map_err(|error| self.broken(&place, &error))?;
-            if json.len() as u64 > MAX_JSON {
-                let reason = format!("it sends more than {MAX_JSON} bytes of JSON");
-                return Err(HubError::Protocol { url: place, reason }.into());
+            let mut content = self.content(response, &place, deadline);
+            let (mut json, mut chunk) = (Vec::new(), vec![0; CHUNK]);
+            loop {
+                match content.read(&mut chunk)? {
+                    0 => break,
+                    read => json.extend(&chunk[..read]),
+                }
+                if json.len() as u64 > MAX_SETTINGS {
+                    let reason = format!("it sends more than {MAX_SETTINGS} bytes of JSON");
+                    return Err(HubError::Protocol { url: place, reason }.into());
+                }
             }
             Ok(json)
         })
@@ -207,6 +245,22 @@ impl<'a> Client<'a> {
     /// Begins to get what is at `url`, from the byte `from` on.
     pub(super) fn get(&self, url: &str, about: About<'_>, from: u64) -> Result<Answer, Failure> {
         self.request("GET", url, about, from)
+    }
+
+    /// The content of an answer from `place`.
+    pub(super) fn content(
+        &self,
+        response: Response<Body>,
+        place: &str,
+        deadline: Deadline,
+    ) -> Content<'_> {
+        Content {
+            client: self,
+            place: place.to_owned(),
+            reader: response.into_body().into_reader(),
+            pace: Pace::over(self.settings.timeout * SLOW),
+            deadline,
+        }
     }
 
     fn patiently<T>(&self, attempt: impl Fn() -> Result<T, Failure>) -> Result<T, HubError> {
@@ -340,6 +394,7 @@ impl<'a> Client<'a> {
                 let reason = format!("no connection within {seconds} s");
                 Failure::Passing(failed(reason), Duration::ZERO)
             }
+            ureq::Error::Timeout(ureq::Timeout::RecvResponse) => self.slow(place(url)),
             ureq::Error::Timeout(_) => self.stalled(place(url)),
             ureq::Error::BadUri(_) | ureq::Error::Http(_) => {
                 failed(one_line(&error.to_string())).into()
@@ -439,10 +494,21 @@ impl<'a> Client<'a> {
         Failure::Passing(error, Duration::ZERO)
     }
 
+    fn slow(&self, url: String) -> Failure {
+        let seconds = (self.settings.timeout * SLOW).as_secs();
+        Failure::Passing(HubError::Slow { url, seconds }, Duration::ZERO)
+    }
+
     fn stalled(&self, url: String) -> Failure {
         let seconds = self.settings.timeout.as_secs();
         Failure::Passing(HubError::Stalled { url, seconds }, Duration::ZERO)
     }
+}
+
+/// What is at `url` hasn't come in time.
+pub(super) fn late(url: String, deadline: Deadline) -> HubError {
+    let seconds = deadline.allowed.as_secs();
+    HubError::Late { url, seconds }
 }
 
 /// The certificate authorities to trust: those that the user names, else the system's, else Mozilla's.

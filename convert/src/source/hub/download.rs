@@ -1,18 +1,23 @@
 //! One file: from the hub to a whole, checked blob, over as many connections as it takes.
+//!
+//! The ETag says what the content is: the SHA-256 of a large file, Git's SHA-1 of a small one. Where it says neither, nothing can
+//! be compared; then the file comes over one connection, from its first byte to its last, or not at all.
 
-use super::client::{About, Client, Failure, header};
+use super::client::{About, CHUNK, Client, Failure, header, late};
 use super::error::HubError;
+use super::limits::{Deadline, most};
 use super::progress::Meter;
 use super::store::{Store, failed};
 
 use crate::source::cache::is_hub_part;
+use rq_format::Temporary;
+use sha1::Sha1;
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
-const CHUNK: usize = 256 << 10;
 /// After so many bytes a connection has been worth its while, and breaks are counted from zero.
 const WORTHWHILE: u64 = 1 << 20;
 
@@ -22,6 +27,15 @@ pub(super) struct Remote {
     pub(super) name: String,
     pub(super) etag: String,
     pub(super) size: Option<u64>,
+}
+
+/// Which hash an ETag is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hash {
+    /// Of the content.
+    Sha256,
+    /// Of the content behind a header with its length: <https://git-scm.com/book/en/v2/Git-Internals-Git-Objects>.
+    Git,
 }
 
 impl Remote {
@@ -36,23 +50,46 @@ impl Remote {
             return Err(protocol(format!("it answers with the commit {commit:?}")));
         }
         let etag = linked.etag.as_deref().map(normalized).unwrap_or_default();
-        if !is_hub_part(etag) {
+        if !is_hub_part(etag) || etag.len() > MAX_ETAG {
             return Err(protocol("it gives no ETag that can name a file".into()));
         }
-        Ok(Self {
+        let remote = Self {
             name: about.file.unwrap_or_default().to_owned(),
             etag: etag.to_owned(),
             size: linked.size,
-        })
+        };
+        match remote.size.filter(|size| *size > most(&remote.name)) {
+            Some(size) => Err(remote.too_large(Some(size))),
+            None => Ok(remote),
+        }
     }
 
-    /// The SHA-256 of the content, if the hub says it. The ETag of a small file is Git's SHA-1 of it, with a header.
-    fn sha256(&self) -> Option<&str> {
+    /// Whether the ETag says what the content is.
+    pub(super) fn has_hash(&self) -> bool {
+        self.hash().is_some()
+    }
+
+    fn hash(&self) -> Option<Hash> {
         let digit = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
-        let is_sha256 = self.etag.len() == 64 && self.etag.bytes().all(digit);
-        is_sha256.then_some(self.etag.as_str())
+        match self.etag.len() {
+            _ if !self.etag.bytes().all(digit) => None,
+            64 => Some(Hash::Sha256),
+            40 => Some(Hash::Git),
+            _ => None,
+        }
+    }
+
+    fn too_large(&self, announced: Option<u64>) -> HubError {
+        HubError::TooLarge {
+            file: self.name.clone(),
+            announced,
+            most: most(&self.name),
+        }
     }
 }
+
+/// The most bytes of an ETag: names of locks have a few more.
+const MAX_ETAG: usize = 200;
 
 /// An ETag without its quotes.
 fn normalized(etag: &str) -> &str {
@@ -61,26 +98,49 @@ fn normalized(etag: &str) -> &str {
 
 /// What there is of a file: on disk, and in its hash.
 struct Partial {
+    held: Held,
+    /// For errors.
     path: PathBuf,
-    file: File,
-    hash: Sha256,
+    sha256: Sha256,
     bytes: u64,
 }
 
+/// Where it is.
+enum Held {
+    /// In a file that the next run goes on with.
+    ForLater(File),
+    ForNow(Temporary),
+}
+
+impl Held {
+    fn file(&self) -> &File {
+        match self {
+            Self::ForLater(file) => file,
+            Self::ForNow(temporary) => temporary.file(),
+        }
+    }
+}
+
 impl Partial {
-    /// Goes on with what a former download left.
+    /// Goes on with what a former download left, if it can be checked in the end.
     fn open(store: &Store, remote: &Remote) -> Result<Self, HubError> {
-        let file = store.open_incomplete(&remote.etag)?;
-        let path = store.incomplete(&remote.etag);
         let mut partial = Self {
-            path,
-            file,
-            hash: Sha256::new(),
+            held: match remote.has_hash() {
+                true => Held::ForLater(store.open_incomplete(&remote.etag)?),
+                false => {
+                    store.discard(&remote.etag)?;
+                    Held::ForNow(store.temporary()?)
+                }
+            },
+            path: store.incomplete(&remote.etag),
+            sha256: Sha256::new(),
             bytes: 0,
         };
-        partial.bytes = io::copy(&mut partial.file, &mut partial.hash)
-            .map_err(failed("read", &partial.path))?;
-        if remote.size.is_some_and(|size| partial.bytes > size) {
+        let mut there = partial.held.file().take(most(&remote.name) + 1);
+        partial.bytes =
+            io::copy(&mut there, &mut partial.sha256).map_err(failed("read", &partial.path))?;
+        let most = remote.size.unwrap_or(most(&remote.name));
+        if partial.bytes > most {
             partial.restart()?;
         }
         Ok(partial)
@@ -88,48 +148,78 @@ impl Partial {
 
     /// Forgets everything.
     fn restart(&mut self) -> Result<(), HubError> {
-        let cut = self.file.set_len(0);
-        cut.and_then(|()| self.file.seek(SeekFrom::Start(0)))
+        let mut file = self.held.file();
+        let cut = file.set_len(0);
+        cut.and_then(|()| file.seek(SeekFrom::Start(0)))
             .map_err(failed("write", &self.path))?;
-        self.hash = Sha256::new();
+        self.sha256 = Sha256::new();
         self.bytes = 0;
         Ok(())
     }
 
     fn add(&mut self, bytes: &[u8]) -> Result<(), HubError> {
-        let written = self.file.write_all(bytes);
+        let written = self.held.file().write_all(bytes);
         written.map_err(failed("write", &self.path))?;
-        self.hash.update(bytes);
+        self.sha256.update(bytes);
         self.bytes += bytes.len() as u64;
         Ok(())
     }
+
+    /// Git's SHA-1 of what is on disk.
+    fn git_sha1(&self) -> Result<String, HubError> {
+        let mut hash = Sha1::new_with_prefix(format!("blob {}\0", self.bytes));
+        let mut file = self.held.file();
+        file.seek(SeekFrom::Start(0))
+            .and_then(|_| io::copy(&mut file, &mut hash))
+            .map_err(failed("read", &self.path))?;
+        Ok(format!("{:x}", hash.finalize()))
+    }
+
+    /// Gives the file its name, which is the result.
+    fn finish(self, store: &Store, remote: &Remote) -> Result<String, HubError> {
+        let name = match &self.held {
+            Held::ForLater(_) => remote.etag.clone(),
+            Held::ForNow(_) => self.git_sha1()?,
+        };
+        match self.held {
+            Held::ForLater(file) => store.finish(&name, file)?,
+            Held::ForNow(temporary) => store.keep(&name, temporary)?,
+        }
+        Ok(name)
+    }
 }
 
-/// Gets a file, unless the blob is there by now.
+/// Gets a file, and the name of its blob; none if another process has put it into the snapshot by now.
 pub(super) fn fetch(
     client: &Client<'_>,
     store: &Store,
     remote: &Remote,
     about: About<'_>,
     meter: &mut Meter<'_>,
-) -> Result<(), HubError> {
-    let _lock = store.lock(&remote.etag)?;
-    if store.blob(&remote.etag).is_file() {
-        return Ok(());
+) -> Result<Option<String>, HubError> {
+    let _lock = store.lock(&remote.etag, |lock| meter.waiting(&remote.name, lock))?;
+    if remote.has_hash() && store.blob(&remote.etag).is_file() {
+        return Ok(Some(remote.etag.clone()));
     }
+    if store.snapshot(about.revision).join(&remote.name).is_file() {
+        return Ok(None);
+    }
+    let bytes = remote.size.unwrap_or(most(&remote.name));
+    let deadline = Deadline::of(bytes, client.settings.allowance);
     let mut partial = Partial::open(store, remote)?;
     // What a former download left may be damaged: then it is worth one from the start.
     let mut resumed = partial.bytes > 0;
     loop {
-        receive(client, remote, about, &mut partial, meter)?;
-        match check(remote, &partial) {
-            Ok(()) => return store.finish(&remote.etag, partial.file),
+        let received = receive(client, remote, about, deadline, &mut partial, meter);
+        match received.and_then(|()| check(remote, &partial)) {
+            Ok(()) => return partial.finish(store, remote).map(Some),
+            Err(error) if !is_wrong(&error) => return Err(error),
             Err(_) if resumed => {
                 resumed = false;
                 partial.restart()?;
             }
             Err(error) => {
-                drop(partial.file);
+                drop(partial);
                 store.discard(&remote.etag)?;
                 return Err(error);
             }
@@ -137,23 +227,40 @@ pub(super) fn fetch(
     }
 }
 
+/// Whether what came is of no use.
+fn is_wrong(error: &HubError) -> bool {
+    matches!(
+        error,
+        HubError::Size { .. } | HubError::Hash { .. } | HubError::TooLarge { .. }
+    )
+}
+
 /// Receives what is missing, over as many connections as patience allows.
 fn receive(
     client: &Client<'_>,
     remote: &Remote,
     about: About<'_>,
+    deadline: Deadline,
     partial: &mut Partial,
     meter: &mut Meter<'_>,
 ) -> Result<(), HubError> {
     let mut patience = client.patience();
+    // As far as it ever was: what comes again is no progress.
+    let mut furthest = partial.bytes;
     meter.at(&remote.name, partial.bytes);
     while remote.size != Some(partial.bytes) {
-        let before = partial.bytes;
-        match attempt(client, remote, about, partial, meter) {
+        if deadline.is_over() {
+            return Err(late(client.file_url(about), deadline));
+        }
+        match attempt(client, remote, about, deadline, partial, meter) {
             Ok(()) => return Ok(()),
             Err(failure) => {
-                if partial.bytes.saturating_sub(before) >= WORTHWHILE {
+                if partial.bytes >= furthest.saturating_add(WORTHWHILE) {
+                    furthest = partial.bytes;
                     patience.renew();
+                }
+                if !remote.has_hash() {
+                    partial.restart()?;
                 }
                 patience.again(failure)?;
             }
@@ -167,6 +274,7 @@ fn attempt(
     client: &Client<'_>,
     remote: &Remote,
     about: About<'_>,
+    deadline: Deadline,
     partial: &mut Partial,
     meter: &mut Meter<'_>,
 ) -> Result<(), Failure> {
@@ -202,25 +310,29 @@ fn attempt(
     if let Some(size) = remote.size {
         length = Some(size.saturating_sub(begun));
     }
-    let mut body = answer.response.into_body().into_reader();
+    let room = most(&remote.name).saturating_sub(begun);
+    if let Some(length) = length.filter(|length| *length > room) {
+        return Err(remote.too_large(Some(begun.saturating_add(length))).into());
+    }
+    let mut content = client.content(answer.response, &answer.place, deadline);
     let mut chunk = vec![0; CHUNK];
     loop {
-        let read = match body.read(&mut chunk) {
-            Ok(0) => break,
-            Ok(read) => read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(client.broken(&answer.place, &error)),
+        let read = match content.read(&mut chunk)? {
+            0 => break,
+            read => read,
         };
         // Never more on disk than the hub announced.
         let got = partial.bytes - begun + read as u64;
         if let Some(length) = length.filter(|length| got > *length) {
-            partial.restart()?;
             return Err(HubError::Size {
                 file: remote.name.clone(),
                 expected: begun + length,
                 found: begun + got,
             }
             .into());
+        }
+        if got > room {
+            return Err(remote.too_large(None).into());
         }
         partial.add(&chunk[..read])?;
         meter.at(&remote.name, partial.bytes);
@@ -244,16 +356,21 @@ fn check(remote: &Remote, partial: &Partial) -> Result<(), HubError> {
             found: partial.bytes,
         });
     }
-    let Some(expected) = remote.sha256() else {
-        return Ok(());
+    let (algorithm, found) = match remote.hash() {
+        None => return Ok(()),
+        Some(Hash::Sha256) => {
+            let hash = partial.sha256.clone().finalize();
+            ("SHA-256", format!("{hash:x}"))
+        }
+        Some(Hash::Git) => ("Git SHA-1", partial.git_sha1()?),
     };
-    let found = format!("{:x}", partial.hash.clone().finalize());
-    if found == expected {
+    if found == remote.etag {
         return Ok(());
     }
     Err(HubError::Hash {
         file,
-        expected: expected.to_owned(),
+        algorithm,
+        expected: remote.etag.clone(),
         found,
     })
 }
@@ -261,6 +378,21 @@ fn check(remote: &Remote, partial: &Partial) -> Result<(), HubError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn etags_are_told_from_hashes() {
+        for (etag, expected) in [
+            ("9".repeat(64), Some(Hash::Sha256)),
+            ("a".repeat(40), Some(Hash::Git)),
+            ("A".repeat(40), None),
+            ("a".repeat(41), None),
+            ("abc".into(), None),
+            (format!("{}.incomplete", "a".repeat(40)), None),
+        ] {
+            let (name, size) = (String::new(), None);
+            assert_eq!(Remote { name, etag, size }.hash(), expected);
+        }
+    }
 
     #[test]
     fn etags_lose_their_quotes() {

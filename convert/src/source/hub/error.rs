@@ -1,5 +1,6 @@
 //! Why a model can't be had from the hub: each error one line that says what, where, and what to do.
 
+use super::limits::{LEAST_SPEED, LEAST_SPEED_OF_FILE, MAX_SHARDS};
 use std::path::PathBuf;
 
 /// Why a model can't be had from the Hugging Face hub.
@@ -206,6 +207,26 @@ pub enum HubError {
         /// The limit.
         seconds: u64,
     },
+    /// The server sends, and so little that it would never end.
+    #[error(
+        "{url} sent less than {LEAST_SPEED} bytes a second for {seconds} s; run the same command again: it goes on where it stopped (HF_HUB_DOWNLOAD_TIMEOUT sets a third of the seconds)"
+    )]
+    Slow {
+        /// The address, without its query.
+        url: String,
+        /// The time over which it was measured.
+        seconds: u64,
+    },
+    /// A file didn't come in its time.
+    #[error(
+        "what is at {url} hasn't come within {seconds} s, at less than {LEAST_SPEED_OF_FILE} bytes a second; run the same command again: it goes on where it stopped"
+    )]
+    Late {
+        /// The address, without its query.
+        url: String,
+        /// The time that it had.
+        seconds: u64,
+    },
     /// A proxy lets nobody through that it doesn't know.
     #[error(
         "a proxy on the way to {url} {}",
@@ -256,15 +277,43 @@ pub enum HubError {
     },
     /// What came isn't the file that the hub has.
     #[error(
-        "{file}: the hub says the SHA-256 {expected}, and what came has {found}; nothing of it is kept, so download it again"
+        "{file}: the hub says the {algorithm} {expected}, and what came has {found}; nothing of it is kept, so download it again"
     )]
     Hash {
         /// The file.
         file: String,
+        /// Which hash it is.
+        algorithm: &'static str,
         /// What the hub says.
         expected: String,
         /// What came.
         found: String,
+    },
+    /// A file has more bytes than any that is needed.
+    #[error(
+        "{file}: the hub {}, and rq takes up to {most} of such a file; nothing of it is kept; check that it is the model you mean",
+        match announced {
+            Some(bytes) => format!("says {bytes} bytes"),
+            None => "sends more and more bytes".to_owned(),
+        }
+    )]
+    TooLarge {
+        /// The file.
+        file: String,
+        /// What the hub says, if that is too much.
+        announced: Option<u64>,
+        /// The limit.
+        most: u64,
+    },
+    /// An index names more shards than any model has.
+    #[error(
+        "{file} names {found} shards, and rq takes up to {MAX_SHARDS}; check that it is the model you mean"
+    )]
+    Shards {
+        /// The index.
+        file: String,
+        /// How many.
+        found: usize,
     },
 }
 

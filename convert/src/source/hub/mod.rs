@@ -6,11 +6,16 @@
 //! `ureq`, in Hugging Face's own protocol: the API resolves a revision to a commit, HEAD tells each file's size and
 //! ETag, GET with a range brings what is missing of it. What is written is the cache of the Python library, so that
 //! each finds what the other has downloaded.
+//!
+//! Nothing is believed of what comes: a file has its name in the cache when its bytes have the hash that the hub says, there are
+//! limits to how much comes and how slowly ([`limits`]), and what has no hash to be compared with is never a part of an earlier
+//! download.
 
 mod client;
 mod download;
 pub(super) mod error;
 mod files;
+mod limits;
 mod origin;
 mod progress;
 mod proxy;
@@ -22,7 +27,6 @@ pub use progress::DownloadProgress;
 pub use proxy::Proxies;
 pub use settings::{Certificates, HubSettings, Token};
 
-use crate::progress::NoProgress;
 use crate::source::cache::{folder, is_hub_name, is_hub_part, repositories, snapshot, unsettled};
 use crate::source::directory::Source;
 use crate::source::error::SourceError;
@@ -31,7 +35,8 @@ use crate::source::foreign::ForeignWeights;
 use client::{About, Client};
 use download::Remote;
 use files::{INDEXES, choose, lacks, shards};
-use progress::Meter;
+use limits::MAX_SHARDS;
+use progress::{Meter, Quiet};
 use serde::Deserialize;
 use serde_json::Value;
 use std::path::Path;
@@ -180,6 +185,7 @@ impl Hub {
     ) -> Result<Source, SourceError> {
         let client = Client::new(&self.settings)?;
         let store = self.store(cache, repository);
+        store.tidy();
         let (commit, listed, config) = resolve(&client, repository, revision)?;
         let has = |file: &str| listed.iter().any(|f| f == file);
         let no_file = |file: &str| HubError::NoFile {
@@ -196,7 +202,7 @@ impl Hub {
         let mut list = Vec::new();
         if has(MODULES) {
             // What there is to download is known only from the list.
-            transfer.get(&[MODULES.to_owned()], &NoProgress)?;
+            transfer.get(&[MODULES.to_owned()], &Quiet(progress))?;
             list = modules_in(&store.snapshot(&commit));
         }
         let folder = transformer_folder(&list);
@@ -212,12 +218,17 @@ impl Hub {
         let is_index = |file: &String| INDEXES.iter().any(|index| file.ends_with(index));
         if let Some(index) = files.last().filter(|file| is_index(file)).cloned() {
             // What there is to download is known only from the index.
-            transfer.get(std::slice::from_ref(&index), &NoProgress)?;
+            transfer.get(std::slice::from_ref(&index), &Quiet(progress))?;
             let folder = index.rsplit_once('/').map_or("", |(folder, _)| folder);
             let path = store.snapshot(&commit).join(&index);
             let index = std::fs::read(&path).map_err(failed("read", &path))?;
             // An index that can't be read is for the converter to complain of.
-            for shard in shards(&index).unwrap_or_default() {
+            let shards = shards(&index).unwrap_or_default();
+            if shards.len() > MAX_SHARDS {
+                let (file, found) = (files.pop().unwrap_or_default(), shards.len());
+                return Err(HubError::Shards { file, found }.into());
+            }
+            for shard in shards {
                 let shard = in_folder(folder, &shard);
                 if !has(&shard) {
                     return Err(no_file(&shard).into());
@@ -261,7 +272,7 @@ impl Transfer<'_> {
         let mut missing = Vec::new();
         for file in files.iter().filter(|file| !snapshot.join(file).is_file()) {
             let remote = Remote::ask(self.client, self.about(file))?;
-            match self.store.blob(&remote.etag).is_file() {
+            match remote.has_hash() && self.store.blob(&remote.etag).is_file() {
                 true => self.store.link(self.commit, file, &remote.etag)?,
                 false => missing.push(remote),
             }
@@ -277,8 +288,10 @@ impl Transfer<'_> {
         };
         for remote in &missing {
             let about = self.about(&remote.name);
-            download::fetch(self.client, self.store, remote, about, &mut meter)?;
-            self.store.link(self.commit, &remote.name, &remote.etag)?;
+            let blob = download::fetch(self.client, self.store, remote, about, &mut meter)?;
+            if let Some(blob) = blob {
+                self.store.link(self.commit, &remote.name, &blob)?;
+            }
             meter.before += remote.size.unwrap_or(0);
         }
         Ok(())

@@ -13,6 +13,7 @@ use std::time::Duration;
 const ENDPOINT: &str = "https://huggingface.co";
 const TIMEOUT: Duration = Duration::from_secs(10);
 const RETRIES: u32 = 5;
+const ALLOWANCE: Duration = Duration::from_secs(600);
 
 /// A secret that identifies a user to the hub. It is never printed.
 #[derive(Clone)]
@@ -107,6 +108,8 @@ pub struct HubSettings {
     pub timeout: Duration,
     /// How often a request is tried again, each time after a longer pause.
     pub retries: u32,
+    /// How long a file may take, beside a second for each 16 KiB of it.
+    pub allowance: Duration,
 }
 
 impl HubSettings {
@@ -172,6 +175,7 @@ impl HubSettings {
             proxies: Proxies::from_variables(&text)?,
             timeout,
             retries: RETRIES,
+            allowance: ALLOWANCE,
         })
     }
 }
