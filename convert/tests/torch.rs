@@ -638,6 +638,102 @@ fn a_pickle_that_does_more_is_refused_for_safety() {
     );
 }
 
+/// The small model with a larger vocabulary, all of its tensors views of these strides into one storage; and a decoder, if there
+/// is one.
+fn shared(vocab: usize, storage_len: usize, strides: [i64; 2], decoder: bool) -> tempfile::TempDir {
+    let mut tensors = tensors("roberta.");
+    tensors.get_mut(WORD).unwrap().0[0] = vocab;
+    tensors.get_mut("lm_head.bias").unwrap().0[0] = vocab;
+    if decoder {
+        let words = tensors[WORD].clone();
+        tensors.insert("lm_head.decoder.weight".into(), words);
+    }
+    let views: Vec<_> = tensors
+        .iter()
+        .map(|(name, (shape, _))| {
+            let shape: Vec<i64> = shape.iter().map(|n| *n as i64).collect();
+            let [rows, columns] = strides;
+            let strides = match shape[..] {
+                [n] => vec![i64::from(n <= storage_len as i64)],
+                _ => vec![rows, columns],
+            };
+            let view = View {
+                storage_len: storage_len as i64,
+                ..view(0, &shape, &strides)
+            };
+            (name.as_str(), view)
+        })
+        .collect();
+    let file = zip(
+        &[
+            Entry::new("model/data.pkl", pickle(&views)),
+            Entry::new("model/data/0", vec![0; 4 * storage_len]),
+        ],
+        false,
+    );
+    let directory = torch_model(&file);
+    let mut config = common::config();
+    config["vocab_size"] = vocab.into();
+    write(
+        directory.path(),
+        "config.json",
+        config.to_string().as_bytes(),
+    );
+    directory
+}
+
+#[test]
+fn tensors_are_little_more_than_their_file() {
+    let (vocab, columns) = (1 << 20, HIDDEN as i64);
+    for (storage_len, strides) in [
+        // One element again and again, one row, one column, rows that overlap.
+        (1, [0, 0]),
+        (32, [0, 1]),
+        (vocab, [1, 0]),
+        (vocab + HIDDEN, [1, 1]),
+    ] {
+        // The last two have a storage of 4 MB, of which there are 12 in the words' matrix, and as many in the decoder's.
+        let decoder = storage_len > 32;
+        let directory = shared(vocab, storage_len, strides, decoder);
+        let error = common::chain(&open(directory.path()).unwrap_err());
+        assert!(
+            error.contains("pytorch_model.bin, the tensors have "),
+            "{error}"
+        );
+        assert!(error.contains("rq reads up to 4 times as many"), "{error}");
+    }
+    // As many links to one file are one file.
+    #[cfg(unix)]
+    {
+        let directory = shared(vocab, vocab, [1, 0], false);
+        let path = |name: &str| directory.path().join(name);
+        fs::rename(path("pytorch_model.bin"), path("0.bin")).unwrap();
+        let mut map = serde_json::Map::new();
+        for (n, name) in tensors("roberta.").into_keys().enumerate() {
+            let shard = format!("{n}.bin");
+            match n {
+                0 => {}
+                n if n % 2 == 0 => fs::hard_link(path("0.bin"), path(&shard)).unwrap(),
+                _ => std::os::unix::fs::symlink("0.bin", path(&shard)).unwrap(),
+            }
+            map.insert(name, shard.into());
+        }
+        let index = json!({ "weight_map": map }).to_string();
+        write(
+            directory.path(),
+            "pytorch_model.bin.index.json",
+            index.as_bytes(),
+        );
+        let error = common::chain(&open(directory.path()).unwrap_err());
+        assert!(error.contains("rq reads up to 4 times as many"), "{error}");
+    }
+    // A decoder that is the embeddings, both of one storage, is what torch saves of a tied model; here all else is in it, too.
+    for strides in [[columns, 1], [1, 4096]] {
+        let directory = shared(4096, 4096 * 24, strides, true);
+        assert!(open(directory.path()).unwrap().tied(), "{strides:?}");
+    }
+}
+
 #[test]
 fn tensors_are_within_their_storages() {
     let whole = view(0, &[2, 4], &[4, 1]);

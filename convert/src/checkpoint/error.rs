@@ -56,6 +56,22 @@ pub enum CheckpointError {
         /// What is wrong with it.
         source: ConfigError,
     },
+    /// Tensors are many times the bytes that they are made of.
+    #[error(
+        "with `{tensor}` in {}, the tensors have {needed} bytes, made of the {there} of the files: rq reads up to {most} times as many, since tied tensors share theirs; save the model again as safetensors", path.display()
+    )]
+    Sharing {
+        /// The file.
+        path: PathBuf,
+        /// The tensor that is one too many.
+        tensor: String,
+        /// The bytes of the tensors up to it.
+        needed: u64,
+        /// The bytes of the files.
+        there: u64,
+        /// The limit.
+        most: u64,
+    },
     /// A weights file ends early, or late.
     #[error("{} has {bytes} bytes, and its header says otherwise: it is incomplete or damaged; download it again", path.display())]
     Truncated {

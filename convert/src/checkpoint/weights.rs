@@ -16,6 +16,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+/// How many times as many bytes as the files the tensors may have that a model needs. Those of torch may share a storage: a tied
+/// decoder does, and then each byte counts twice.
+const MAX_SHARING: u64 = 4;
 /// Rows of the word embeddings that are compared with the decoder's at a time.
 const COMPARED_ROWS: usize = 256;
 
@@ -34,6 +37,11 @@ pub struct Checkpoint {
     aliases: BTreeMap<String, String>,
     tied: bool,
     ignored: Vec<String>,
+    /// The bytes of the tensors that the model needs, each by itself.
+    needed_bytes: u64,
+    /// The bytes of the files, and which files they are: shards may be links to one.
+    file_bytes: u64,
+    counted: BTreeSet<FileId>,
 }
 
 /// One file of weights, mapped.
@@ -292,6 +300,9 @@ impl Checkpoint {
             aliases: BTreeMap::new(),
             tied: true,
             ignored: Vec::new(),
+            needed_bytes: 0,
+            file_bytes: 0,
+            counted: BTreeSet::new(),
         };
         let format = match file {
             TORCH_WEIGHTS | TORCH_INDEX => WeightsFormat::Torch,
@@ -354,6 +365,9 @@ impl Checkpoint {
             WeightsFormat::Safetensors => safetensors_entries(file, &path, &bytes),
             WeightsFormat::Torch => torch_entries(file, &path, &bytes),
         }?;
+        if self.counted.insert(file_id(&path)) {
+            self.file_bytes += bytes.len() as u64;
+        }
         self.files.push(WeightsFile { path, bytes });
         Ok(entries)
     }
@@ -444,6 +458,21 @@ impl Checkpoint {
                 tensor: full,
             });
         }
+        // Strides of zero, and storages that tensors share, make more of a file than it has.
+        let elements = shape
+            .iter()
+            .fold(1_u64, |product, &n| product.saturating_mul(n as u64));
+        let bytes = elements.saturating_mul(entry.dtype.bitsize() as u64 / 8);
+        self.needed_bytes = self.needed_bytes.saturating_add(bytes);
+        if self.needed_bytes > self.file_bytes.saturating_mul(MAX_SHARING) {
+            return Err(CheckpointError::Sharing {
+                path: path(),
+                tensor: full,
+                needed: self.needed_bytes,
+                there: self.file_bytes,
+                most: MAX_SHARING,
+            });
+        }
         self.aliases.insert(name.into(), full);
         Ok(())
     }
@@ -464,6 +493,19 @@ impl Checkpoint {
         }
         Ok(true)
     }
+}
+
+/// A device, a number on it, and, where there are no such numbers, the path.
+type FileId = (u64, u64, PathBuf);
+
+/// What is the same for all names of a file.
+fn file_id(path: &Path) -> FileId {
+    #[cfg(unix)]
+    if let Ok(metadata) = path.metadata() {
+        use std::os::unix::fs::MetadataExt;
+        return (metadata.dev(), metadata.ino(), PathBuf::new());
+    }
+    (0, 0, path.canonicalize().unwrap_or_else(|_| path.into()))
 }
 
 /// The tensors in a safetensors file's header.
