@@ -290,3 +290,113 @@ fn who_waits_for_another_download_is_told() {
     drop(lock);
     assert!(child.wait().unwrap().success());
 }
+
+/// Numbers below 1, in an order that only the seed determines.
+struct Moments(u64);
+
+impl Iterator for Moments {
+    type Item = f64;
+
+    fn next(&mut self) -> Option<f64> {
+        // Knuth's MMIX.
+        let next = self.0.wrapping_mul(6364136223846793005);
+        self.0 = next.wrapping_add(1442695040888963407);
+        Some((self.0 >> 33) as f64 / (1_u64 << 31) as f64)
+    }
+}
+
+/// Every file and link below a directory, by its path.
+fn everything(directory: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        match entry.file_type().unwrap().is_dir() {
+            true => everything(&entry.path(), found),
+            false => found.push(entry.path()),
+        }
+    }
+}
+
+/// Kills `rq convert` so many times at any moment, from the hub (`slowly` sent) or from a directory, each time with another file
+/// in the place of its output. That file is as it was, or the new one; what is in the cache under its own name is whole; the next
+/// run succeeds, and leaves nothing but its results. Returns how many were killed in time.
+fn kill_at_any_moment(times: usize, seed: u64, download: bool) -> usize {
+    let files = sapiens();
+    let server = Server::with(NAME, &files);
+    server.fail(WEIGHTS, &vec![Fault::Slow(4); 4 * times + 4]);
+    let local = User::of(&server);
+    let converted = bytes(&local.convert_locally(&files));
+    let directory = local.path(&format!(
+        "models--{}/snapshots/{COMMIT}",
+        NAME.replace('/', "--")
+    ));
+    let source = match download {
+        true => NAME,
+        false => directory.to_str().unwrap(),
+    };
+    let mut user = User::of(&server);
+    let arguments = ["convert", source, "--no-eval", "-o", "out/model.rq"];
+    fs::create_dir(user.path("out")).unwrap();
+    let started = Instant::now();
+    user.succeeds(&arguments);
+    let (whole, mut killed) = (started.elapsed(), 0);
+    for (number, moment) in Moments(seed).take(times).enumerate() {
+        // One time from nothing, one with what the kill before left.
+        if number % 2 == 0 {
+            user = User::of(&server);
+            fs::create_dir(user.path("out")).unwrap();
+        }
+        let output = user.path("out/model.rq");
+        fs::write(&output, "what was there").unwrap();
+        let mut child = user.spawn(&arguments);
+        std::thread::sleep(whole.mul_f64(moment));
+        child.kill().unwrap();
+        killed += usize::from(child.wait().unwrap().code().is_none());
+        let there = bytes(&output);
+        assert!(there == b"what was there" || there == converted, "{number}");
+        let mut found = Vec::new();
+        everything(&user.path("hf"), &mut found);
+        for (name, content) in &files {
+            let etag = etag(name, content);
+            let mut whole = found.iter().filter(|path| path.ends_with(&etag));
+            assert!(whole.all(|path| bytes(path) == *content), "{number} {name}");
+        }
+        if number % 2 == 1 {
+            user.succeeds(&arguments);
+            assert!(bytes(&output) == converted, "{number}");
+            assert_eq!(fs::read_dir(user.path("out")).unwrap().count(), 1);
+            let (mut found, mut expected) = (Vec::new(), Vec::new());
+            everything(&user.path("hf"), &mut found);
+            if download {
+                let fresh = User::of(&server);
+                fs::create_dir(fresh.path("out")).unwrap();
+                fresh.succeeds(&arguments);
+                everything(&fresh.path("hf"), &mut expected);
+                expected = expected
+                    .iter()
+                    .map(|path| {
+                        user.path(path.strip_prefix(&fresh.home).unwrap().to_str().unwrap())
+                    })
+                    .collect();
+            }
+            found.sort();
+            expected.sort();
+            assert_eq!(found, expected, "{number}");
+        }
+    }
+    killed
+}
+
+#[test]
+fn a_kill_at_any_moment_harms_nothing() {
+    kill_at_any_moment(2, 1, true);
+    kill_at_any_moment(4, 1, false);
+}
+
+#[test]
+#[ignore = "minutes: 100 kills of a download and of a conversion each, at moments of the seed in RQ_SEED"]
+fn a_hundred_kills_harm_nothing() {
+    let seed = std::env::var("RQ_SEED").map_or(1, |seed| seed.parse().unwrap());
+    let downloads = kill_at_any_moment(100, seed, true);
+    let conversions = kill_at_any_moment(100, seed, false);
+    eprintln!("killed in time: {downloads} of 100 downloads, {conversions} of 100 conversions");
+    assert!(downloads > 50 && conversions > 50);
+}
