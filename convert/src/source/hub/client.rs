@@ -287,7 +287,7 @@ impl<'a> Client<'a> {
         // Whether every address so far was the hub's own.
         let mut at_home = true;
         for _ in 0..=MAX_REDIRECTS {
-            let place = place(&url);
+            let place = self.shown(&place(&url));
             let response = self.send(method, &url, at_home, from)?;
             if at_home {
                 linked.hear(&response);
@@ -407,6 +407,15 @@ impl<'a> Client<'a> {
         })
     }
 
+    /// What a server sent, in one line and without the secret that was sent to it.
+    fn shown(&self, text: &str) -> String {
+        let text = one_line(text);
+        match &self.settings.token {
+            Some(token) => token.hidden_in(&text),
+            None => text,
+        }
+    }
+
     /// What an answer that isn't a success means.
     fn refused(
         &self,
@@ -416,7 +425,7 @@ impl<'a> Client<'a> {
         about: About<'_>,
     ) -> Failure {
         let status = response.status();
-        let text = |name| one_line(header(response, name).unwrap_or_default());
+        let text = |name| self.shown(header(response, name).unwrap_or_default());
         let (code, message) = (text("x-error-code"), text("x-error-message"));
         let pause = pause(response);
         let endpoint = self.settings.endpoint.clone();

@@ -53,6 +53,21 @@ impl Token {
         (Some(token), address)
     }
 
+    /// A text of a server's with dots in the place of the secret, which it may send back.
+    pub(super) fn hidden_in(&self, text: &str) -> String {
+        /// A shorter one is a part of too many words.
+        const LEAST: usize = 4;
+        let mut secrets = vec![self.secret.clone()];
+        if let Ok(user) = base64::decode(&self.secret)
+            && let Ok(user) = String::from_utf8(user)
+            && let Some((_, password)) = user.split_once(':')
+        {
+            secrets.extend([user.clone(), password.to_owned()]);
+        }
+        let long = secrets.iter().filter(|secret| secret.len() >= LEAST);
+        long.fold(text.to_owned(), |text, secret| text.replace(secret, "..."))
+    }
+
     /// The variable or file that it is from.
     pub fn place(&self) -> &str {
         &self.place
@@ -304,6 +319,19 @@ mod tests {
             assert_eq!(sent, format!("Basic {}", base64::encode(user)));
             assert!(!format!("{set:?}").contains("bob"), "{set:?}");
         }
+    }
+
+    #[test]
+    fn what_a_server_sends_back_is_shown_without_the_secret() {
+        let token = Token::new("hf_secret", "HF_TOKEN");
+        let echo = "no access for Bearer hf_secret (hf_secret)";
+        assert_eq!(token.hidden_in(echo), "no access for Bearer ... (...)");
+        let (token, _) = Token::of_address("https://bob:p%40ss@hub.co");
+        let token = token.unwrap();
+        let echo = "Basic Ym9iOnBAc3M=, bob:p@ss or p@ss";
+        assert_eq!(token.hidden_in(echo), "Basic ..., ... or ...");
+        let (token, _) = Token::of_address("https://bob@hub.co");
+        assert_eq!(token.unwrap().hidden_in("no: bob"), "no: bob");
     }
 
     #[test]
