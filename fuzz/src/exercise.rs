@@ -1,7 +1,7 @@
 //! Everything that is asked of a model, or of a tokenizer. Answers may be errors; what must hold of the others is asserted.
 
 use rq::{
-    Batch, FillMask, FillOptions, Head, Model, ModelFile, Rows, Session, SessionOptions, Task,
+    Batch, FillMask, FillOptions, Head, Isa, Model, ModelFile, Rows, Session, SessionOptions, Task,
     Tokenizer,
 };
 use std::sync::Arc;
@@ -130,6 +130,49 @@ pub fn text(session: &mut Session, text: &str, pair: Option<&str>) {
             if let Ok(masks) = fill.run_one(text, &options) {
                 assert!(masks.iter().all(|fills| fills.len() <= options.top_k));
                 assert!(masks.iter().flatten().all(|fill| fill.score.is_finite()));
+            }
+        }
+    }
+}
+
+/// What a model computes of a text has the same bits on each instruction set of the processor, on one thread and on two, as
+/// plain Rust gives on one. All that isn't a number counts as the same.
+pub fn one_answer(model: &Arc<Model>, text: &str) {
+    let Ok(encoding) = model.tokenizer().encode(text, true) else {
+        return;
+    };
+    let mut batch = Batch::new();
+    batch.push_with_types(&encoding.ids, &encoding.token_types);
+    batch.push(&encoding.ids[..1]);
+    let bits = |values: Result<Vec<f32>, rq::Error>| {
+        let bits = |x: f32| {
+            if x.is_nan() {
+                f32::NAN.to_bits()
+            } else {
+                x.to_bits()
+            }
+        };
+        values
+            .ok()
+            .map(|values| values.into_iter().map(bits).collect::<Vec<u32>>())
+    };
+    let mut expected = None;
+    for isa in Isa::ALL {
+        for threads in [1, 2] {
+            let mut options = SessionOptions::default();
+            (options.isa, options.threads) = (Some(isa), Some(threads));
+            let Ok(mut session) = Session::new(Arc::clone(model), &options) else {
+                continue;
+            };
+            let hidden = bits(session.hidden_states(&batch, Rows::All));
+            let rows = batch.first_rows().to_vec();
+            let found = (hidden, bits(session.logits(&batch, Rows::Only(&rows))));
+            match &expected {
+                None => {
+                    assert_eq!(isa, Isa::Scalar);
+                    expected = Some(found);
+                }
+                Some(expected) => assert!(found == *expected, "{isa:?}, {threads} threads"),
             }
         }
     }

@@ -8,6 +8,20 @@ use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
 const TABLE: usize = 64;
 const SECTION_RECORD: usize = 32;
 const TENSOR_RECORD: usize = 128;
+/// Bits of the largest and smallest floats, of either sign, of ordinary ones, and of infinity.
+const EXTREME_F32: [u32; 8] = [
+    0x7f7f_ffff,
+    0xff7f_ffff,
+    0x0000_0001,
+    0x8000_0000,
+    0x0080_0000,
+    0x5f00_0000,
+    0xbf80_0001,
+    0x7f80_0000,
+];
+const EXTREME_F16: [u16; 8] = [
+    0x7bff, 0xfbff, 0x0001, 0x8000, 0x0400, 0x5c00, 0xbc01, 0x7c00,
+];
 /// The longest file that is made: changes can grow it.
 const MAX_LEN: usize = 1 << 20;
 
@@ -76,7 +90,7 @@ impl Parts {
         }
         table.push((data, file.len() - data));
         file[..8].copy_from_slice(&rq_format::MAGIC);
-        file[8] = rq_format::VERSION as u8;
+        file[8..12].copy_from_slice(&rq_format::VERSION.to_le_bytes());
         file[12] = 5;
         let len = file.len() as u64;
         put(&mut file, 16, len);
@@ -92,7 +106,7 @@ impl Parts {
 
     /// Changes a part, as an input says.
     pub fn change(&mut self, input: &mut Input<'_>, numbers: &mut Vec<(usize, u64)>) {
-        let kind = input.byte() % 10;
+        let kind = input.byte() % 12;
         let tensor = match self.tensors.len() {
             0 => None,
             len => Some(input.below(len)),
@@ -145,6 +159,19 @@ impl Parts {
                 for (at, value) in [(80, rows), (88, columns), (104, len)] {
                     put(&mut tensor.record, at, value as u64);
                 }
+            }
+            (9 | 10, Some(at)) => {
+                // Numbers at the ends of f16 or f32, in all of a tensor or some of it.
+                let tensor = &mut self.tensors[at];
+                let (kind, rare) = (input.byte(), input.below(64));
+                let value = match kind % 2 {
+                    0 => &EXTREME_F32[usize::from(kind / 2) % 8].to_le_bytes()[..],
+                    _ => &EXTREME_F16[usize::from(kind / 2) % 8].to_le_bytes(),
+                };
+                let places = tensor.content.chunks_exact_mut(value.len());
+                places
+                    .step_by(1 + rare)
+                    .for_each(|place| place.copy_from_slice(value));
             }
             _ => {
                 // A number of the configuration.
