@@ -4,8 +4,8 @@
 //! family has, and whatever could cost more time or memory than its bytes is bounded. A [`Tokenizer`] is a pipeline fitted to
 //! a model: every id it gives is in the model's vocabulary, and it knows how many tokens the model takes.
 //!
-//! RoBERTa's byte-level BPE is implemented here; WordPiece, Unigram and the steps around them are those of the crate
-//! `tokenizers`.
+//! RoBERTa's byte-level BPE and XLM-RoBERTa's Unigram are implemented here; WordPiece and the steps around them are those of the
+//! crate `tokenizers`.
 
 #![forbid(unsafe_code)]
 

@@ -2,7 +2,6 @@
 //! merges, so that a large file takes few allocations.
 
 use serde::Deserialize;
-use serde::de::value::SeqAccessDeserializer;
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use std::fmt;
 
@@ -71,7 +70,7 @@ impl Visitor<'_> for &mut Strings {
 pub(super) enum VocabField {
     Ids(TokenIds),
     /// An id is a place in the list.
-    Scores(Vec<Piece>),
+    Scores(Pieces),
 }
 
 /// Tokens and their ids, in the order of the file.
@@ -82,10 +81,14 @@ pub(super) struct TokenIds {
     ends: Vec<(u32, u32)>,
 }
 
-/// A piece of a Unigram and the logarithm of its probability.
-#[derive(Deserialize)]
-#[serde(expecting = "an object of tokens and their ids, or a list of pieces and their scores")]
-pub(super) struct Piece(pub(super) String, pub(super) f64);
+/// The pieces of a Unigram and the logarithms of their probabilities, by id.
+#[derive(Default)]
+pub(super) struct Pieces {
+    tokens: Strings,
+    /// Where each piece ends.
+    ends: Vec<u32>,
+    scores: Vec<f64>,
+}
 
 impl<'de> Deserialize<'de> for VocabField {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -111,8 +114,43 @@ impl<'de> Visitor<'de> for VocabVisitor {
         Ok(VocabField::Ids(ids))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<VocabField, A::Error> {
-        Vec::deserialize(SeqAccessDeserializer::new(seq)).map(VocabField::Scores)
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<VocabField, A::Error> {
+        let mut pieces = Pieces::default();
+        while seq.next_element_seed(OnePiece(&mut pieces))?.is_some() {}
+        Ok(VocabField::Scores(pieces))
+    }
+}
+
+/// Appends a piece and its score.
+struct OnePiece<'a>(&'a mut Pieces);
+
+impl<'de> DeserializeSeed<'de> for OnePiece<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for OnePiece<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of tokens and their ids, or a list of pieces and their scores")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        let Pieces {
+            tokens,
+            ends,
+            scores,
+        } = self.0;
+        let missing = |len| de::Error::invalid_length(len, &"a piece and its score");
+        seq.next_element_seed(&mut *tokens)?
+            .ok_or_else(|| missing(0))?;
+        ends.push(tokens.end()?);
+        scores.push(seq.next_element()?.ok_or_else(|| missing(1))?);
+        Ok(())
     }
 }
 
@@ -200,6 +238,13 @@ impl TokenIds {
     /// The tokens one behind the other, and where each ends and its id.
     pub(super) fn into_parts(self) -> (String, Vec<(u32, u32)>) {
         (self.tokens.text, self.ends)
+    }
+}
+
+impl Pieces {
+    /// The pieces one behind the other, where each ends, and their scores.
+    pub(super) fn into_parts(self) -> (String, Vec<u32>, Vec<f64>) {
+        (self.tokens.text, self.ends, self.scores)
     }
 }
 

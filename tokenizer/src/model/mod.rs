@@ -2,28 +2,30 @@
 
 mod bpe;
 mod fields;
+mod unigram;
 
 use crate::error::TokenizerError;
-use crate::limits::{MAX_WORD, check_affix, check_pieces, out_of_bounds};
+use crate::limits::{MAX_WORD, check_affix, out_of_bounds};
 use bpe::{Bpe, Tokens};
 pub(crate) use fields::Fields;
-use fields::{MergesField, Piece, VocabField};
+use fields::{MergesField, VocabField};
 use serde::de::Error as _;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use tokenizers::models::bpe::{BPE, BpeTrainer, Vocab};
-use tokenizers::models::unigram::Unigram;
 use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::models::{ModelWrapper, TrainerWrapper};
 use tokenizers::{Model, Token};
+use unigram::Unigram;
 
 /// A vocabulary, and how words become its entries.
 #[derive(Debug)]
 pub(crate) enum Vocabulary {
     /// RoBERTa's byte-level BPE.
     Bpe(Bpe),
-    /// A model of the crate `tokenizers`: BERT's WordPiece, XLM-RoBERTa's and CamemBERT's Unigram, and BPE with settings that
-    /// RoBERTa doesn't have.
+    /// XLM-RoBERTa's and CamemBERT's Unigram.
+    Unigram(Unigram),
+    /// A model of the crate `tokenizers`: BERT's WordPiece, and BPE with settings that RoBERTa doesn't have.
     Other {
         model: Box<ModelWrapper>,
         largest_id: Option<u32>,
@@ -100,11 +102,12 @@ impl Vocabulary {
             "continuing_subword_prefix",
         )?;
         check_affix("continuing_subword_prefix", &prefix)?;
+        let unknown = need(fields.unk_token, "unk_token")?;
         let tokens = tokens(fields.vocab)?;
         let prefixed = !prefix.is_empty();
         let model = WordPiece::builder()
             .vocab(tokens.all::<Vocab>())
-            .unk_token(need(fields.unk_token, "unk_token")?)
+            .unk_token(unknown)
             .continuing_subword_prefix(prefix)
             .max_input_chars_per_word(longest)
             .build()?;
@@ -115,16 +118,8 @@ impl Vocabulary {
         let VocabField::Scores(pieces) = fields.vocab else {
             return Err(vocab_type("a list of pieces and their scores"));
         };
-        check_pieces(pieces.iter().map(|Piece(piece, _)| piece.as_str()))?;
-        let pieces: Vec<_> = pieces.into_iter().map(|Piece(p, s)| (p, s)).collect();
-        if let Some(id) = fields.unk_id.filter(|&id| id >= pieces.len()) {
-            let pieces = pieces.len();
-            return out_of_bounds("model", format!("has unk_id {id}, and {pieces} pieces"));
-        }
-        // An id is a place in the list, which is shorter than 2^32.
-        let largest_id = pieces.len().checked_sub(1).map(|last| last as u32);
-        let model = Unigram::from(pieces, fields.unk_id, fields.byte_fallback)?;
-        Ok(Self::other(model, largest_id, false))
+        let model = Unigram::new(pieces, fields.unk_id, fields.byte_fallback)?;
+        Ok(Self::Unigram(model))
     }
 
     fn other(model: impl Into<ModelWrapper>, largest_id: Option<u32>, prefixed: bool) -> Self {
@@ -144,6 +139,8 @@ impl Vocabulary {
     pub(crate) fn largest_id(&self) -> Option<u32> {
         match self {
             Self::Bpe(model) => model.tokens().largest_id(),
+            // An id is a place in the list, which is shorter than 2^32.
+            Self::Unigram(model) => model.len().checked_sub(1).map(|last| last as u32),
             Self::Other { largest_id, .. } => *largest_id,
         }
     }
@@ -170,6 +167,7 @@ impl Model for Vocabulary {
     fn tokenize(&self, sequence: &str) -> tokenizers::Result<Vec<Token>> {
         match self {
             Self::Bpe(bpe) => Ok(bpe.tokenize(sequence)),
+            Self::Unigram(unigram) => unigram.tokenize(sequence),
             Self::Other { model, .. } => model.tokenize(sequence),
         }
     }
@@ -177,6 +175,7 @@ impl Model for Vocabulary {
     fn token_to_id(&self, token: &str) -> Option<u32> {
         match self {
             Self::Bpe(bpe) => bpe.tokens().id(token),
+            Self::Unigram(unigram) => unigram.id(token),
             Self::Other { model, .. } => model.token_to_id(token),
         }
     }
@@ -184,6 +183,7 @@ impl Model for Vocabulary {
     fn id_to_token(&self, id: u32) -> Option<String> {
         match self {
             Self::Bpe(bpe) => bpe.tokens().token(id).map(str::to_owned),
+            Self::Unigram(unigram) => unigram.token(id).map(str::to_owned),
             Self::Other { model, .. } => model.id_to_token(id),
         }
     }
@@ -191,6 +191,7 @@ impl Model for Vocabulary {
     fn get_vocab(&self) -> HashMap<String, u32> {
         match self {
             Self::Bpe(bpe) => bpe.tokens().all(),
+            Self::Unigram(unigram) => unigram.all(),
             Self::Other { model, .. } => model.get_vocab(),
         }
     }
@@ -198,6 +199,7 @@ impl Model for Vocabulary {
     fn get_vocab_size(&self) -> usize {
         match self {
             Self::Bpe(bpe) => bpe.tokens().len(),
+            Self::Unigram(unigram) => unigram.len(),
             Self::Other { model, .. } => model.get_vocab_size(),
         }
     }
