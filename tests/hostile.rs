@@ -151,7 +151,7 @@ fn a_tokenizer_without_the_mask_is_refused() {
 
 #[test]
 fn a_piece_that_would_nest_a_tree_too_deep_is_refused() {
-    // A tree of a million nodes, one inside the other, ends the process when it is freed.
+    // The crate's tree of a million nodes, one inside the other, would end the process when it is freed.
     let piece = "a".repeat(1_000_000);
     let error = typed("Unigram", &unigram(&[&piece]), &json!([])).unwrap_err();
     let found = error.to_string();
@@ -194,6 +194,139 @@ fn added_tokens_that_take_spaces_from_each_other_are_refused() {
     let added = json!({"added_tokens": [token("<mask>", true, true), token("a", true, true)]});
     let sound = tokenizer(&bpe(&TOKENS), &added).unwrap();
     assert_eq!(sound.ids("  a   <mask>  a ", false).unwrap(), [3, 4, 3]);
+}
+
+/// The crate looks for tokens that are `normalized` in the normalized text: what is checked is what it looks for.
+#[test]
+fn added_tokens_are_checked_as_they_are_looked_for() {
+    let token = |content: &str, lstrip: bool, rstrip: bool| {
+        json!({"id": 0, "content": content, "single_word": false, "lstrip": lstrip, "rstrip": rstrip,
+            "normalized": true, "special": false})
+    };
+    let bert = json!({"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true,
+        "strip_accents": null, "lowercase": true});
+    let replace = |from: &str, to: &str| json!({"type": "Replace", "pattern": {"String": from}, "content": to});
+    for (normalizer, added, expected) in [
+        (
+            json!({"type": "StripAccents"}),
+            vec![token("\u{301}", false, false)],
+            "of which the normalizer leaves nothing",
+        ),
+        (
+            bert.clone(),
+            vec![token("\u{200b}", false, false)],
+            "of which the normalizer leaves nothing",
+        ),
+        (
+            replace("_", " "),
+            vec![token("a", false, true), token("_", true, false)],
+            "take spaces from each other",
+        ),
+        (
+            bert,
+            vec![token("<x>", false, false), token("<X>", false, false)],
+            "\"<x>\" and \"<X>\", which are both looked for as \"<x>\"",
+        ),
+        (
+            json!({"type": "Sequence", "normalizers": [replace("x", "yyyy"), replace("y", "zzzz"), replace("z", "wwww")]}),
+            vec![token(&"x".repeat(996), false, false)],
+            "one of 63744 bytes as the normalizer makes them, and may have 1024",
+        ),
+    ] {
+        refused(
+            &bpe(&TOKENS),
+            &json!({"normalizer": normalizer, "added_tokens": added}),
+            expected,
+        );
+    }
+}
+
+#[test]
+fn an_id_of_two_tokens_is_refused() {
+    let twice = [&TOKENS[..], &[("b", 3)]].concat();
+    let expected = "its model has the id 3 twice, of \"a\" and \"b\"";
+    refused(&bpe(&twice), &json!({}), expected);
+    let mut other = bpe(&twice);
+    other["unk_token"] = json!("a");
+    refused(&other, &json!({}), expected);
+    let error = typed("WordPiece", &word_piece(&twice, "##"), &json!([])).unwrap_err();
+    assert_eq!(error.to_string(), expected);
+}
+
+#[test]
+fn steps_that_grow_a_text_are_refused_wherever_they_are() {
+    let many = |part: &str, step: Value| json!({"type": "Sequence", part: vec![step; 16]});
+    let byte_level = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": false});
+    for (fields, expected) in [
+        (
+            json!({"pre_tokenizer": many("pretokenizers", byte_level.clone())}),
+            "its pre_tokenizer makes a text more than 64 times as long",
+        ),
+        (
+            json!({"decoder": many("decoders", byte_level)}),
+            "its decoder makes a text more than 64 times as long",
+        ),
+        (
+            json!({"decoder": many("decoders", json!({"type": "WordPiece", "prefix": "##", "cleanup": false}))}),
+            "its decoder makes a text more than 64 times as long",
+        ),
+        (
+            json!({"decoder": {"type": "BPEDecoder", "suffix": ""}}),
+            "its decoder looks for the empty text",
+        ),
+    ] {
+        refused(&bpe(&TOKENS), &fields, expected);
+    }
+    let long = "q".repeat(1025);
+    let tokens = [&TOKENS[..], &[(&long, 5)]].concat();
+    refused(
+        &bpe(&tokens),
+        &json!({}),
+        "its model has a token of 1025 bytes, and may have 1024",
+    );
+}
+
+/// Steps of which each may be are too much for some texts together.
+#[test]
+fn a_text_that_grows_too_much_is_refused() {
+    let replace = json!({"type": "Replace", "pattern": {"String": "a"}, "content": "aaaa"});
+    let byte_level = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": false});
+    let fields = json!({"normalizer": {"type": "Sequence", "normalizers": [replace, replace]},
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [byte_level, byte_level]}});
+    let tokenizer = tokenizer(&bpe(&TOKENS), &fields).unwrap();
+    // Sixteen times as long, and no more.
+    assert_eq!(
+        tokenizer.ids(&"a".repeat(3000), false).unwrap().len(),
+        48_000
+    );
+    // Any text may become 4096 bytes.
+    assert!(
+        tokenizer
+            .ids(&format!("{}é", "a".repeat(200)), false)
+            .is_ok()
+    );
+    for text in ["aé".repeat(3000), "aaaé".repeat(1000)] {
+        let error = tokenizer.ids(&text, false);
+        assert!(error.is_ok(), "{error:?}");
+    }
+    let fields =
+        json!({"normalizer": {"type": "Sequence", "normalizers": [replace, replace, replace]}});
+    let tokenizer = self::tokenizer(&bpe(&TOKENS), &fields).unwrap();
+    assert_eq!(tokenizer.ids(&"a".repeat(64), false).unwrap().len(), 4096);
+    let error = tokenizer.ids(&"a".repeat(300), false).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the tokenizer's normalizers and pre-tokenizers make more than 4800 bytes of a text of 300"
+    );
+    // What is behind an added token counts, too.
+    let error = tokenizer.tokens(&format!("<mask>{}", "a".repeat(300)), None);
+    assert!(matches!(
+        error,
+        Err(TokenizerError::Grown {
+            text: 306,
+            most: 4896
+        })
+    ));
 }
 
 #[test]

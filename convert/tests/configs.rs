@@ -438,9 +438,65 @@ fn merges_that_make_no_token_are_refused() {
     );
 }
 
+/// What the files beside `tokenizer.json` change counts, too: here they make the normalizer lower-case.
+#[test]
+fn added_tokens_that_lower_casing_makes_the_same_are_refused() {
+    let directory = model(&tensors("roberta."));
+    let dir = directory.path();
+    let mut tokenizer = common::tokenizer();
+    let token = |content: &str, id: u32| {
+        json!({"id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false,
+            "normalized": true, "special": false})
+    };
+    let vocab = tokenizer["model"]["vocab"].as_object_mut().unwrap();
+    vocab.remove("n");
+    vocab.insert("A".into(), 17.into());
+    let [upper, lower] = [token("A", 17), token("a", 4)];
+    tokenizer["added_tokens"]
+        .as_array_mut()
+        .unwrap()
+        .extend([upper, lower]);
+    write(dir, "tokenizer.json", tokenizer.to_string());
+    let lower_case = json!({"max_seq_length": 8, "do_lower_case": true});
+    write(dir, "sentence_bert_config.json", lower_case.to_string());
+    write(dir, "modules.json", json!([
+        {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
+        {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+    ]).to_string());
+    fs::create_dir(dir.join("1_Pooling")).unwrap();
+    let pooling =
+        json!({"word_embedding_dimension": common::HIDDEN, "pooling_mode_mean_tokens": true});
+    write(&dir.join("1_Pooling"), "config.json", pooling.to_string());
+    let error = common::chain(&open(dir).unwrap_err());
+    assert!(
+        error.contains("\"a\" and \"A\", which are both looked for as \"a\""),
+        "{error}"
+    );
+}
+
+/// As transformers reads `vocab.txt` into a dictionary.
+#[test]
+fn of_a_token_that_vocab_txt_has_twice_the_last_line_counts() {
+    let directory = model(&tensors("roberta."));
+    let dir = directory.path();
+    fs::remove_file(dir.join("tokenizer.json")).unwrap();
+    write(
+        dir,
+        "vocab.txt",
+        "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nb\na\nb\n",
+    );
+    let class = json!({"tokenizer_class": "BertTokenizer"});
+    write(dir, "tokenizer_config.json", class.to_string());
+    let model = open(dir).unwrap();
+    let json: Value = serde_json::from_slice(model.tokenizer.json()).unwrap();
+    let vocab = &json["model"]["vocab"];
+    assert_eq!((&vocab["a"], &vocab["b"]), (&json!(6), &json!(7)));
+    assert_eq!(vocab.as_object().unwrap().len(), 7);
+}
+
 #[test]
 fn a_tokenizer_that_would_end_the_process_is_refused() {
-    // The crate's tree of pieces has a node for each byte, one inside the other: its end would overflow the stack.
+    // The crate's tree of pieces would have a node for each byte, one inside the other: its end would overflow the stack.
     let directory = model(&tensors("roberta."));
     let dir = directory.path();
     let mut tokenizer = common::tokenizer();

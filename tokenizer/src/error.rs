@@ -74,6 +74,16 @@ pub enum TokenizerError {
         /// The most that the model takes.
         limit: usize,
     },
+    /// The normalizers and pre-tokenizers make a text too long.
+    #[error(
+        "the tokenizer's normalizers and pre-tokenizers make more than {most} bytes of a text of {text}"
+    )]
+    Grown {
+        /// Bytes of the text.
+        text: usize,
+        /// The most bytes that it may become.
+        most: usize,
+    },
     /// The second text of a pair leaves no room for the first.
     #[error("the model takes {limit} tokens, and the second text leaves no room for the first")]
     SecondTooLong {

@@ -9,8 +9,10 @@
 
 #![forbid(unsafe_code)]
 
+mod added;
 pub mod characters;
 mod error;
+mod growth;
 mod limits;
 mod members;
 mod model;

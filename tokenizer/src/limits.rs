@@ -4,7 +4,6 @@
 //! list of tokens needs none.
 
 use crate::error::TokenizerError;
-use tokenizers::AddedToken;
 
 /// The longest step, in bytes of JSON. XLM-RoBERTa's table of characters has some 320,000.
 pub(crate) const MAX_STEP_LEN: usize = 1 << 20;
@@ -16,35 +15,60 @@ pub(crate) const MAX_AROUND: usize = 16;
 pub(crate) const MAX_REPLACEMENTS: usize = 4;
 /// The longest text that replaces a match, in bytes.
 pub(crate) const MAX_REPLACEMENT_LEN: usize = 4;
-/// How many times as long all steps of one kind may make a text, in bytes: the crate's bookkeeping grows with it.
-/// XLM-RoBERTa's make the worst text 11 times as long.
+/// How many times as long all steps of one kind may make any text, in bytes, by what each could do to its worst one.
 pub(crate) const MAX_GROWTH: f64 = 64.0;
+/// How many times as long the normalizers and pre-tokenizers together may make a text, in bytes, when they are run: memory and
+/// time grow with it. XLM-RoBERTa's make the worst text 13 times as long.
+pub(crate) const MAX_TEXT_GROWTH: usize = 16;
+/// The bytes that any text may become, however short it is.
+pub(crate) const ANY_TEXT_LEN: usize = 1 << 12;
 
 /// The longest word that WordPiece looks up, in characters: it takes quadratic time.
 pub(crate) const MAX_WORD: usize = 1000;
-/// The longest prefix or suffix of the parts of a word, in bytes: it is attached anew at each look-up.
+/// The longest prefix or suffix of the parts of a word, in bytes: it is attached anew at each look-up. And the longest name of
+/// an unknown token, and of one that is put around texts: it is copied for each.
 const MAX_AFFIX_LEN: usize = 64;
-/// The longest piece of a Unigram, in bytes. The crate's trie has a nested node for each byte, and at each place of a text it
-/// visits every piece that begins there. SentencePiece makes pieces of up to 16 characters.
+/// The longest token of BPE or WordPiece, in bytes: texts of tokens are as long. RoBERTa's has 256.
+const MAX_TOKEN_LEN: usize = 1 << 10;
+/// The longest piece of a Unigram, in bytes: at each place of a text every piece is visited that begins there. SentencePiece
+/// makes pieces of up to 16 characters.
 const MAX_PIECE_LEN: usize = 128;
-/// The bytes of all pieces of a Unigram: the trie takes some 350 bytes for each. XLM-RoBERTa's have 2 million.
+/// The bytes of all pieces of a Unigram. XLM-RoBERTa's have 2 million.
 const MAX_PIECES_LEN: usize = 8 << 20;
-/// The longest added token, in bytes.
-const MAX_ADDED_LEN: usize = 1 << 10;
-/// The bytes of all added tokens: the crate takes hundreds of bytes for each.
-const MAX_ALL_ADDED_LEN: usize = 1 << 20;
+/// The longest added token, as it is written and as it is looked for, in bytes.
+pub(crate) const MAX_ADDED_LEN: usize = 1 << 10;
+/// How many bytes longer than twice as long as it is written an added token may be as it is looked for.
+pub(crate) const MAX_ADDED_GROWTH: usize = 64;
+/// The bytes of all added tokens, as they are written, and as they are looked for: the crate takes hundreds of bytes for each.
+pub(crate) const MAX_ALL_ADDED_LEN: usize = 1 << 20;
 
 pub(crate) fn out_of_bounds<T>(part: &'static str, reason: String) -> Result<T, TokenizerError> {
     Err(TokenizerError::OutOfBounds { part, reason })
 }
 
-/// Checks a prefix or suffix of the parts of words.
+/// Checks a token of BPE or WordPiece.
+pub(crate) fn check_token(token: &str) -> Result<(), TokenizerError> {
+    match token.len() {
+        0..=MAX_TOKEN_LEN => Ok(()),
+        len => out_of_bounds(
+            "model",
+            format!("has a token of {len} bytes, and may have {MAX_TOKEN_LEN}"),
+        ),
+    }
+}
+
+/// Checks a prefix or suffix of the parts of words, or an unknown token.
 pub(crate) fn check_affix(field: &str, text: &str) -> Result<(), TokenizerError> {
+    check_name("model", field, text)
+}
+
+/// Checks the name of a token that is copied again and again.
+pub(crate) fn check_name(part: &'static str, what: &str, text: &str) -> Result<(), TokenizerError> {
     match text.len() {
         0..=MAX_AFFIX_LEN => Ok(()),
         len => out_of_bounds(
-            "model",
-            format!("has a {field} of {len} bytes, and may have {MAX_AFFIX_LEN}"),
+            part,
+            format!("has a {what} of {len} bytes, and may have {MAX_AFFIX_LEN}"),
         ),
     }
 }
@@ -65,34 +89,6 @@ pub(crate) fn check_pieces<'a>(
         all += len;
         if all > MAX_PIECES_LEN {
             return refuse(format!("has pieces of more than {MAX_PIECES_LEN} bytes"));
-        }
-    }
-    Ok(())
-}
-
-/// Checks the tokens that are searched in a text before anything else. Where one that takes the spaces around it meets one that
-/// begins or ends with a space, the crate would give the same bytes to both, and panic.
-pub(crate) fn check_added(tokens: &[AddedToken]) -> Result<(), TokenizerError> {
-    let refuse = |reason| out_of_bounds("added_tokens", reason);
-    let (mut all, mut takes_behind, mut spaced) = (0, false, false);
-    for token in tokens {
-        let content = token.content.as_str();
-        let len = content.len();
-        if len > MAX_ADDED_LEN {
-            return refuse(format!(
-                "have one of {len} bytes, and may have {MAX_ADDED_LEN}"
-            ));
-        }
-        all += len;
-        if all > MAX_ALL_ADDED_LEN {
-            return refuse(format!("have more than {MAX_ALL_ADDED_LEN} bytes"));
-        }
-        let space =
-            content.starts_with(char::is_whitespace) || content.ends_with(char::is_whitespace);
-        takes_behind |= token.rstrip;
-        spaced |= space;
-        if (space && token.lstrip) || (takes_behind && spaced) {
-            return refuse(format!("take spaces from each other: {content:?}"));
         }
     }
     Ok(())

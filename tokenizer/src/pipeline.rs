@@ -1,14 +1,15 @@
 //! A `tokenizer.json`: the steps between text and tokens.
 
 use crate::error::TokenizerError;
+use crate::growth::{Limit, Normalizing};
 use crate::model::{Fields as ModelFields, Vocabulary};
-use crate::{limits, steps};
+use crate::{added, limits, steps};
 use rq_format::json::{self, AnyValue};
 use serde::{Deserialize, de};
 use serde_json::value::RawValue;
 use tokenizers::{
-    AddedToken, Decoder, DecoderWrapper, EncodeInput, Encoding, NormalizerWrapper, PostProcessor,
-    PostProcessorWrapper, PreTokenizerWrapper, TokenizerBuilder, TokenizerImpl,
+    AddedToken, Decoder, DecoderWrapper, Encoding, Model, NormalizerWrapper, OffsetType,
+    PostProcessor, PostProcessorWrapper, PreTokenizerWrapper, TokenizerBuilder, TokenizerImpl,
 };
 
 /// A tokenizer that was read from a `tokenizer.json`, not yet fitted to a model.
@@ -96,9 +97,9 @@ impl Pipeline {
         let fields: Fields<'_> = json::from_str(text)?;
         let Version::One = fields.version;
         let added: Vec<AddedToken> = fields.added_tokens.into_iter().map(Into::into).collect();
-        limits::check_added(&added)?;
         let post_processor = steps::post_processor(fields.post_processor)?;
         let normalizer = steps::normalizer(fields.normalizer)?;
+        added::check(&added, normalizer.as_ref())?;
         let pre_tokenizer = steps::pre_tokenizer(fields.pre_tokenizer)?;
         let decoder = steps::decoder(fields.decoder)?;
         let model = Vocabulary::new(fields.model)?;
@@ -112,8 +113,30 @@ impl Pipeline {
             .build()?;
         steps.add_tokens(added)?;
         // Tokens that the vocabulary didn't have were given further ids.
-        let added = steps.get_added_vocabulary().get_vocab().values().copied();
-        let largest_id = largest.into_iter().chain(added).max();
+        let added = steps.get_added_vocabulary();
+        let largest_id = largest
+            .into_iter()
+            .chain(added.get_vocab().values().copied())
+            .max();
+        let mut ids: Vec<(u32, &str)> = added
+            .get_vocab()
+            .iter()
+            .map(|(content, &id)| (id, content.as_str()))
+            .collect();
+        ids.sort_unstable();
+        let mut before = None;
+        for (id, content) in ids {
+            let same = before.filter(|(other, _)| *other == id);
+            let same = same.map(|(_, other): (u32, &str)| other.to_owned());
+            let other = same.or_else(|| steps.get_model().id_to_token(id));
+            if let Some(other) = other.filter(|other| other != content) {
+                return limits::out_of_bounds(
+                    "added_tokens",
+                    format!("give {content:?} the id {id}, which {other:?} has"),
+                );
+            }
+            before = Some((id, content));
+        }
         Ok(Self {
             steps,
             post_processor,
@@ -150,13 +173,28 @@ impl Pipeline {
 
     /// The tokens of a text without special tokens around it. It is faster than to find where each is.
     pub(crate) fn encode_without_offsets(&self, text: &str) -> Result<Encoding, TokenizerError> {
-        let text = EncodeInput::Single(text.into());
-        Ok(self.steps.encode_fast(text, false)?)
+        self.divide(text, OffsetType::None)
     }
 
     /// The tokens of a text without special tokens around it, and where in the text each is.
     pub(crate) fn encode(&self, text: &str) -> Result<Encoding, TokenizerError> {
-        Ok(self.steps.encode_char_offsets(text, false)?)
+        self.divide(text, OffsetType::Char)
+    }
+
+    /// What the crate's own `encode` does, with a look at how long the text has become behind each step.
+    fn divide(&self, text: &str, offsets: OffsetType) -> Result<Encoding, TokenizerError> {
+        let limit = Limit::of(text);
+        let normalizing = Normalizing::new(self.steps.get_normalizer(), limit);
+        let added = self.steps.get_added_vocabulary();
+        let mut parts = added.extract_and_normalize(Some(&normalizing), text);
+        normalizing.finish()?;
+        if let Some(step) = self.steps.get_pre_tokenizer() {
+            limit.pre_tokenize(step, &mut parts)?;
+        }
+        let model = self.steps.get_model();
+        model.tokenize_in_pretokenized(&mut parts, None)?;
+        let encoding = parts.into_encoding(None, 0, offsets)?;
+        Ok(self.steps.post_process(encoding, None, false)?)
     }
 
     /// Puts the special tokens around a text or a pair.
@@ -179,7 +217,11 @@ impl Pipeline {
 
     /// The text of tokens.
     pub(crate) fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String, TokenizerError> {
-        Ok(self.steps.decode(ids, skip_special)?)
+        // A decoder of the crate counts the tokens, less one.
+        match ids {
+            [] => Ok(String::new()),
+            ids => Ok(self.steps.decode(ids, skip_special)?),
+        }
     }
 
     /// The text of vocabulary entries.

@@ -7,7 +7,7 @@
 use crate::error::TokenizerError;
 use crate::limits::{
     MAX_AROUND, MAX_GROWTH, MAX_REPLACEMENT_LEN, MAX_REPLACEMENTS, MAX_STEP_LEN, MAX_STEPS,
-    out_of_bounds,
+    check_name, out_of_bounds,
 };
 use crate::members;
 use rq_format::json::{self, AnyValue};
@@ -22,6 +22,16 @@ const PATTERNS: [(&str, usize); 3] = [(" {2,}", 2), ("\\s+", 1), ("\\s{2,}", 2)]
 /// How many times as long Unicode's normal forms make a text, at most, in UTF-8: <https://www.unicode.org/faq/normalization.html>.
 const CANONICAL_GROWTH: f64 = 3.0;
 const COMPATIBILITY_GROWTH: f64 = 11.0;
+/// "İ" and "Ⱥ", of two bytes, have three in lower case.
+const LOWERCASE_GROWTH: f64 = 1.5;
+/// A byte becomes a character of at most two bytes, and so does the space that comes before each part.
+const BYTE_LEVEL_GROWTH: f64 = 4.0;
+/// What isn't UTF-8 becomes U+FFFD, three bytes for a character of two.
+const BYTE_LEVEL_DECODER_GROWTH: f64 = 1.5;
+/// A space becomes a character of at most four bytes, and one is put before each part.
+const METASPACE_GROWTH: f64 = 5.0;
+/// A space is put before each token.
+const WORD_PIECE_DECODER_GROWTH: f64 = 2.0;
 
 #[derive(Deserialize)]
 #[serde(tag = "type")]
@@ -80,8 +90,14 @@ enum PreTokenizer {
 #[derive(Deserialize)]
 #[serde(tag = "type")]
 enum PostProcessor {
-    BertProcessing,
-    RobertaProcessing,
+    BertProcessing {
+        sep: (String, u32),
+        cls: (String, u32),
+    },
+    RobertaProcessing {
+        sep: (String, u32),
+        cls: (String, u32),
+    },
     ByteLevel,
     TemplateProcessing {
         single: Vec<Piece>,
@@ -118,7 +134,9 @@ enum Decoder {
     WordPiece,
     Metaspace,
     #[serde(rename = "BPEDecoder")]
-    Bpe,
+    Bpe {
+        suffix: String,
+    },
     ByteFallback,
     Fuse,
     Strip {
@@ -265,9 +283,8 @@ fn check_normalizer(step: &Normalizer, effort: &mut Effort) -> Result<(), Tokeni
         // BERT's takes letters and accents apart.
         Normalizer::Bert | Normalizer::Nfc | Normalizer::Nfd => effort.step(CANONICAL_GROWTH),
         Normalizer::Nfkc | Normalizer::Nfkd => effort.step(COMPATIBILITY_GROWTH),
-        Normalizer::Lowercase | Normalizer::Nmt | Normalizer::StripAccents | Normalizer::Strip => {
-            effort.step(1.0)
-        }
+        Normalizer::Lowercase => effort.step(LOWERCASE_GROWTH),
+        Normalizer::Nmt | Normalizer::StripAccents | Normalizer::Strip => effort.step(1.0),
     }
 }
 
@@ -281,7 +298,13 @@ fn check_pre_tokenizer(step: &PreTokenizer, effort: &mut Effort) -> Result<(), T
             let mut steps = pretokenizers.iter();
             steps.try_for_each(|step| check_pre_tokenizer(step, effort))
         }
-        _ => effort.step(1.0),
+        PreTokenizer::ByteLevel => effort.step(BYTE_LEVEL_GROWTH),
+        PreTokenizer::Metaspace => effort.step(METASPACE_GROWTH),
+        PreTokenizer::Bert
+        | PreTokenizer::Whitespace
+        | PreTokenizer::WhitespaceSplit
+        | PreTokenizer::Punctuation
+        | PreTokenizer::Digits => effort.step(1.0),
     }
 }
 
@@ -298,8 +321,11 @@ fn check_post_processor(step: &PostProcessor, effort: &mut Effort) -> Result<(),
             special_tokens,
         } => (single, pair, special_tokens),
         PostProcessor::ByteLevel => return effort.step(1.0),
-        PostProcessor::BertProcessing | PostProcessor::RobertaProcessing => {
+        PostProcessor::BertProcessing { sep, cls }
+        | PostProcessor::RobertaProcessing { sep, cls } => {
             effort.step(1.0)?;
+            check_name(effort.part, "token", &sep.0)?;
+            check_name(effort.part, "token", &cls.0)?;
             effort.around += 4;
             return match effort.around <= MAX_AROUND {
                 true => Ok(()),
@@ -322,7 +348,11 @@ fn check_post_processor(step: &PostProcessor, effort: &mut Effort) -> Result<(),
                         return effort
                             .refuse(format!("gives the token {id:?} more ids than names"));
                     }
-                    Some(token) => effort.around += token.ids.len(),
+                    Some(token) => {
+                        effort.around += token.ids.len();
+                        let mut names = token.tokens.iter();
+                        names.try_for_each(|name| check_name(effort.part, "token", name))?;
+                    }
                 },
             }
         }
@@ -346,7 +376,17 @@ fn check_decoder(step: &Decoder, effort: &mut Effort) -> Result<(), TokenizerErr
             let mut steps = decoders.iter();
             steps.try_for_each(|step| check_decoder(step, effort))
         }
-        _ => effort.step(1.0),
+        // It would be found between all characters.
+        Decoder::Bpe { suffix } if suffix.is_empty() => {
+            effort.refuse("looks for the empty text".into())
+        }
+        Decoder::ByteLevel => effort.step(BYTE_LEVEL_DECODER_GROWTH),
+        Decoder::WordPiece => effort.step(WORD_PIECE_DECODER_GROWTH),
+        Decoder::Bpe { .. }
+        | Decoder::Metaspace
+        | Decoder::ByteFallback
+        | Decoder::Fuse
+        | Decoder::Strip { .. } => effort.step(1.0),
     }
 }
 
@@ -422,9 +462,14 @@ fn charsmap_growth(encoded: &str) -> Result<f64, String> {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::Pipeline;
     use crate::limits::{MAX_STEP_LEN, MAX_STEPS};
     use serde_json::{Value, json};
+    use tokenizers::{
+        Decoder as _, NormalizedString, Normalizer as _, OffsetReferential, OffsetType,
+        PreTokenizedString, PreTokenizer as _,
+    };
 
     /// What is said of a tokenizer with this step.
     fn check(part: &str, step: &Value) -> Result<(), String> {
@@ -606,6 +651,93 @@ mod tests {
         }
         let most = charsmap(|_, texts| texts.splice(2..3, [b'a'; 64]).for_each(drop));
         assert_eq!(check("normalizer", &most), Ok(()));
+    }
+
+    /// Every character of the blocks that have decompositions, of one case and the other, and one of each length beyond.
+    fn characters() -> impl Iterator<Item = char> {
+        let blocks = [0..0x2200, 0xac00..0xac10, 0xf900..0xfe00];
+        let beyond = [0x1_d150..0x1_d1c0, 0x1_e900..0x1_e920, 0x2_f800..0x2_f840];
+        let all = blocks.into_iter().chain(beyond).flatten();
+        all.chain([0x4e00, 0x1_f980]).filter_map(char::from_u32)
+    }
+
+    #[test]
+    fn no_step_makes_a_character_longer_than_it_is_counted() {
+        let normalizers = [
+            (
+                json!({"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": false,
+                "lowercase": true}),
+                CANONICAL_GROWTH,
+            ),
+            (
+                json!({"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": true,
+                "lowercase": false}),
+                CANONICAL_GROWTH,
+            ),
+            (json!({"type": "NFC"}), CANONICAL_GROWTH),
+            (json!({"type": "NFD"}), CANONICAL_GROWTH),
+            (json!({"type": "NFKC"}), COMPATIBILITY_GROWTH),
+            (json!({"type": "NFKD"}), COMPATIBILITY_GROWTH),
+            (json!({"type": "Lowercase"}), LOWERCASE_GROWTH),
+            (json!({"type": "Nmt"}), 1.0),
+            (json!({"type": "StripAccents"}), 1.0),
+        ];
+        for (step, most) in normalizers {
+            let normalizer: NormalizerWrapper = serde_json::from_value(step.clone()).unwrap();
+            for c in characters() {
+                let mut text = NormalizedString::from(c.to_string());
+                normalizer.normalize(&mut text).unwrap();
+                let growth = text.len() as f64 / c.len_utf8() as f64;
+                assert!(growth <= most, "{growth} times {c:?} by {step}");
+            }
+        }
+        let pre_tokenizers = [
+            (
+                json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true}),
+                BYTE_LEVEL_GROWTH,
+            ),
+            (
+                json!({"type": "Metaspace", "replacement": "\u{10ffff}", "prepend_scheme": "always", "split": true}),
+                METASPACE_GROWTH,
+            ),
+            (json!({"type": "Punctuation", "behavior": "Isolated"}), 1.0),
+            (json!({"type": "Digits", "individual_digits": true}), 1.0),
+        ];
+        for (step, most) in pre_tokenizers {
+            let pre_tokenizer: PreTokenizerWrapper = serde_json::from_value(step.clone()).unwrap();
+            for c in characters() {
+                let mut parts = PreTokenizedString::from(c.to_string());
+                pre_tokenizer.pre_tokenize(&mut parts).unwrap();
+                let parts = parts.get_splits(OffsetReferential::Original, OffsetType::None);
+                let len: usize = parts.iter().map(|(part, ..)| part.len()).sum();
+                let growth = len as f64 / c.len_utf8() as f64;
+                assert!(growth <= most, "{growth} times {c:?} by {step}");
+            }
+        }
+        let decoders = [
+            (
+                json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true}),
+                BYTE_LEVEL_DECODER_GROWTH,
+            ),
+            (
+                json!({"type": "WordPiece", "prefix": "##", "cleanup": true}),
+                WORD_PIECE_DECODER_GROWTH,
+            ),
+            (json!({"type": "BPEDecoder", "suffix": "a"}), 1.0),
+            (
+                json!({"type": "Metaspace", "replacement": "_", "prepend_scheme": "never"}),
+                1.0,
+            ),
+        ];
+        for (step, most) in decoders {
+            let decoder: DecoderWrapper = serde_json::from_value(step.clone()).unwrap();
+            for c in characters() {
+                let token = c.to_string();
+                let text = decoder.decode(vec![token.clone(), token.clone()]).unwrap();
+                let growth = text.len() as f64 / (2 * token.len()) as f64;
+                assert!(growth <= most, "{growth} times {c:?} by {step}");
+            }
+        }
     }
 
     #[test]

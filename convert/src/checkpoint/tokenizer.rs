@@ -225,15 +225,17 @@ fn word_piece(
         unk_token: &'a str,
         continuing_subword_prefix: &'static str,
         max_input_chars_per_word: usize,
-        #[serde(serialize_with = "numbered")]
-        vocab: Vec<&'a str>,
+        #[serde(serialize_with = "as_map")]
+        vocab: Vec<(&'a str, u32)>,
     }
-    fn numbered<S: Serializer>(tokens: &[&str], serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(tokens.iter().zip(0_u32..))
+    fn as_map<S: Serializer>(tokens: &[(&str, u32)], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(tokens.iter().copied())
     }
     let lines = text(vocab)?;
-    let tokens: Vec<&str> = lines.lines().map(str::trim_end).collect();
-    let ids: HashMap<&str, u32> = tokens.iter().copied().zip(0..).collect();
+    let numbered = lines.lines().map(str::trim_end).zip(0..);
+    let ids: HashMap<&str, u32> = numbered.clone().collect();
+    // Of a token that is there twice the last line counts, as in transformers.
+    let tokens = numbered.filter(|(token, id)| ids.get(token) == Some(id));
     let id = |token: &str| ids.get(token).copied();
     let [cls, sep] = around(vocab, names, id)?;
     let like_roberta = architecture == Architecture::MpNet;
@@ -248,7 +250,7 @@ fn word_piece(
         unk_token: &names.unk,
         continuing_subword_prefix: "##",
         max_input_chars_per_word: 100,
-        vocab: tokens,
+        vocab: tokens.collect(),
     };
     let added = added_tokens(names, [], id, like_roberta);
     assembled(steps, post_processor, added, model).map_err(|error| unusable(vocab, error))

@@ -12,6 +12,7 @@
 
 use super::fields::{MergesField, TokenIds};
 use crate::error::TokenizerError;
+use crate::limits::{check_token, out_of_bounds};
 use hashbrown::hash_table::Entry;
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 use std::cmp::Reverse;
@@ -23,7 +24,6 @@ use tokenizers::Token;
 /// The entries of a vocabulary by their text and by their ids.
 pub(super) struct Tokens {
     text: String,
-    /// Of a token that is written twice, the last id counts.
     by_text: HashTable<OneToken>,
     hasher: DefaultHashBuilder,
     /// By ascending id.
@@ -44,7 +44,9 @@ impl OneToken {
 }
 
 impl Tokens {
-    pub(super) fn new(ids: TokenIds) -> Self {
+    /// Refuses a token that has two ids, and an id that two tokens have: which of them counts would depend on a hash table
+    /// where the crate `tokenizers` has the vocabulary.
+    pub(super) fn new(ids: TokenIds) -> Result<Self, TokenizerError> {
         let (text, ends) = ids.into_parts();
         let hasher = DefaultHashBuilder::default();
         let mut by_text: HashTable<OneToken> = HashTable::with_capacity(ends.len());
@@ -53,26 +55,36 @@ impl Tokens {
         for (end, id) in ends {
             let token = OneToken { start, end, id };
             let written = token.of(&text);
+            check_token(written)?;
             // The table has room for all: it never grows.
             let rehash = |_: &OneToken| 0;
             match by_text.entry(hasher.hash_one(written), |t| t.of(&text) == written, rehash) {
-                Entry::Occupied(mut before) => before.get_mut().id = id,
+                Entry::Occupied(_) => {
+                    return out_of_bounds("model", format!("has the token {written:?} twice"));
+                }
                 Entry::Vacant(free) => _ = free.insert(token),
             }
             by_id.push(token);
             start = end;
         }
-        if by_id.len() > by_text.len() {
-            by_id = by_text.iter().copied().collect();
-        }
         // Most files have this order already.
-        by_id.sort_by_key(|token| (token.id, token.start));
-        Self {
+        by_id.sort_by_key(|token| token.id);
+        if let Some([one, other]) = by_id
+            .array_windows()
+            .find(|[one, other]| one.id == other.id)
+        {
+            let (id, [one, other]) = (one.id, [one, other].map(|token| token.of(&text)));
+            return out_of_bounds(
+                "model",
+                format!("has the id {id} twice, of {one:?} and {other:?}"),
+            );
+        }
+        Ok(Self {
             text,
             by_text,
             hasher,
             by_id,
-        }
+        })
     }
 
     pub(super) fn id(&self, token: &str) -> Option<u32> {
@@ -81,11 +93,10 @@ impl Tokens {
         Some(found.id)
     }
 
-    /// The token of an id; of several with that id, the last.
+    /// The token of an id.
     pub(super) fn token(&self, id: u32) -> Option<&str> {
-        let until = self.by_id.partition_point(|token| token.id <= id);
-        let token = self.by_id[until.checked_sub(1)?];
-        (token.id == id).then(|| token.of(&self.text))
+        let at = self.by_id.binary_search_by_key(&id, |token| token.id);
+        Some(self.by_id[at.ok()?].of(&self.text))
     }
 
     pub(super) fn len(&self) -> usize {
@@ -363,15 +374,29 @@ mod tests {
         same(&empty, &words);
     }
 
+    /// Of which the crate's hash tables would choose one, another in each process.
     #[test]
-    fn of_equal_tokens_and_ids_the_last_counts() {
-        let json = r#"{"vocab": {"a": 5, "b": 1, "a": 2, "c": 1}, "merges": []}"#;
-        let model = model_of(json).unwrap();
-        assert_eq!(model.get_vocab_size(), 3);
-        let ids = ["a", "b", "c"].map(|token| model.token_to_id(token));
-        assert_eq!(ids, [Some(2), Some(1), Some(1)]);
-        let tokens = [5, 1, 2].map(|id| model.id_to_token(id));
-        assert_eq!(tokens, [None, Some("c".into()), Some("a".into())]);
+    fn a_token_or_an_id_that_is_there_twice_is_refused() {
+        for (vocab, reason) in [
+            (
+                r#"{"a": 0, "b": 1, "a": 2}"#,
+                "its model has the token \"a\" twice",
+            ),
+            (r#"{"a": 0, "a": 0}"#, "its model has the token \"a\" twice"),
+            (
+                r#"{"a": 3, "b": 1, "c": 0, "d": 1}"#,
+                "its model has the id 1 twice, of \"b\" and \"d\"",
+            ),
+        ] {
+            for model in [
+                "\"type\": \"BPE\", \"merges\": []",
+                "\"type\": \"BPE\", \"merges\": [], \"unk_token\": \"a\"",
+                "\"type\": \"WordPiece\", \"unk_token\": \"a\", \"continuing_subword_prefix\": \"\", \"max_input_chars_per_word\": 9",
+            ] {
+                let found = model_of(&format!("{{{model}, \"vocab\": {vocab}}}"));
+                assert_eq!(found.expect_err("no model"), reason);
+            }
+        }
     }
 
     #[test]

@@ -71,6 +71,7 @@ impl Vocabulary {
         }
         check_affix("continuing_subword_prefix", &prefix)?;
         check_affix("end_of_word_suffix", &suffix)?;
+        check_affix("unk_token", fields.unk_token.as_deref().unwrap_or_default())?;
         let prefixed = !prefix.is_empty();
         // The crate panics at merges that make no token: that they do was checked by resolving them. Its cache of words would
         // belong to the thread and outlive the model.
@@ -103,6 +104,7 @@ impl Vocabulary {
         )?;
         check_affix("continuing_subword_prefix", &prefix)?;
         let unknown = need(fields.unk_token, "unk_token")?;
+        check_affix("unk_token", &unknown)?;
         let tokens = tokens(fields.vocab)?;
         let prefixed = !prefix.is_empty();
         let model = WordPiece::builder()
@@ -152,7 +154,7 @@ fn need<T>(field: Option<T>, name: &'static str) -> Result<T, TokenizerError> {
 
 fn tokens(vocab: VocabField) -> Result<Tokens, TokenizerError> {
     match vocab {
-        VocabField::Ids(ids) => Ok(Tokens::new(ids)),
+        VocabField::Ids(ids) => Tokens::new(ids),
         VocabField::Scores(_) => Err(vocab_type("an object of tokens and their ids")),
     }
 }
