@@ -8,3 +8,4 @@ mod common;
 pub mod exercise;
 pub mod file;
 pub mod input;
+pub mod tokenizers;

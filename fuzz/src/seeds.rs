@@ -54,6 +54,17 @@ fn main() {
         }
         write("tokenizer", name, json.as_bytes());
     }
+    // Texts first, then the tokenizer: any bytes are some.
+    let mut state = 1_u32;
+    for seed in 0..16 {
+        let bytes: Vec<u8> = (0..512)
+            .map(|_| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (state >> 24) as u8
+            })
+            .collect();
+        write("tokenizers", &format!("any-{seed}"), &bytes);
+    }
     let pieces = checkpoint::golden("sentencepiece").join("sentencepiece.bpe.model");
     let pieces = fs::read(pieces).expect("a vocabulary of SentencePiece");
     write("tokenizer", "sentence-piece", &pieces);
