@@ -299,21 +299,24 @@ fn the_limits_of_a_tokenizer_are_those_of_the_page() {
             "steps of one kind (normalizers, ...)" => {
                 (&|n| sequence(vec![json!({"type": "Nmt"}); n]), false)
             }
-            "how many times as long the normalizers, or the decoders, can make a text" => (
-                // 4 times, as often as it goes, and then once more.
-                &|n| {
-                    let times = n.ilog(4) as usize;
-                    let more = n - 4_usize.pow(times as u32);
-                    sequence(
-                        [
-                            vec![replace("aaaa".into()); times],
-                            vec![replace("a".repeat(more + 1)); more.min(1)],
-                        ]
-                        .concat(),
-                    )
-                },
-                false,
-            ),
+            "how many times as long the normalizers, the pre-tokenizers, or the decoders can make a text" =>
+            {
+                (
+                    // 4 times, as often as it goes, and then once more.
+                    &|n| {
+                        let times = n.ilog(4) as usize;
+                        let more = n - 4_usize.pow(times as u32);
+                        sequence(
+                            [
+                                vec![replace("aaaa".into()); times],
+                                vec![replace("a".repeat(more + 1)); more.min(1)],
+                            ]
+                            .concat(),
+                        )
+                    },
+                    false,
+                )
+            }
             "replacements" => (&|n| sequence(vec![replace(String::new()); n]), false),
             "bytes that replace a match" => {
                 (&|n| json!({"normalizer": replace("b".repeat(n))}), false)
@@ -337,12 +340,20 @@ fn the_limits_of_a_tokenizer_are_those_of_the_page() {
                 &|n| json!({"model": {"vocab": {}, "merges": [], "end_of_word_suffix": "x".repeat(n)}}),
                 false,
             ),
+            "an unknown token, or one that is put around texts, bytes" => (
+                &|n| json!({"model": {"vocab": {}, "merges": [], "unk_token": "x".repeat(n)}}),
+                false,
+            ),
+            "a token of BPE or WordPiece, bytes" => (
+                &|n| json!({"model": {"vocab": {"x".repeat(n): 0}, "merges": []}}),
+                false,
+            ),
             "a piece of a Unigram, bytes" => (&|n| unigram(vec!["x".repeat(n)]), false),
             "all pieces of a Unigram, bytes" => (&|n| unigram(texts(n)), true),
-            "an added token, bytes" => {
+            "an added token, and its form, bytes" => {
                 (&|n| json!({"added_tokens": [added("x".repeat(n))]}), false)
             }
-            "all added tokens, bytes" => (
+            "all added tokens, and all of their forms, bytes" => (
                 &|n| {
                     let tokens: Vec<Value> = texts(n).into_iter().map(added).collect();
                     json!({ "added_tokens": tokens })

@@ -874,6 +874,19 @@ def steps(c):
     step(None, "a text 64 times as long", "normalizer", sequence(*[replace] * 3))
     step(bounds, "a text 66 times as long", "normalizer", sequence({"type": "NFKC"}, replace, {**replace, "content": "aa"}))
     step(bounds, "a text 256 times as long", "decoder", {"type": "Sequence", "decoders": [replace] * 4})
+    step(bounds, "a text 86 times as long", "normalizer", sequence(*[{"type": "Lowercase"}] * 11))
+    bytes_ = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
+    step(None, "a text 64 times as long", "pre_tokenizer", {"type": "Sequence", "pretokenizers": [bytes_] * 3})
+    step(bounds, "a text 256 times as long", "pre_tokenizer", {"type": "Sequence", "pretokenizers": [bytes_] * 4})
+    marks = {"type": "Metaspace", "replacement": "_"}
+    step(bounds, "a text 125 times as long", "pre_tokenizer", {"type": "Sequence", "pretokenizers": [marks] * 3})
+    step(bounds, "a text 86 times as long", "decoder", {"type": "Sequence", "decoders": [bytes_] * 11})
+    pieces = {"type": "WordPiece", "prefix": "##", "cleanup": True}
+    step(bounds, "a text 128 times as long", "decoder", {"type": "Sequence", "decoders": [pieces] * 7})
+    step(bounds, "an empty suffix", "decoder", {"type": "BPEDecoder", "suffix": ""})
+    for kind in ("BertProcessing", "RobertaProcessing"):
+        more = {"trim_offsets": True, "add_prefix_space": False} if kind == "RobertaProcessing" else {}
+        step(bounds, f"a token of 65 bytes around a text, {kind}", "post_processor", {"type": kind, "sep": ["x" * 65, 2], "cls": ["<s>", 0], **more})
     step(None, "a text 33 times as long", "normalizer", sequence({"type": "NFKD"}, {"type": "NFD"}))
     step(bounds, "a text 81 times as long", "normalizer", sequence(*[{"type": "NFC"}] * 4))
     for regex in (" {2,}", "\\s+", "\\s{2,}"):
@@ -1050,6 +1063,13 @@ def vocabularies(c):
         model(bounds, f"{field} of 65 bytes", merges=[], **{field: "#" * 65})
         model(bounds, f"{field} of 66 bytes in 33 characters", merges=[], **{field: "é" * 33})
         model("Json", f"{field} that is no string", **{field: 1})
+    twice = dumps(bpe()).replace('"ab":', '"a":', 1)
+    c.tokenizer("Json", "a token twice", lambda t: twice)
+    model(bounds, "an id twice", vocab={**bpe()["model"]["vocab"], "x": 5})
+    model(None, "a token of 1,024 bytes", vocab={**bpe()["model"]["vocab"], "x" * 1024: 13})
+    model(bounds, "a token of 1,025 bytes", vocab={**bpe()["model"]["vocab"], "x" * 1025: 13})
+    model(None, "unk_token of 64 bytes", unk_token="x" * 64, vocab={**bpe()["model"]["vocab"], "x" * 64: 13})
+    model(bounds, "unk_token of 65 bytes", unk_token="x" * 65, vocab={**bpe()["model"]["vocab"], "x" * 65: 13})
     for dropout, refused in [(0.0, None), (0, None), (None, None), (1e-60, None), (0.1, bounds), (1, bounds), (-0.1, bounds), ("0", "Json"), (True, "Json")]:
         model(refused, f"dropout {dumps(dropout)}", dropout=dropout)
     for field in ("fuse_unk", "byte_fallback", "ignore_merges"):
@@ -1120,6 +1140,38 @@ def vocabularies(c):
     tokens(bounds, "one that begins with a no-break space, and one that takes spaces behind it", added("\u00a0b"), added("a", rstrip=True))
     tokens(bounds, "one that ends with a space and takes those behind it", added("b ", rstrip=True))
     tokens(None, "one with a space in it, that takes spaces", added("a b", rstrip=True, lstrip=True))
+    tokens(None, "one that is there twice", added("c"), {"id": 9, **added("c")})
+    tokens(bounds, "one twice, with other flags", added("c"), added("c", special=False))
+    tokens(None, "an empty one", added(""))
+
+    def normalized(refused, what, normalizer, *more):
+        change = lambda t: t.update(normalizer=normalizer, added_tokens=[mask, *more])  # noqa: E731
+        c.tokenizer(refused, f"added tokens, {what}", change)
+
+    lower, space = {"type": "Lowercase"}, {"type": "Replace", "pattern": {"String": "_"}, "content": " "}
+    bert = {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True, "lowercase": True}
+    grown = {"type": "Replace", "pattern": {"String": "x"}, "content": "yyyy"}
+    marks = {"type": "StripAccents"}
+    normalized(None, "one whose form is another text", lower, added("C", normalized=True))
+    normalized(bounds, "two of one form", lower, added("C", normalized=True), added("c", normalized=True))
+    normalized(bounds, "the form of one as another is written", lower, added("c"), added("C", normalized=True))
+    normalized(None, "one that isn't normalized", lower, added("c"), added("C"))
+    normalized(bounds, "an accent of which nothing is left", marks, added("\u0301", normalized=True))
+    normalized(bounds, "a space without width, which BERT removes", bert, added("\u200b", normalized=True))
+    normalized(bounds, "a space of which nothing is left", {"type": "Strip", "strip_left": True, "strip_right": True}, added(" ", normalized=True))
+    normalized(bounds, "one that becomes a space, and takes those before it", space, added("_", normalized=True, lstrip=True))
+    normalized(bounds, "one that becomes a space, beside one that takes those behind it", space, added("_", normalized=True), added("a", rstrip=True))
+    normalized(None, "one that becomes a space", space, added("_", normalized=True))
+    normalized(bounds, "a form of 1,028 bytes", grown, added("x" * 257, normalized=True))
+    normalized(None, "a form of 128 bytes, twice as many as it is written in and 64", grown, added("x" * 32, normalized=True))
+    normalized(bounds, "a form of 132 bytes, written in 33", grown, added("x" * 33, normalized=True))
+
+    def taken(t):
+        # Thirteen tokens, one of which has the id behind them.
+        t["model"] = {"type": "BPE", "vocab": {**t["model"]["vocab"], "d": 13}, "merges": []}
+        t["added_tokens"] = [mask, added("new")]
+
+    c.tokenizer(bounds, "added tokens, the next id, which another token has", taken)
     for space in "\u0085\u1680\u2028\u3000\u000b":
         tokens(bounds, f"U+{ord(space):04X} before it", added(space + "b", lstrip=True))
     for space in "\u200b\ufeff\u180e\u001c":

@@ -4,6 +4,7 @@ import base64
 import binascii
 import re
 import struct
+import unicodedata
 from collections import deque
 
 from strict_json import (
@@ -184,14 +185,24 @@ def check_steps(part, step, length):
             growth *= 3
         elif kind in ("NFKC", "NFKD"):
             growth *= 11
+        elif kind == "Lowercase":
+            growth *= 1.5
+        elif kind == "ByteLevel":
+            growth *= {"pre_tokenizer": 4, "decoder": 1.5}.get(part, 1)
+        elif kind == "WordPiece":
+            growth *= 2
+        elif kind == "BPEDecoder":
+            out_of_bounds(one["suffix"], "the suffix of a BPEDecoder")
         elif kind == "Precompiled":
             growth *= charsmap_growth(one["precompiled_charsmap"])
         elif kind == "Metaspace":
+            growth *= 5 if part == "pre_tokenizer" else 1
             if one.get("add_prefix_space") is False and one.get("prepend_scheme") != "never":
                 raise Wrong("Json", f"{part} Metaspace")
         elif kind in ("BertProcessing", "RobertaProcessing"):
             around += 4
             out_of_bounds(around <= 16, "tokens put around")
+            out_of_bounds(all(size(name) <= 64 for name, _ in (one["sep"], one["cls"])), "a token put around")
         elif kind == "TemplateProcessing":
             around += check_template(one)
             out_of_bounds(around <= 32, "tokens put around")
@@ -209,6 +220,7 @@ def check_template(step):
             if kind == "SpecialToken":
                 special = step["special_tokens"].get(content["id"])
                 out_of_bounds(special and len(special["ids"]) == len(special["tokens"]), f"special token {content['id']!r}")
+                out_of_bounds(all(size(name) <= 64 for name in special["tokens"]), "a token put around")
                 count += len(special["ids"])
     return count
 
@@ -255,13 +267,68 @@ def charsmap_growth(encoded):
     return growth
 
 
-def check_added(tokens):
-    total, behind, spaced = 0, False, False
+def without_marks(text):
+    return "".join(c for c in text if unicodedata.category(c) != "Mn")
+
+
+def lower(text):
+    return "".join(c.lower() for c in text)
+
+
+def bert(one, text):
+    if one["clean_text"]:
+        text = "".join(c for c in text if c in "\t\n\r" or (c not in "\0\ufffd" and unicodedata.category(c)[0] != "C"))
+        text = "".join(" " if c in WHITE_SPACE else c for c in text)
+    if one["handle_chinese_chars"]:
+        blocks = [(0x4E00, 0x9FFF), (0x3400, 0x4DBF), (0x20000, 0x2A6DF), (0x2A700, 0x2CEAF), (0xF900, 0xFAFF), (0x2F800, 0x2FA1F)]
+        text = "".join(f" {c} " if any(a <= ord(c) <= b for a, b in blocks) else c for c in text)
+    if one.get("strip_accents") or (one.get("strip_accents") is None and one["lowercase"]):
+        text = without_marks(unicodedata.normalize("NFD", text))
+    return lower(text) if one["lowercase"] else text
+
+
+def normal_form(steps, text):
+    """What normalizers make of a text; of those that the corpus has."""
+    for one in steps:
+        kind = one["type"]
+        if kind == "Lowercase":
+            text = lower(text)
+        elif kind == "BertNormalizer":
+            text = bert(one, text)
+        elif kind == "StripAccents":
+            text = without_marks(text)
+        elif kind == "Strip":
+            text = text.lstrip(WHITE_SPACE) if one["strip_left"] else text
+            text = text.rstrip(WHITE_SPACE) if one["strip_right"] else text
+        elif kind == "Replace":
+            how, pattern = one["pattern"]
+            pattern = pattern.replace("\\s", f"[{WHITE_SPACE}]") if how == "Regex" else re.escape(pattern)
+            text = re.sub(pattern, lambda _, new=one["content"]: new, text)
+        elif kind in ("NFC", "NFD", "NFKC", "NFKD"):
+            text = unicodedata.normalize(kind, text)
+        else:
+            raise NotImplementedError(f"the normal form of {kind}")
+    return text
+
+
+def check_added(tokens, normalizer):
+    total, once = 0, {}
     for one in tokens:
         content = one["content"]
         total += size(content)
         out_of_bounds(size(content) <= 1024 and total <= 1 << 20, "added tokens")
-        space = content != "" and (content[0] in WHITE_SPACE or content[-1] in WHITE_SPACE)
+        flags = {name: value for name, value in one.items() if name != "id"}
+        out_of_bounds(once.setdefault(content, flags) == flags, f"{content!r} twice")
+    total, behind, spaced, forms = 0, False, False, set()
+    for content, one in once.items():
+        if not content:
+            continue
+        form = normal_form(normalizer, content) if one["normalized"] else content
+        total += size(form)
+        out_of_bounds(form and size(form) <= min(1024, 2 * size(content) + 64) and total <= 1 << 20, f"the form of {content!r}")
+        out_of_bounds(form not in forms and (form == content or form not in once), f"{content!r} and another one")
+        forms.add(form)
+        space = form[0] in WHITE_SPACE or form[-1] in WHITE_SPACE
         behind, spaced = behind or one["rstrip"], spaced or space
         out_of_bounds(not (space and one["lstrip"]) and not (behind and spaced), f"spaces of {content!r}")
 
@@ -300,6 +367,9 @@ def check_model(model):
         out_of_bounds(all(one <= 128 for one in sizes) and sum(sizes) <= 8 << 20, "pieces")
         out_of_bounds(model.get("unk_id") is None or model["unk_id"] < len(vocab), "unk_id")
         return {piece: id for id, (piece, _) in enumerate(vocab)}
+    out_of_bounds(all(size(token) <= 1024 for token in vocab), "a token")
+    out_of_bounds(len(set(vocab.values())) == len(vocab), "an id twice")
+    out_of_bounds(size(model.get("unk_token") or "") <= 64, "unk_token")
     if kind == "WordPiece":
         required("max_input_chars_per_word", "continuing_subword_prefix", "unk_token")
         out_of_bounds(model["max_input_chars_per_word"] <= 1000, "max_input_chars_per_word")
@@ -331,17 +401,18 @@ class Tokenizer:
         except BadJson as bad:
             raise Wrong("Json", str(bad)) from None
         added = self.json.get("added_tokens", [])
-        check_added(added)
         self.steps = {
             part: check_steps(part, self.json[part], spans[part])
             for part in ["post_processor", "normalizer", "pre_tokenizer", "decoder"]
             if self.json.get(part) is not None
         }
+        check_added(added, self.steps.get("normalizer", []))
         self.ids = dict(check_model(self.json["model"]))
-        following = len(self.ids)
+        following = len(self.json["model"]["vocab"])
         largest = max(self.ids.values(), default=-1)
         for one in added:
             if one["content"] and one["content"] not in self.ids:
+                out_of_bounds(following not in self.ids.values(), f"the id of {one['content']!r}")
                 self.ids[one["content"]] = following
                 following += 1
         self.added = {one["content"]: self.ids[one["content"]] for one in added if one["content"]}

@@ -15,6 +15,7 @@ use crate::error::TokenizerError;
 use crate::limits::{check_token, out_of_bounds};
 use hashbrown::hash_table::Entry;
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
+use serde::de;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fmt;
@@ -60,7 +61,8 @@ impl Tokens {
             let rehash = |_: &OneToken| 0;
             match by_text.entry(hasher.hash_one(written), |t| t.of(&text) == written, rehash) {
                 Entry::Occupied(_) => {
-                    return out_of_bounds("model", format!("has the token {written:?} twice"));
+                    let twice = format!("the token {written:?} twice in the vocabulary");
+                    return Err(<serde_json::Error as de::Error>::custom(twice).into());
                 }
                 Entry::Vacant(free) => _ = free.insert(token),
             }
@@ -380,9 +382,12 @@ mod tests {
         for (vocab, reason) in [
             (
                 r#"{"a": 0, "b": 1, "a": 2}"#,
-                "its model has the token \"a\" twice",
+                "the token \"a\" twice in the vocabulary",
             ),
-            (r#"{"a": 0, "a": 0}"#, "its model has the token \"a\" twice"),
+            (
+                r#"{"a": 0, "a": 0}"#,
+                "the token \"a\" twice in the vocabulary",
+            ),
             (
                 r#"{"a": 3, "b": 1, "c": 0, "d": 1}"#,
                 "its model has the id 1 twice, of \"b\" and \"d\"",
