@@ -217,16 +217,20 @@ impl Pipeline {
 
     /// The text of tokens.
     pub(crate) fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String, TokenizerError> {
-        // A decoder of the crate counts the tokens, less one.
-        match ids {
-            [] => Ok(String::new()),
-            ids => Ok(self.steps.decode(ids, skip_special)?),
-        }
+        let added = self.steps.get_added_vocabulary();
+        let token = |&id: &u32| {
+            let token = added.simple_id_to_token(id);
+            let token = token.or_else(|| self.steps.get_model().id_to_token(id))?;
+            (!skip_special || !added.is_special_token(&token)).then_some(token)
+        };
+        self.join(ids.iter().filter_map(token).collect())
     }
 
     /// The text of vocabulary entries.
     pub(crate) fn join(&self, tokens: Vec<String>) -> Result<String, TokenizerError> {
         match self.steps.get_decoder() {
+            // A decoder of the crate counts the tokens, less one.
+            _ if tokens.is_empty() => Ok(String::new()),
             Some(decoder) => Ok(decoder.decode(tokens)?),
             None => Ok(tokens.join(" ")),
         }
