@@ -14,7 +14,6 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use tokenizers::models::bpe::{BPE, BpeTrainer, Vocab};
 use tokenizers::models::wordpiece::WordPiece;
-use tokenizers::models::{ModelWrapper, TrainerWrapper};
 use tokenizers::{Model, Token};
 use unigram::Unigram;
 
@@ -25,13 +24,32 @@ pub(crate) enum Vocabulary {
     Bpe(Bpe),
     /// XLM-RoBERTa's and CamemBERT's Unigram.
     Unigram(Unigram),
-    /// A model of the crate `tokenizers`: BERT's WordPiece, and BPE with settings that RoBERTa doesn't have.
+    /// A model of the crate `tokenizers`.
     Other {
-        model: Box<ModelWrapper>,
+        model: OfCrate,
         largest_id: Option<u32>,
         /// Whether entries that continue a word begin with a prefix.
         prefixed: bool,
     },
+}
+
+/// The crate's models that are used. Its own enumeration has code for all.
+#[derive(Debug)]
+pub(crate) enum OfCrate {
+    /// With settings that RoBERTa doesn't have.
+    Bpe(Box<BPE>),
+    /// BERT's.
+    WordPiece(Box<WordPiece>),
+}
+
+/// A method of either.
+macro_rules! of_crate {
+    ($model:ident.$method:ident($($argument:ident),*)) => {
+        match $model {
+            OfCrate::Bpe(model) => model.$method($($argument),*),
+            OfCrate::WordPiece(model) => model.$method($($argument),*),
+        }
+    };
 }
 
 impl Vocabulary {
@@ -86,7 +104,7 @@ impl Vocabulary {
         if let Some(token) = fields.unk_token {
             builder = builder.unk_token(token);
         }
-        let model = builder.build()?;
+        let model = OfCrate::Bpe(Box::new(builder.build()?));
         Ok(Self::other(model, tokens.largest_id(), prefixed))
     }
 
@@ -113,6 +131,7 @@ impl Vocabulary {
             .continuing_subword_prefix(prefix)
             .max_input_chars_per_word(longest)
             .build()?;
+        let model = OfCrate::WordPiece(Box::new(model));
         Ok(Self::other(model, tokens.largest_id(), prefixed))
     }
 
@@ -124,9 +143,9 @@ impl Vocabulary {
         Ok(Self::Unigram(model))
     }
 
-    fn other(model: impl Into<ModelWrapper>, largest_id: Option<u32>, prefixed: bool) -> Self {
+    fn other(model: OfCrate, largest_id: Option<u32>, prefixed: bool) -> Self {
         Self::Other {
-            model: Box::new(model.into()),
+            model,
             largest_id,
             prefixed,
         }
@@ -164,13 +183,13 @@ fn vocab_type(expected: &str) -> TokenizerError {
 }
 
 impl Model for Vocabulary {
-    type Trainer = TrainerWrapper;
+    type Trainer = BpeTrainer;
 
     fn tokenize(&self, sequence: &str) -> tokenizers::Result<Vec<Token>> {
         match self {
             Self::Bpe(bpe) => Ok(bpe.tokenize(sequence)),
             Self::Unigram(unigram) => unigram.tokenize(sequence),
-            Self::Other { model, .. } => model.tokenize(sequence),
+            Self::Other { model, .. } => of_crate!(model.tokenize(sequence)),
         }
     }
 
@@ -178,7 +197,7 @@ impl Model for Vocabulary {
         match self {
             Self::Bpe(bpe) => bpe.tokens().id(token),
             Self::Unigram(unigram) => unigram.id(token),
-            Self::Other { model, .. } => model.token_to_id(token),
+            Self::Other { model, .. } => of_crate!(model.token_to_id(token)),
         }
     }
 
@@ -186,7 +205,7 @@ impl Model for Vocabulary {
         match self {
             Self::Bpe(bpe) => bpe.tokens().token(id).map(str::to_owned),
             Self::Unigram(unigram) => unigram.token(id).map(str::to_owned),
-            Self::Other { model, .. } => model.id_to_token(id),
+            Self::Other { model, .. } => of_crate!(model.id_to_token(id)),
         }
     }
 
@@ -194,7 +213,7 @@ impl Model for Vocabulary {
         match self {
             Self::Bpe(bpe) => bpe.tokens().all(),
             Self::Unigram(unigram) => unigram.all(),
-            Self::Other { model, .. } => model.get_vocab(),
+            Self::Other { model, .. } => of_crate!(model.get_vocab()),
         }
     }
 
@@ -202,7 +221,7 @@ impl Model for Vocabulary {
         match self {
             Self::Bpe(bpe) => bpe.tokens().len(),
             Self::Unigram(unigram) => unigram.len(),
-            Self::Other { model, .. } => model.get_vocab_size(),
+            Self::Other { model, .. } => of_crate!(model.get_vocab_size()),
         }
     }
 
@@ -211,7 +230,7 @@ impl Model for Vocabulary {
         Err("a model that was read from a file isn't saved".into())
     }
 
-    fn get_trainer(&self) -> TrainerWrapper {
-        BpeTrainer::default().into()
+    fn get_trainer(&self) -> BpeTrainer {
+        BpeTrainer::default()
     }
 }
