@@ -414,6 +414,27 @@ fn tokenizers_that_do_not_fit_are_refused() {
 }
 
 #[test]
+fn half_a_character_in_a_vocabulary_is_refused() {
+    let directory = model(&tensors("roberta."));
+    let dir = directory.path();
+    for class in ["RobertaTokenizer", "PreTrainedTokenizerFast"] {
+        let settings = json!({"tokenizer_class": class, "mask_token": "k", "sep_token": "[SEP]"});
+        write(dir, "tokenizer_config.json", settings.to_string());
+        for (whole, half) in [(r#""a":4"#, r#""\ud800":4"#), (r#""BPE""#, r#""\ud800""#)] {
+            let tokenizer = common::tokenizer().to_string();
+            assert!(tokenizer.contains(whole), "{tokenizer}");
+            write(dir, "tokenizer.json", tokenizer.replace(whole, half));
+            let error = common::chain(&open(dir).unwrap_err());
+            assert!(error.contains("tokenizer.json"), "{error}");
+            assert!(
+                error.contains("surrogate") || error.contains("hex escape"),
+                "{error}"
+            );
+        }
+    }
+}
+
+#[test]
 fn merges_that_make_no_token_are_refused() {
     // The crate panics at them.
     let directory = model(&tensors("roberta."));

@@ -89,6 +89,13 @@ struct Whole<'a> {
     model: &'a RawValue,
 }
 
+/// A tokenizer that is only asked for ids.
+#[derive(Serialize)]
+struct Asked<'a> {
+    added_tokens: Vec<Value>,
+    model: &'a RawValue,
+}
+
 /// The fields of a model, but for its vocabulary.
 #[derive(Deserialize)]
 struct Model {
@@ -242,11 +249,11 @@ pub(crate) fn apply(
 
     // The vocabulary is asked for the ids, with the tokens added and nothing put around.
     let ids = |tokens: &[Added], model: &RawValue| -> Result<Pipeline, CheckpointError> {
-        let json = serde_json::to_vec(&json!({
-            "added_tokens": tokens.iter().map(|t| t.json(0)).collect::<Vec<_>>(),
-            "model": model
-        }));
-        let json = json.map_err(|error| refuse(error.to_string()))?;
+        let asked = Asked {
+            added_tokens: tokens.iter().map(|t| t.json(0)).collect(),
+            model,
+        };
+        let json = serde_json::to_vec(&asked).map_err(|error| refuse(error.to_string()))?;
         Pipeline::read(&json).map_err(|error| refuse(error.to_string()))
     };
     let rebuilt = rebuilt_model(class, published.names, whole.model, notes)
