@@ -120,7 +120,7 @@ pub use output::Output;
 pub use provenance::{Provenance, ProvenanceError, SourceFile};
 pub use reader::{ModelFile, VerifyProgress, VerifyReport};
 pub use storage::MappedFile;
-pub use temporary::{Discarded, Temporary, discard_abandoned, discard_unfinished};
+pub use temporary::{Discarded, Temporary, discard_abandoned, discard_unfinished, open_regular};
 pub use tensor::{
     MAX_DIMENSION, MAX_NAME_LEN, MAX_TENSORS, TENSOR_RECORD_LEN, TensorFormat, TensorInfo,
     TensorSpec,

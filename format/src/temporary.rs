@@ -7,7 +7,7 @@
 //! What can't be caught leaves the file where it is. So each is locked (`flock`) as long as its writer lives, and whoever makes
 //! another in the same directory removes those that nobody locks.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -69,21 +69,23 @@ fn is_temporary(name: &str) -> bool {
 
 /// Whether nobody holds the lock of the file at `path`.
 fn is_abandoned(path: &Path) -> bool {
-    let Ok(file) = open_regular(path) else {
+    let open = || open_regular(File::options().read(true).write(true), path);
+    let Ok(file) = open() else {
         return false;
     };
     if file.try_lock().is_err() {
         return false;
     }
     // Some file systems give a lock to everyone who asks, and then it says nothing.
-    let again = open_regular(path).map(|again| again.try_lock());
+    let again = open().map(|again| again.try_lock());
     matches!(again, Ok(Err(TryLockError::WouldBlock)))
 }
 
 /// Opens what is a file itself, not a link to one, and never waits for a pipe's other end.
-fn open_regular(path: &Path) -> io::Result<File> {
-    let mut options = File::options();
-    options.read(true).write(true);
+///
+/// # Errors
+/// When it isn't a file, and when it can't be opened with these options.
+pub fn open_regular(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::OpenOptionsExt;
@@ -92,7 +94,7 @@ fn open_regular(path: &Path) -> io::Result<File> {
     let file = options.open(path)?;
     match file.metadata()?.is_file() {
         true => Ok(file),
-        false => Err(io::ErrorKind::InvalidInput.into()),
+        false => Err(io::Error::other("it isn't a file")),
     }
 }
 

@@ -21,8 +21,8 @@
 
 use super::error::HubError;
 use crate::source::cache::{folder, is_hub_part};
-use rq_format::{Temporary, discard_abandoned};
-use std::fs::{self, File, OpenOptions, TryLockError};
+use rq_format::{Temporary, discard_abandoned, open_regular};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -213,20 +213,6 @@ fn is_of_its_own(found: &fs::Metadata) -> bool {
     }
     #[cfg(not(unix))]
     found.is_file()
-}
-
-/// Opens what is a file itself, not a link to one, and never waits for a pipe's other end.
-fn open_regular(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt;
-        options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
-    }
-    let file = options.open(path)?;
-    match file.metadata()?.is_file() {
-        true => Ok(file),
-        false => Err(io::Error::other("it isn't a file")),
-    }
 }
 
 #[cfg(unix)]
