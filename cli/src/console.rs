@@ -1,7 +1,7 @@
 //! What goes to standard output and standard error, and what an interrupt does.
 //!
 //! Both are for a terminal, and much of what is written there others wrote: texts, tokens, labels, a file's provenance, names of
-//! files, what a server says. It is shown and not obeyed: see [`Output`].
+//! files, what a server says. It is shown and not obeyed: see [`Escaped`].
 
 use crate::advice::message;
 use crate::human::{invisible, visible};
@@ -16,19 +16,19 @@ const INTERRUPTED: i32 = 130;
 /// Standard output. Characters that a terminal would obey are escaped on the way, but for the end of a line, so that no text can
 /// move the cursor, change colours or set a title; and as JSON writes them, so that its strings stay what they are. What shows a
 /// text in its line makes it [`visible`] before.
-pub(crate) struct Output<W = StdoutLock<'static>>(W);
+pub(crate) struct Escaped<W = StdoutLock<'static>>(W);
 
 /// Standard output, held until the writer is dropped. It passes on each line.
-pub(crate) fn output() -> Output {
-    Output(io::stdout().lock())
+pub(crate) fn output() -> Escaped {
+    Escaped(io::stdout().lock())
 }
 
 /// The same with a buffer, which must be flushed.
-pub(crate) fn buffered() -> Output<BufWriter<StdoutLock<'static>>> {
-    Output(BufWriter::new(io::stdout().lock()))
+pub(crate) fn buffered() -> Escaped<BufWriter<StdoutLock<'static>>> {
+    Escaped(BufWriter::new(io::stdout().lock()))
 }
 
-impl<W: Write> Write for Output<W> {
+impl<W: Write> Write for Escaped<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.write_all(bytes)?;
         Ok(bytes.len())

@@ -2,7 +2,7 @@
 
 use crate::advice::message;
 use crate::args::Format;
-use crate::console::{self, Output, say, say_of_line};
+use crate::console::{self, Escaped, say, say_of_line};
 use crate::locate::Located;
 use crate::task::{self, Answer, Command, Sink};
 use crate::texts::Source;
@@ -29,7 +29,7 @@ pub(crate) fn run<C: Command>(
 
 /// Writes answers and refusals to standard output, in the order of the texts.
 struct Records {
-    out: Output<BufWriter<StdoutLock<'static>>>,
+    out: Escaped<BufWriter<StdoutLock<'static>>>,
     format: Format,
     /// Whether a block or row comes before the next one.
     begun: bool,
