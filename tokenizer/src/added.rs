@@ -7,7 +7,9 @@ use crate::error::TokenizerError;
 use crate::limits::{MAX_ADDED_GROWTH, MAX_ADDED_LEN, MAX_ALL_ADDED_LEN, out_of_bounds};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use tokenizers::{AddedToken, NormalizedString, Normalizer, NormalizerWrapper};
+use tokenizers::{
+    AddedToken, AddedVocabulary, Model, NormalizedString, Normalizer, NormalizerWrapper,
+};
 
 fn refuse<T>(reason: String) -> Result<T, TokenizerError> {
     out_of_bounds("added_tokens", reason)
@@ -105,6 +107,24 @@ pub(crate) fn check(
             ));
         }
         by_form.insert(form, token);
+    }
+    Ok(())
+}
+
+/// Refuses an id that two tokens have: the vocabulary gives added ones theirs, or they get the next.
+pub(crate) fn check_ids(added: &AddedVocabulary, model: &impl Model) -> Result<(), TokenizerError> {
+    let ids = added.get_vocab().iter();
+    let mut ids: Vec<(u32, &str)> = ids.map(|(content, &id)| (id, content.as_str())).collect();
+    ids.sort_unstable();
+    let mut before: Option<(u32, &str)> = None;
+    for (id, content) in ids {
+        let same = before.filter(|(other, _)| *other == id);
+        let same = same.map(|(_, other)| other.to_owned());
+        let other = same.or_else(|| model.id_to_token(id));
+        if let Some(other) = other.filter(|other| other != content) {
+            return refuse(format!("give {content:?} the id {id}, which {other:?} has"));
+        }
+        before = Some((id, content));
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use crate::error::TokenizerError;
 use crate::growth::{Limit, Normalizing};
 use crate::model::{Fields as ModelFields, Vocabulary};
-use crate::{added, limits, steps};
+use crate::{added, steps};
 use rq_format::json::{self, AnyValue};
 use serde::{Deserialize, de};
 use serde_json::value::RawValue;
@@ -118,25 +118,7 @@ impl Pipeline {
             .into_iter()
             .chain(added.get_vocab().values().copied())
             .max();
-        let mut ids: Vec<(u32, &str)> = added
-            .get_vocab()
-            .iter()
-            .map(|(content, &id)| (id, content.as_str()))
-            .collect();
-        ids.sort_unstable();
-        let mut before = None;
-        for (id, content) in ids {
-            let same = before.filter(|(other, _)| *other == id);
-            let same = same.map(|(_, other): (u32, &str)| other.to_owned());
-            let other = same.or_else(|| steps.get_model().id_to_token(id));
-            if let Some(other) = other.filter(|other| other != content) {
-                return limits::out_of_bounds(
-                    "added_tokens",
-                    format!("give {content:?} the id {id}, which {other:?} has"),
-                );
-            }
-            before = Some((id, content));
-        }
+        added::check_ids(added, steps.get_model())?;
         Ok(Self {
             steps,
             post_processor,
