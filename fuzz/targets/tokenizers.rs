@@ -20,6 +20,16 @@ static CONFIG: LazyLock<Config> = LazyLock::new(|| {
 /// How often each tokenizer is opened. A choice between two is another in every second order.
 const TIMES: usize = 4;
 
+/// What the crate decodes. It counts on a token: where there is none, nobody asks it.
+fn decoded(crates: &tokenizers::Tokenizer, ids: &[u32], skip_special: bool) -> Option<String> {
+    let added = crates.get_added_vocabulary();
+    let mut tokens = ids.iter().filter_map(|&id| crates.id_to_token(id));
+    match tokens.any(|token| !(skip_special && added.is_special_token(&token))) {
+        true => crates.decode(ids, skip_special).ok(),
+        false => Some(String::new()),
+    }
+}
+
 fn same(
     json: &str,
     tokenizer: &Tokenizer,
@@ -48,15 +58,8 @@ fn same(
         assert_eq!(ids, tokens.ids, "{}", what());
     }
     for skip in [false, true] {
-        let (found, expected) = (
-            tokenizer.decode(&tokens.ids, skip),
-            match &tokens.ids[..] {
-                // The crate counts on one.
-                [] => Ok(String::new()),
-                ids => crates.decode(ids, skip),
-            },
-        );
-        assert_eq!(found.ok(), expected.ok(), "{}", what());
+        let found = tokenizer.decode(&tokens.ids, skip).ok();
+        assert_eq!(found, decoded(crates, &tokens.ids, skip), "{}", what());
     }
 }
 
@@ -84,11 +87,7 @@ fuzz_target!(|bytes: &[u8]| {
                 *expected,
                 "{id} by {json}"
             );
-            assert_eq!(
-                crates.decode(&[*id], false).ok(),
-                *expected,
-                "{id} by {json}"
-            );
+            assert_eq!(decoded(&crates, &[*id], false), *expected, "{id} by {json}");
             assert_eq!(
                 tokenizer.id_to_token(*id),
                 crates.id_to_token(*id),
