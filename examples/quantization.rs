@@ -9,8 +9,8 @@
 use half::f16;
 use rq::{Batch, Head, Model, Rows, Session, SessionOptions};
 use rq_convert::{
-    Calibration, Closeness, ConvertOptions, Expected, HubCache, MaskedText, NoProgress, Pretrained,
-    Quant, Reference, Source, convert, mask_texts,
+    Calibrate, Calibration, Closeness, ConvertOptions, Expected, HubCache, MaskedText, NoProgress,
+    Pretrained, Quant, Reference, Source, convert_source, mask_texts,
 };
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
@@ -78,11 +78,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         let options = ConvertOptions {
             quant,
             threads: 0,
-            calibration: calibrated.then(|| calibration.clone()),
+            calibration: match calibrated {
+                true => Calibrate::On(calibration.clone()),
+                false => Calibrate::Never,
+            },
             head: None,
         };
         let start = Instant::now();
-        let summary = convert(&source, &output, &options, &NoProgress)?;
+        let summary = convert_source(&source, &output, &options, &NoProgress)?;
         let seconds = start.elapsed().as_secs_f64();
         let layers = || {
             summary

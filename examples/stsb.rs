@@ -8,8 +8,8 @@
 
 use rq::{EmbedOptions, Embedder, Model, Session, SessionOptions, Task, cosine};
 use rq_convert::{
-    Calibration, ConvertOptions, HubCache, NoProgress, Pretrained, Quant, Reference, Source,
-    convert,
+    Calibrate, Calibration, ConvertOptions, HubCache, NoProgress, Pretrained, Quant, Reference,
+    Source, convert_source,
 };
 use rq_format::PoolingMode;
 use std::error::Error;
@@ -44,10 +44,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         let options = ConvertOptions {
             quant,
             threads: 0,
-            calibration: calibrated.then(|| calibration.clone()),
+            calibration: match calibrated {
+                true => Calibrate::On(calibration.clone()),
+                false => Calibrate::Never,
+            },
             head: None,
         };
-        convert(&source, &path, &options, &NoProgress)?;
+        convert_source(&source, &path, &options, &NoProgress)?;
         let model = Model::open(&path)?;
         if fp32.is_empty() {
             fp32 = reference(&source, &model, &sentences)?;

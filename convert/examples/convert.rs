@@ -2,7 +2,7 @@
 //!
 //!     cargo run --release -p rq-convert --example convert -- SOURCE OUTPUT q8|q4|q4m [THREADS]
 
-use rq_convert::{ConvertOptions, HubCache, NoProgress, Quant, Source, convert};
+use rq_convert::{Calibrate, ConvertOptions, HubCache, NoProgress, Quant, Source, convert_source};
 use std::error::Error;
 use std::path::Path;
 
@@ -15,11 +15,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let options = ConvertOptions {
         quant: quant.ok_or("the recipes are q8, q4 and q4m")?,
         threads: threads.first().map_or(Ok(0), |t| t.parse())?,
-        calibration: None,
+        calibration: Calibrate::Never,
         head: None,
     };
     let source = Source::find(source, &HubCache::from_env())?;
-    let summary = convert(&source, Path::new(output), &options, &NoProgress)?;
+    let summary = convert_source(&source, Path::new(output), &options, &NoProgress)?;
     for kind in &summary.kinds {
         println!(
             "{:26} {:4} {:4} tensors {:11} weights {:11} bytes, relative error {:.4}",

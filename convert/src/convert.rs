@@ -4,7 +4,7 @@
 
 use crate::checkpoint::{Checkpoint, Origin, Pretrained, WeightsFile};
 use crate::error::ConvertError;
-use crate::progress::Progress;
+use crate::progress::{NoProgress, Progress};
 use crate::quantize::{Calibration, Calibrator, Packed, Squares, Tokens, Tuning, quantize};
 use crate::source::Source;
 use crate::source::files::{BESIDE_WEIGHTS, modules_in, transformer_folder};
@@ -12,6 +12,7 @@ use crate::summary::{CalibrationSummary, Summary};
 use rayon::prelude::*;
 use rq_format::{ExpectedTensor, Head, Provenance, SourceFile, TensorFormat, TensorKind, Writer};
 use sha2::{Digest, Sha256};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
@@ -65,15 +66,69 @@ impl Quant {
 /// How to convert.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConvertOptions {
-    /// The recipe for the weights.
+    /// The recipe for the weights; [`Quant::Q8`] by default.
     pub quant: Quant,
-    /// Threads; zero means one for each CPU. The file doesn't depend on them.
+    /// Threads; zero, the default, means one for each CPU. The file doesn't depend on them.
     pub threads: usize,
-    /// The text on which the weights of the layers are calibrated; `None` leaves each block to the search that needs no
-    /// text.
-    pub calibration: Option<Calibration>,
-    /// The head, in place of the one that the checkpoint's files tell of.
+    /// Whether the weights of the layers are calibrated, and on what; [`Calibrate::ByRecipe`] by default.
+    pub calibration: Calibrate,
+    /// The head, in place of the one that the checkpoint's files tell of, which is the default.
     pub head: Option<Head>,
+}
+
+/// Whether the weights of the layers are calibrated (GPTQ), and on what.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Calibrate {
+    /// As suits the recipe: q4 and q4m on the [built-in English text](Calibration::english), q8 not.
+    #[default]
+    ByRecipe,
+    /// Not: each block is left to the search that needs no text. It is much faster, and for q4 and q4m less exact.
+    Never,
+    /// On this text.
+    On(Calibration),
+}
+
+impl ConvertOptions {
+    /// The text on which the weights are calibrated, if they are.
+    pub fn calibration_text(&self) -> Option<Cow<'_, Calibration>> {
+        match &self.calibration {
+            Calibrate::On(text) => Some(Cow::Borrowed(text)),
+            Calibrate::ByRecipe if self.quant.is_calibrated_by_default() => {
+                Some(Cow::Owned(Calibration::english()))
+            }
+            Calibrate::ByRecipe | Calibrate::Never => None,
+        }
+    }
+}
+
+/// Converts a model to the file `output`, as the command `rq convert` does.
+///
+/// `source` is a directory as `save_pretrained` and the Hugging Face hub have it, or the name of a model on the hub, with
+/// `@REVISION` behind it or not. That is looked up in the Hugging Face cache of this machine; with the feature `hub`, what the
+/// cache lacks is downloaded into it, as the environment variables of `huggingface_hub` say.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let output = directory.path().join("topics.rq");
+/// # let source = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data/tasks/topics");
+/// use rq_convert::{ConvertOptions, convert};
+///
+/// let summary = convert(source, &output, &ConvertOptions::default())?;
+/// assert_eq!(summary.bytes, std::fs::metadata(&output)?.len());
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// As [`Source::obtain`] and [`convert_source`].
+pub fn convert(
+    source: &str,
+    output: impl AsRef<Path>,
+    options: &ConvertOptions,
+) -> Result<Summary, ConvertError> {
+    let source = Source::obtain(source, None, &NoProgress)?;
+    convert_source(&source, output.as_ref(), options, &NoProgress)
 }
 
 /// Converts the model in `source` to the file `output`. A file that is there already stays as it is until the new one
@@ -81,7 +136,7 @@ pub struct ConvertOptions {
 ///
 /// # Errors
 /// When the source isn't a model that can be converted, a weight can't be represented, or the file can't be written.
-pub fn convert(
+pub fn convert_source(
     source: &Source,
     output: &Path,
     options: &ConvertOptions,
@@ -122,8 +177,7 @@ fn write(
     let weights: Vec<SourceFile> = checkpoint.files().par_iter().map(source_file).collect();
     let source_bytes = weights.iter().map(|w| w.bytes).sum();
     let mut notes = BTreeMap::from([("recipe".into(), quant.name().into())]);
-    let wanted = options.calibration.as_ref();
-    let (texts, calibration) = match wanted {
+    let (texts, calibration) = match options.calibration_text() {
         None => (Vec::new(), CalibrationSummary::None),
         Some(calibration) => {
             let name = calibration.name().to_owned();
@@ -251,4 +305,28 @@ fn refuse_source(
         });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recipes_of_four_bits_are_calibrated_unless_told_otherwise() {
+        let own = Calibration::new("own", "text");
+        for quant in Quant::ALL {
+            let text = |calibration| {
+                let options = ConvertOptions {
+                    quant,
+                    calibration,
+                    ..ConvertOptions::default()
+                };
+                options.calibration_text().map(Cow::into_owned)
+            };
+            let by_recipe = (quant != Quant::Q8).then(Calibration::english);
+            assert_eq!(text(ConvertOptions::default().calibration), by_recipe);
+            assert_eq!(text(Calibrate::Never), None);
+            assert_eq!(text(Calibrate::On(own.clone())), Some(own.clone()));
+        }
+    }
 }

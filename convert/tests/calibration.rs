@@ -2,8 +2,8 @@
 
 use rq::{Batch, Model, Rows, Session, SessionOptions};
 use rq_convert::{
-    Calibration, CalibrationSummary, ConvertError, ConvertOptions, Expected, HubCache, NoProgress,
-    Pretrained, Quant, Reference, Source, Summary, convert, mask_texts,
+    Calibrate, Calibration, CalibrationSummary, ConvertError, ConvertOptions, Expected, HubCache,
+    NoProgress, Pretrained, Quant, Reference, Source, Summary, convert_source, mask_texts,
 };
 use std::convert::Infallible;
 use std::fs;
@@ -40,10 +40,10 @@ fn run(
     let options = ConvertOptions {
         quant: Quant::Q4,
         threads,
-        calibration: Some(calibration),
+        calibration: Calibrate::On(calibration),
         head: None,
     };
-    let summary = convert(&data(model), &output, &options, &NoProgress)?;
+    let summary = convert_source(&data(model), &output, &options, &NoProgress)?;
     Ok((fs::read(output).unwrap(), summary))
 }
 
@@ -99,9 +99,10 @@ fn each_architecture_is_calibrated() {
         let output = directory.path().join("model.rq");
         let options = ConvertOptions {
             quant: Quant::Q4,
+            calibration: Calibrate::Never,
             ..ConvertOptions::default()
         };
-        convert(&data(&name), &output, &options, &NoProgress).unwrap();
+        convert_source(&data(&name), &output, &options, &NoProgress).unwrap();
         let text = held_back.join("\n");
         let found = distance(&data(&name), calibrated, &text);
         let without = distance(&data(&name), fs::read(output).unwrap(), &text);
@@ -121,9 +122,10 @@ fn a_text_in_another_language_is_passed_over() {
     let output = directory.path().join("model.rq");
     let options = ConvertOptions {
         quant: Quant::Q4,
+        calibration: Calibrate::Never,
         ..ConvertOptions::default()
     };
-    convert(&data("sapiens-vh"), &output, &options, &NoProgress).unwrap();
+    convert_source(&data("sapiens-vh"), &output, &options, &NoProgress).unwrap();
     assert!(bytes == fs::read(output).unwrap());
 }
 

@@ -4,7 +4,9 @@ use crate::common;
 use crate::common::{
     Dtype, HIDDEN, INTERMEDIATE, VOCAB, assert_error, model, model_with, source, tensors, write,
 };
-use rq_convert::{ConvertOptions, NoProgress, Pretrained, Progress, Quant, Summary, convert};
+use rq_convert::{
+    Calibrate, ConvertOptions, NoProgress, Pretrained, Progress, Quant, Summary, convert_source,
+};
 use rq_format::{ModelFile, TensorFormat};
 use rq_kernels::lanes::as_floats;
 use std::fs;
@@ -19,13 +21,13 @@ fn run(
     quant: Quant,
     threads: usize,
 ) -> Result<Summary, rq_convert::ConvertError> {
-    convert(
+    convert_source(
         &source(directory),
         output,
         &ConvertOptions {
             quant,
             threads,
-            calibration: None,
+            calibration: Calibrate::Never,
             head: None,
         },
         &NoProgress,
@@ -300,10 +302,10 @@ fn progress_adds_up() {
     let options = ConvertOptions {
         quant: Quant::Q8,
         threads: 2,
-        calibration: None,
+        calibration: Calibrate::Never,
         head: None,
     };
-    convert(&source(directory.path()), &output, &options, &heard).unwrap();
+    convert_source(&source(directory.path()), &output, &options, &heard).unwrap();
     let (total, sum, names) = heard.0.into_inner().unwrap();
     assert!(total > 0 && total == sum, "{total} {sum}");
     let config = Pretrained::open(&source(directory.path()), "q8")

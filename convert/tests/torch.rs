@@ -3,7 +3,10 @@
 use crate::common;
 use crate::common::torch::{Entry, View, entries, file, legacy, pickle, zip};
 use crate::common::{Dtype, HIDDEN, Tensors, assert_error, find, model, tensors, write};
-use rq_convert::{Checkpoint, ConvertError, ConvertOptions, HfConfig, NoProgress, Quant, convert};
+use rq_convert::{
+    Calibrate, Checkpoint, ConvertError, ConvertOptions, HfConfig, NoProgress, Quant,
+    convert_source,
+};
 use rq_format::ModelFile;
 use serde_json::json;
 use std::fs;
@@ -88,10 +91,11 @@ fn converted(directory: &Path, quant: Quant) -> (ModelFile, Vec<String>) {
     let options = ConvertOptions {
         quant,
         threads: 2,
-        calibration: None,
+        calibration: Calibrate::Never,
         head: None,
     };
-    let summary = convert(&find(directory).unwrap(), &output, &options, &NoProgress).unwrap();
+    let summary =
+        convert_source(&find(directory).unwrap(), &output, &options, &NoProgress).unwrap();
     let bytes = fs::read(&output).unwrap();
     (ModelFile::from_bytes(bytes).unwrap(), summary.ignored)
 }
@@ -829,11 +833,11 @@ fn an_output_over_the_weights_is_refused() {
     let options = ConvertOptions {
         quant: Quant::Q8,
         threads: 1,
-        calibration: None,
+        calibration: Calibrate::Never,
         head: None,
     };
     assert_error(
-        convert(&find(dir).unwrap(), &output, &options, &NoProgress),
+        convert_source(&find(dir).unwrap(), &output, &options, &NoProgress),
         dir,
         "DIR/pytorch_model.bin is part of the model that is to be converted; choose another output",
     );

@@ -2,7 +2,9 @@
 
 use crate::common;
 use crate::common::{Dtype, torch};
-use rq_convert::{ConvertError, ConvertOptions, HubCache, NoProgress, Pretrained, Quant, Source};
+use rq_convert::{
+    Calibrate, ConvertError, ConvertOptions, HubCache, NoProgress, Pretrained, Quant, Source,
+};
 use rq_format::Config;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -153,10 +155,10 @@ fn convert(source: &Source, output: &Path) -> Result<(), ConvertError> {
     let options = ConvertOptions {
         quant: Quant::Q8,
         threads: 1,
-        calibration: None,
+        calibration: Calibrate::Never,
         head: None,
     };
-    rq_convert::convert(source, output, &options, &NoProgress).map(|_| ())
+    rq_convert::convert_source(source, output, &options, &NoProgress).map(|_| ())
 }
 
 /// The file that becomes of a sound checkpoint.

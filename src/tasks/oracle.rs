@@ -3,7 +3,8 @@
 use crate::model::Model;
 use crate::session::{Session, SessionOptions};
 use rq_convert::{
-    ConvertOptions, HubCache, NoProgress, Pretrained, Quant, Reference, Source, convert,
+    Calibrate, ConvertOptions, HubCache, NoProgress, Pretrained, Quant, Reference, Source,
+    convert_source,
 };
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -47,10 +48,10 @@ fn open_in(folder: &Path) -> (Session, Reference) {
     let options = ConvertOptions {
         quant: Quant::Q8,
         threads: 1,
-        calibration: None,
+        calibration: Calibrate::Never,
         head: None,
     };
-    convert(&source, &file, &options, &NoProgress).unwrap();
+    convert_source(&source, &file, &options, &NoProgress).unwrap();
     let model = Model::from_bytes(std::fs::read(file).unwrap()).unwrap();
     let pretrained = Pretrained::open(&source, "f32").unwrap();
     let reference = Reference::load(&pretrained.checkpoint, &pretrained.config).unwrap();

@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each program uses a part")]
 
 use rq::{Error, Isa, Model, Session, SessionOptions};
-use rq_convert::{ConvertOptions, HubCache, NoProgress, Quant, Source, convert};
+use rq_convert::{Calibrate, ConvertOptions, HubCache, NoProgress, Quant, Source, convert_source};
 use safetensors::SafeTensors;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -45,13 +45,13 @@ pub(crate) fn converted(model: &str, quant: Quant, directory: &Path) -> PathBuf 
 /// Converts the checkpoint in a directory.
 pub(crate) fn convert_to(source: &Path, quant: Quant, output: &Path) {
     let source = Source::find(source.to_str().unwrap(), &HubCache::at("/nonexistent")).unwrap();
-    convert(
+    convert_source(
         &source,
         output,
         &ConvertOptions {
             quant,
             threads: 2,
-            calibration: None,
+            calibration: Calibrate::Never,
             head: None,
         },
         &NoProgress,

@@ -8,16 +8,13 @@ use anyhow::{Context, Result};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use rq_convert::{
-    Calibration, CalibrationSummary, ConvertOptions, HubCache, Progress, Quant, Source, Summary,
-    convert,
+    Calibrate, Calibration, CalibrationSummary, ConvertOptions, DownloadProgress, Progress, Quant,
+    Source, Summary, convert_source,
 };
-#[cfg(feature = "hub")]
-use rq_convert::{DownloadProgress, Hub, HubSettings};
 use rq_format::Head;
+use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
-#[cfg(feature = "hub")]
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// The largest checkpoint whose conversion ends with a comparison.
@@ -145,7 +142,6 @@ pub(super) struct ConvertArgs {
 /// On a terminal, a bar for the download and then for the conversion.
 struct Bar(ProgressBar);
 
-#[cfg(feature = "hub")]
 impl DownloadProgress for Bar {
     fn start(&self, repository: &str, commit: &str, total_bytes: u64) {
         self.0.suspend(|| {
@@ -197,7 +193,7 @@ pub(super) fn run(args: &ConvertArgs) -> Result<ExitCode> {
     let bar = Bar(bar);
     let shown = bar.0.clone();
     discard_when_interrupted(move || shown.finish_and_clear());
-    let source = find(args, &bar);
+    let source = Source::obtain(&args.source, revision(args), &bar);
     if source.is_err() {
         bar.0.finish_and_clear();
     }
@@ -218,7 +214,7 @@ pub(super) fn run(args: &ConvertArgs) -> Result<ExitCode> {
         calibration: calibration(args)?,
         head: args.head,
     };
-    let summary = convert(&source, &output, &options, &bar);
+    let summary = convert_source(&source, &output, &options, &bar);
     bar.0.finish_and_clear();
     let summary = summary?;
     if let CalibrationSummary::Unknown { name } = &summary.calibration {
@@ -230,7 +226,8 @@ pub(super) fn run(args: &ConvertArgs) -> Result<ExitCode> {
     let mut out = console::output();
     write(&mut out, &summary)?;
     if !args.no_eval && summary.source_bytes <= MAX_COMPARED_BYTES {
-        let text = options.calibration.unwrap_or_else(Calibration::english);
+        let text = options.calibration_text();
+        let text = text.map_or_else(Calibration::english, Cow::into_owned);
         if let Some(line) = eval::short(&summary.output, &source, &text)? {
             writeln!(out, "\n{line}")?;
         }
@@ -238,33 +235,24 @@ pub(super) fn run(args: &ConvertArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The text to calibrate on, if the weights are calibrated.
-fn calibration(args: &ConvertArgs) -> Result<Option<Calibration>> {
+/// Whether the weights are calibrated, and on what.
+fn calibration(args: &ConvertArgs) -> Result<Calibrate> {
     Ok(match &args.calibrate {
-        Some(Some(path)) => Some(Calibration::read(path)?),
-        Some(None) => Some(Calibration::english()),
-        None if args.quant.is_calibrated_by_default() && !args.no_calibrate => {
-            Some(Calibration::english())
-        }
-        None => None,
+        Some(Some(path)) => Calibrate::On(Calibration::read(path)?),
+        Some(None) => Calibrate::On(Calibration::english()),
+        None if args.no_calibrate => Calibrate::Never,
+        None => Calibrate::ByRecipe,
     })
 }
 
-/// The model's directory, downloaded if necessary.
 #[cfg(feature = "hub")]
-fn find(args: &ConvertArgs, bar: &Bar) -> Result<Source> {
-    // For a directory, the hub's environment variables don't matter, even if they are wrong.
-    if args.revision.is_none() && Path::new(&args.source).exists() {
-        return Ok(Source::find(&args.source, &HubCache::from_env())?);
-    }
-    let hub = Hub::new(HubSettings::from_env()?);
-    Ok(hub.find(&args.source, args.revision.as_deref(), bar)?)
+fn revision(args: &ConvertArgs) -> Option<&str> {
+    args.revision.as_deref()
 }
 
-/// The model's directory.
 #[cfg(not(feature = "hub"))]
-fn find(args: &ConvertArgs, _: &Bar) -> Result<Source> {
-    Ok(Source::find(&args.source, &HubCache::from_env())?)
+fn revision(_: &ConvertArgs) -> Option<&str> {
+    None
 }
 
 fn write(out: &mut impl Write, summary: &Summary) -> Result<()> {

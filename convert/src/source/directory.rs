@@ -1,9 +1,12 @@
-//! A directory with a model, or a snapshot in the Hugging Face cache. Nothing is downloaded here.
+//! A directory with a model, or a snapshot in the Hugging Face cache.
 
 use super::cache::{HubCache, folder, is_hub_name, repositories, snapshot, unsettled};
 use super::error::SourceError;
 use super::files::{ANY_WEIGHTS, modules_in, transformer_folder};
 use super::foreign::ForeignWeights;
+#[cfg(feature = "hub")]
+use super::hub::{Hub, HubSettings};
+use crate::progress::DownloadProgress;
 use std::path::{Path, PathBuf};
 
 /// A directory with a configuration and weights, and its name.
@@ -17,6 +20,37 @@ pub struct Source {
 }
 
 impl Source {
+    /// Finds what `name` means: a directory of that name if there is one, else a model of the Hugging Face hub, in the cache
+    /// that the environment says. With the feature `hub`, a `revision` (or one behind an `@` in the name) is looked up there, and
+    /// what the cache lacks is downloaded.
+    ///
+    /// # Errors
+    /// When there is neither, it can't be downloaded, a revision is asked for and this build has no hub, or it has no
+    /// `config.json`, or no weights in a format that rq reads.
+    pub fn obtain(
+        name: &str,
+        revision: Option<&str>,
+        progress: &dyn DownloadProgress,
+    ) -> Result<Self, SourceError> {
+        // For a directory the hub's environment variables don't matter, even if they are wrong.
+        if revision.is_none() && Path::new(name).exists() {
+            return Self::find(name, &HubCache::from_env());
+        }
+        #[cfg(feature = "hub")]
+        return Hub::new(HubSettings::from_env()?).find(name, revision, progress);
+        #[cfg(not(feature = "hub"))]
+        {
+            let _ = progress;
+            match revision {
+                None => Self::find(name, &HubCache::from_env()),
+                Some(revision) => Err(SourceError::NoHub {
+                    name: name.into(),
+                    revision: revision.into(),
+                }),
+            }
+        }
+    }
+
     /// Resolves `name`: a directory of that name if there is one, else a hub repository in `cache`.
     ///
     /// # Errors

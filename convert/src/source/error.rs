@@ -55,6 +55,17 @@ pub enum SourceError {
     /// The weights are there, in a form that isn't read.
     #[error("{0}")]
     Foreign(ForeignWeights),
+    /// A revision, which only the hub knows.
+    #[cfg(not(feature = "hub"))]
+    #[error(
+        "revision {revision} of {name} can't be looked up: this build has no downloads (rq-convert's feature `hub`)"
+    )]
+    NoHub {
+        /// What the user named.
+        name: String,
+        /// The revision.
+        revision: String,
+    },
     /// It can't be had from the hub.
     #[cfg(feature = "hub")]
     #[error(transparent)]

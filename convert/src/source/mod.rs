@@ -13,4 +13,4 @@ pub use directory::Source;
 pub use error::SourceError;
 pub use foreign::ForeignWeights;
 #[cfg(feature = "hub")]
-pub use hub::{Certificates, DownloadProgress, Hub, HubError, HubSettings, Proxies, Token};
+pub use hub::{Certificates, Hub, HubError, HubSettings, Proxies, Token};

@@ -23,10 +23,10 @@ mod settings;
 mod store;
 
 pub use error::HubError;
-pub use progress::DownloadProgress;
 pub use proxy::Proxies;
 pub use settings::{Certificates, HubSettings, Token};
 
+use crate::progress::DownloadProgress;
 use crate::source::cache::{folder, is_hub_name, is_hub_part, repositories, snapshot, unsettled};
 use crate::source::directory::Source;
 use crate::source::error::SourceError;
