@@ -1,5 +1,6 @@
 //! A ragged batch: the tokens of all sequences, one after the other. No padding is ever computed.
 
+use crate::error::Error;
 use std::ops::Range;
 
 /// Tokens of several sequences that a task computes together, at most; a single sequence may have more.
@@ -58,24 +59,28 @@ impl Batch {
         Self::default()
     }
 
-    /// Appends a sequence, all of token type 0. An empty one is left out.
+    /// Appends a sequence, all of token type 0. One without tokens is a sequence like another, until a session is to compute
+    /// the batch, which is then [`Error::EmptySequence`].
     pub fn push(&mut self, ids: &[u32]) {
-        if !ids.is_empty() {
-            self.ids.extend_from_slice(ids);
-            self.token_types.resize(self.ids.len(), 0);
-            self.offsets.push(self.ids.len());
-        }
+        self.ids.extend_from_slice(ids);
+        self.token_types.resize(self.ids.len(), 0);
+        self.offsets.push(self.ids.len());
     }
 
-    /// Appends a sequence with a token type for each token: BERT's pairs of texts have two. An empty one is left out.
+    /// Appends a sequence with a token type for each token: BERT's pairs of texts have two.
     ///
-    /// # Panics
-    /// When there aren't as many types as ids.
-    pub fn push_with_types(&mut self, ids: &[u32], token_types: &[u32]) {
-        assert_eq!(ids.len(), token_types.len(), "a type for each token");
-        let start = self.ids.len();
+    /// # Errors
+    /// When there aren't as many types as ids. Then the batch stays as it is.
+    pub fn push_with_types(&mut self, ids: &[u32], token_types: &[u32]) -> Result<(), Error> {
+        if ids.len() != token_types.len() {
+            return Err(Error::TokenTypes {
+                tokens: ids.len(),
+                token_types: token_types.len(),
+            });
+        }
+        self.token_types.extend_from_slice(token_types);
         self.push(ids);
-        self.token_types[start..].copy_from_slice(token_types);
+        Ok(())
     }
 
     /// All token ids.
@@ -98,7 +103,8 @@ impl Batch {
         self.len() == 0
     }
 
-    /// The row of each sequence's first token, by which a sequence is classified.
+    /// The row of each sequence's first token, by which a sequence is classified. That of a sequence without tokens is the next
+    /// one's.
     pub fn first_rows(&self) -> &[usize] {
         &self.offsets[..self.len()]
     }

@@ -31,6 +31,20 @@ pub enum Error {
         /// How many there are.
         type_vocab_size: usize,
     },
+    /// Another number of token types than of tokens.
+    #[error("{token_types} token types for {tokens} tokens: there must be one for each")]
+    TokenTypes {
+        /// Tokens of the sequence.
+        tokens: usize,
+        /// Types of it.
+        token_types: usize,
+    },
+    /// A batch with a sequence that has no tokens.
+    #[error("sequence {sequence} of the batch, counted from 0, has no tokens")]
+    EmptySequence {
+        /// The sequence of the batch.
+        sequence: usize,
+    },
     /// Logits were asked for of a model that has no head.
     #[error("the model has no head: it gives hidden states, and no logits")]
     NoHead,
@@ -132,6 +146,12 @@ pub enum Error {
         top_k: usize,
         /// Entries of the vocabulary.
         vocab_size: usize,
+    },
+    /// An option that asks for nothing.
+    #[error("{option} is 0: it must be at least 1")]
+    Zero {
+        /// The option's name.
+        option: &'static str,
     },
     /// No target was given, or none is a token.
     #[error("none of the targets is a token of the model's vocabulary: at least one must be")]
@@ -309,6 +329,7 @@ impl Error {
             Self::WrongHead { .. } | Self::NoHead => ErrorKind::WrongHead,
             Self::EmptyText
             | Self::NoTokens
+            | Self::EmptySequence { .. }
             | Self::NothingToClassify
             | Self::NoMask { .. }
             | Self::EmptyQuestion
@@ -319,6 +340,8 @@ impl Error {
             | Self::NoRoom { .. }
             | Self::OnlyPrompt { .. } => ErrorKind::TooLong,
             Self::TokenType { .. }
+            | Self::TokenTypes { .. }
+            | Self::Zero { .. }
             | Self::Forked
             | Self::UnknownIsa(_)
             | Self::UnavailableIsa(_)

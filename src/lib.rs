@@ -20,8 +20,50 @@
 //! # }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! A session owns its model, and a task may own its session, so that an application holds them without a lifetime, and may move
+//! to another thread:
+//!
+//! ```
+//! # #[cfg(feature = "demo-model")] {
+//! use rq::{EmbedOptions, Embedder, Error, Model, Session, SessionOptions, Task, cosine};
+//! use std::sync::Arc;
+//!
+//! struct App {
+//!     model: Arc<Model>,
+//!     embedder: Embedder,
+//! }
+//!
+//! impl App {
+//!     fn new(model: Model) -> Result<Self, Error> {
+//!         let model = Arc::new(model);
+//!         let session = Session::new(Arc::clone(&model), &SessionOptions::default())?;
+//!         Ok(Self { model, embedder: Embedder::new(session) })
+//!     }
+//!
+//!     fn similarity(&mut self, texts: &[String; 2]) -> Result<f64, Error> {
+//!         let [a, b] = &self.embedder.run(texts, &EmbedOptions::default())?[..] else {
+//!             unreachable!()
+//!         };
+//!         Ok(cosine(a, b))
+//!     }
+//! }
+//!
+//! let mut app = App::new(Model::demo()?)?;
+//! assert_eq!(app.model.config().hidden_size, 256);
+//! let texts = ["The dog barked.", "A dog was barking."].map(String::from);
+//! let similarity = std::thread::spawn(move || app.similarity(&texts)).join().unwrap()?;
+//! assert!(similarity > 0.8);
+//! # }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 #![forbid(unsafe_code)]
+
+/// The README, whose program in Rust must compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 mod batch;
 mod encoder;
@@ -42,10 +84,12 @@ pub use rq_format::{Config, FormatError, Head, ModelFile, ScoreFunction};
 pub use rq_kernels::isa::{ISA_VARIABLE, Isa};
 pub use rq_tokenizer::{Encoding, Tokenizer, TokenizerError, Tokens};
 pub use session::{Session, SessionOptions};
+pub use tasks::Task;
 pub use tasks::answer::{Answer, AnswerOptions, Answerer, PreparedAnswer, Question};
 pub use tasks::classify::{Classifier, ClassifyOptions, LabelScore, PreparedClassify};
 pub use tasks::embed::{EmbedOptions, Embedder, Embedding, Pooling, PreparedEmbed, cosine};
 pub use tasks::fill::{Fill, FillMask, FillOptions, PreparedFill, TargetWarning, Targets};
+pub use tasks::input::{Text, Texts, Words};
 pub use tasks::joint::{
     Filling, FillingToken, JointFill, JointOptions, TargetFill, TargetFilling, TargetOptions,
     WholeTargets,
@@ -57,4 +101,3 @@ pub use tasks::tag::{
     Aggregation, Entity, PreparedTag, PreparedWords, TagOptions, Tagger, WordTag, WordTagger,
 };
 pub use tasks::zero_shot::{PreparedZeroShot, ZeroShot, ZeroShotOptions};
-pub use tasks::{Task, Texts};

@@ -70,9 +70,10 @@ impl Model {
     }
 
     /// Bytes of memory that a session of this model takes, beside the model's file, to compute sequences of these lengths
-    /// together on so many threads, with the logits of `logits` of their rows.
+    /// together on so many threads, with the logits of `logits` of their rows, as [`Session::reserve`](crate::Session::reserve)
+    /// takes it.
     pub fn session_bytes(&self, lengths: &[usize], logits: usize, threads: usize) -> usize {
-        let extent = Extent::new(lengths.iter().copied(), logits);
+        let extent = Extent::within(self.config(), lengths, logits);
         Workspace::bytes(self.config(), &extent, threads.max(1))
     }
 

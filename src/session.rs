@@ -7,6 +7,7 @@ use crate::encoder::{Compute, Faults, Rows};
 use crate::error::{Error, Stage};
 use crate::model::Model;
 use crate::profile::{Profile, Timers};
+use crate::tasks::not_zero;
 use rq_kernels::isa::{ISA_VARIABLE, Isa};
 use rq_kernels::kernels::{self, Kernels};
 use rq_kernels::lanes::{LANES, Lanes, as_floats, panels_for};
@@ -25,9 +26,9 @@ use std::time::Instant;
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct SessionOptions {
-    /// Threads; the number of processors by default. One means that no thread is started.
+    /// Threads, from 1; the number of processors by default. One means that no thread is started.
     pub threads: Option<usize>,
-    /// The instruction set; `RQ_ISA` or else the best that the machine has by default.
+    /// The instruction set; by default the one that `RQ_ISA` names, or else the best that the machine has.
     pub isa: Option<Isa>,
 }
 
@@ -91,7 +92,8 @@ impl Session {
     /// When the instruction set isn't available, or the threads can't be started.
     pub fn new(model: impl Into<Arc<Model>>, options: &SessionOptions) -> Result<Self, Error> {
         let kernels = options.kernels()?;
-        let count = options.threads.unwrap_or_else(processors).max(1);
+        let count = options.threads.unwrap_or_else(processors);
+        not_zero("threads", count)?;
         let threads = Threads::new(count).map_err(|source| Error::Threads { count, source })?;
         let loaded = Loaded::try_new(model.into(), |model| {
             Ok::<_, Error>(Weights {
@@ -127,8 +129,8 @@ impl Session {
     /// The last hidden states of the wanted rows of a batch: `rows` x hidden_size floats, row after row.
     ///
     /// # Errors
-    /// When a token isn't in the vocabulary, a token type not in its table, a sequence is longer than the model takes, or the
-    /// model computes what isn't finite.
+    /// When a token isn't in the vocabulary, a token type not in its table, a sequence has no tokens or more than the model takes,
+    /// or the model computes what isn't finite.
     ///
     /// # Panics
     /// When the wanted rows aren't ascending rows of the batch.
@@ -210,10 +212,11 @@ impl Session {
         })
     }
 
-    /// Takes the memory for sequences of these lengths, computed together, with the logits of so many of their rows.
+    /// Takes the memory for sequences of these lengths, computed together, with the logits of so many of their rows. A length
+    /// beyond what the model takes counts as the most that it takes, and more rows than tokens as all.
     pub fn reserve(&mut self, lengths: &[usize], logits: usize) {
-        let extent = Extent::new(lengths.iter().copied(), logits);
         let config = self.loaded.borrow_owner().config();
+        let extent = Extent::within(config, lengths, logits);
         self.workspace.reserve(config, &extent);
     }
 
@@ -340,6 +343,10 @@ impl Session {
         // A fork has the caller's thread, and none of the pool's: it would wait for ever.
         if self.threads.count() > 1 && std::process::id() != self.process {
             return Err(Error::Forked);
+        }
+        let mut sequences = batch.sequences();
+        if let Some(sequence) = sequences.position(|rows| rows.is_empty()) {
+            return Err(Error::EmptySequence { sequence });
         }
         let config = self.loaded.borrow_owner().config();
         let vocab_size = config.vocab_size;

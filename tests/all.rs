@@ -15,6 +15,7 @@ mod damage;
 mod embed;
 mod fill;
 mod hostile;
+mod inputs;
 mod joint;
 mod minilm;
 mod not_finite;

@@ -265,7 +265,9 @@ fn eight_bits_are_near() {
         let mut session = session(&model);
         Box::new(move |case, tokens| {
             let mut batch = Batch::new();
-            batch.push_with_types(&tokens.ids, &tokens.token_types);
+            batch
+                .push_with_types(&tokens.ids, &tokens.token_types)
+                .unwrap();
             let hidden = session.hidden_states(&batch, Rows::All).unwrap();
             let rows = rows(model.config(), case, tokens.ids.len());
             let logits = match model.config().head {
@@ -304,9 +306,13 @@ fn what_a_session_computes_together_is_what_it_computes_alone() {
             [hidden, session.logits(batch, rows).unwrap()]
         };
         for tokens in &texts {
-            together.push_with_types(&tokens.ids, &tokens.token_types);
+            together
+                .push_with_types(&tokens.ids, &tokens.token_types)
+                .unwrap();
             let mut batch = Batch::new();
-            batch.push_with_types(&tokens.ids, &tokens.token_types);
+            batch
+                .push_with_types(&tokens.ids, &tokens.token_types)
+                .unwrap();
             for (all, one) in alone.iter_mut().zip(run(&batch)) {
                 all.extend(one);
             }
@@ -349,7 +355,9 @@ fn the_bits_of_each_are_the_same_everywhere() {
         let last = cases.into_iter().rev().take(6);
         for tokens in last.map(|(_, case)| case.fields.tokens()) {
             if tokens.ids.len() <= limit {
-                batch.push_with_types(&tokens.ids, &tokens.token_types);
+                batch
+                    .push_with_types(&tokens.ids, &tokens.token_types)
+                    .unwrap();
             }
         }
         let wanted = match model.config().head {
@@ -414,7 +422,7 @@ fn electras_discriminator_tags_what_was_replaced() {
 fn a_model_without_token_types_takes_no_other_than_zero() {
     let model = converted(&directory("mpnet-base-model"));
     let mut batch = Batch::new();
-    batch.push_with_types(&[0, 9, 2], &[0, 1, 0]);
+    batch.push_with_types(&[0, 9, 2], &[0, 1, 0]).unwrap();
     let error = session(&model)
         .hidden_states(&batch, Rows::All)
         .unwrap_err();

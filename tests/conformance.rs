@@ -218,7 +218,7 @@ fn answers_are_those_of_the_other_reader() {
         } = answers.sequence;
         let mut session = Session::new(model.clone(), &SessionOptions::default()).unwrap();
         let mut batch = Batch::new();
-        batch.push_with_types(&ids, &types);
+        batch.push_with_types(&ids, &types).unwrap();
         let found = session.hidden_states(&batch, Rows::All).unwrap();
         let hidden = difference(&found, &hidden_states);
         let rows = match logits.len() {

@@ -97,6 +97,13 @@ impl Golden {
             return;
         };
 
+        // Where transformers answers with nothing.
+        if self.top_k() == 0 {
+            assert!(expected.iter().all(Vec::is_empty), "{self:?}");
+            let error = self.run(session, 0);
+            assert!(matches!(error, Err(Error::Zero { .. })), "{self:?}");
+            return;
+        }
         let (fills, warnings) = self.run(session, self.top_k()).unwrap();
         assert_eq!(lengths(&fills), lengths(&expected), "{self:?}");
         let warnings: Vec<String> = warnings.iter().map(TargetWarning::to_string).collect();

@@ -167,8 +167,8 @@ fn tag(session: Session) -> Numbers {
 
 fn answer(session: Session) -> Numbers {
     let question = Question {
-        question: "Who is here?",
-        context: "Ada is here.",
+        question: "Who is here?".into(),
+        context: "Ada is here.".into(),
     };
     as_numbers(Answerer::new(session), question, |answers| {
         answers

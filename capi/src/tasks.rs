@@ -350,8 +350,8 @@ pub unsafe extern "C" fn rq_classify(
     };
     with_session(session, |session| {
         let texts = Texts {
-            text: first?,
-            pair: second?,
+            text: first?.into(),
+            pair: second?.map(Into::into),
         };
         let list = list?;
         let mut chosen = ClassifyOptions::default();
@@ -594,8 +594,8 @@ pub unsafe extern "C" fn rq_answer(
     };
     with_session(session, |session| {
         let input = Question {
-            question: question?,
-            context: context?,
+            question: question?.into(),
+            context: context?.into(),
         };
         let list = list?;
         let mut chosen = AnswerOptions::default();

@@ -427,7 +427,10 @@ fn labels_are_those_of_the_library() {
         let mut classifier = Classifier::new(session).unwrap();
         for (pair, top_k) in [(None, None), (Some("And rain."), None), (None, Some(2))] {
             let options = options!(ClassifyOptions { top_k });
-            let texts = Texts { text: TOPIC, pair };
+            let texts = Texts {
+                text: TOPIC.into(),
+                pair: pair.map(Into::into),
+            };
             let expected = classifier.run_one(texts, &options).unwrap();
             let expected: Vec<_> = expected
                 .into_iter()
@@ -489,8 +492,8 @@ fn entities_and_answers_are_those_of_the_library() {
     let c = Opened::new(&path);
     with_library(&path, |session| {
         let input = Question {
-            question: QUESTION,
-            context: CONTEXT,
+            question: QUESTION.into(),
+            context: CONTEXT.into(),
         };
         let options = options!(AnswerOptions { top_k: 3 });
         let mut answerer = Answerer::new(session).unwrap();
@@ -703,7 +706,7 @@ fn options_are_checked() {
     let fill = |top_k, truncate| c.fill(TEXT, Some(&rq_fill_options { top_k, truncate }));
     assert_eq!(fill(usize::MAX, 0), Err(rq_status::RQ_OPTION));
     assert!(c.message().contains("vocabulary has only"));
-    assert_eq!(fill(0, 0), Ok(vec![]));
+    assert_eq!(fill(0, 0), Err(rq_status::RQ_OPTION));
     assert_eq!(fill(3, 255).unwrap().len(), 3);
 
     for (pooling, normalize) in [(7, -1), (-1, -1), (i32::MIN, 0), (0, 2), (0, -2)] {

@@ -109,7 +109,9 @@ pub fn text(session: &mut Session, text: &str, pair: Option<&str>) {
     };
     if let Ok(encoding) = encoding {
         let mut batch = Batch::new();
-        batch.push_with_types(&encoding.ids, &encoding.token_types);
+        batch
+            .push_with_types(&encoding.ids, &encoding.token_types)
+            .unwrap();
         batch.push(&encoding.ids);
         if let Ok(hidden) = session.hidden_states(&batch, Rows::All) {
             assert_eq!(hidden.len(), batch.ids().len() * config.hidden_size);
@@ -142,7 +144,9 @@ pub fn one_answer(model: &Arc<Model>, text: &str) {
         return;
     };
     let mut batch = Batch::new();
-    batch.push_with_types(&encoding.ids, &encoding.token_types);
+    batch
+        .push_with_types(&encoding.ids, &encoding.token_types)
+        .unwrap();
     batch.push(&encoding.ids[..1]);
     let bits = |values: Result<Vec<f32>, rq::Error>| {
         let bits = |x: f32| {

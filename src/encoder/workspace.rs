@@ -76,6 +76,15 @@ impl Extent {
         }
         extent
     }
+
+    /// The same of what a model can compute at most: no sequence is longer than it takes, and there are no more rows of logits
+    /// than tokens.
+    pub(crate) fn within(config: &Config, lengths: &[usize], logits: usize) -> Self {
+        let limit = config.max_tokens();
+        let mut extent = Self::new(lengths.iter().map(|&length| length.min(limit)), 0);
+        extent.logits = logits.min(extent.tokens);
+        extent
+    }
 }
 
 /// The buffers that a forward pass goes through. Between passes they hold nothing of meaning, and only grow.

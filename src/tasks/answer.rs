@@ -9,8 +9,9 @@ use crate::batch::{Batch, groups};
 use crate::encoder::Rows;
 use crate::error::Error;
 use crate::session::Session;
+use crate::tasks::input::Text;
 use crate::tasks::scores::softmax_f64;
-use crate::tasks::{Task, need_head};
+use crate::tasks::{Task, need_head, not_zero};
 use rq_format::Head;
 use rq_tokenizer::Tokens;
 use rq_tokenizer::characters::Characters;
@@ -30,18 +31,18 @@ const DOC_STRIDE: usize = 128;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AnswerOptions {
-    /// How many answers, at most.
+    /// How many answers, at most, from 1; 1 by default.
     pub top_k: usize,
-    /// Tokens of an answer, at most.
+    /// Tokens of an answer, at most, from 1; 15 by default.
     pub max_answer_len: usize,
     /// Tokens of a window, at most, with the question and the special tokens; by default what the model takes, and no more
     /// than 384.
     pub max_seq_len: Option<usize>,
     /// Tokens of the context that a window shares with the one before; by default half a window, and no more than 128.
     pub doc_stride: Option<usize>,
-    /// Whether it may be an answer that the context has none.
+    /// Whether it may be an answer that the context has none; false by default.
     pub handle_impossible_answer: bool,
-    /// Whether an answer is made of whole words, as the tokenizer divides the context.
+    /// Whether an answer is made of whole words, as the tokenizer divides the context; true by default.
     pub align_to_words: bool,
 }
 
@@ -59,17 +60,20 @@ impl Default for AnswerOptions {
 }
 
 /// A question, and the text in which the answer is to be found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question<'t> {
     /// The question.
-    pub question: &'t str,
+    pub question: Text<'t>,
     /// Where the answer may be.
-    pub context: &'t str,
+    pub context: Text<'t>,
 }
 
-impl<'t> From<(&'t str, &'t str)> for Question<'t> {
-    fn from((question, context): (&'t str, &'t str)) -> Self {
-        Self { question, context }
+impl<'t, Q: Into<Text<'t>>, C: Into<Text<'t>>> From<(Q, C)> for Question<'t> {
+    fn from((question, context): (Q, C)) -> Self {
+        Self {
+            question: question.into(),
+            context: context.into(),
+        }
     }
 }
 
@@ -122,8 +126,7 @@ impl<S: BorrowMut<Session>> Answerer<S> {
     }
 }
 
-/// The answer: spans of the context by descending score, at most [`AnswerOptions::top_k`]; one at least, unless the options ask
-/// for none.
+/// The answer: spans of the context by descending score, at most [`AnswerOptions::top_k`], and at least one.
 impl<S: BorrowMut<Session>> Task for Answerer<S> {
     type Input<'t> = Question<'t>;
     type Options = AnswerOptions;
@@ -134,12 +137,13 @@ impl<S: BorrowMut<Session>> Task for Answerer<S> {
         self.session.borrow()
     }
 
-    fn prepare(
+    fn prepare<'t>(
         &self,
-        input: Question<'_>,
+        input: impl Into<Question<'t>>,
         options: &AnswerOptions,
     ) -> Result<PreparedAnswer, Error> {
-        if input.question.is_empty() {
+        let Question { question, context } = input.into();
+        if question.is_empty() {
             return Err(Error::EmptyQuestion);
         }
         let tokenizer = self.model().tokenizer();
@@ -151,14 +155,13 @@ impl<S: BorrowMut<Session>> Task for Answerer<S> {
         let doc_stride = options
             .doc_stride
             .unwrap_or((max_seq_len / 2).min(DOC_STRIDE));
-        let windows =
-            tokenizer.windows(Some(input.question), input.context, max_seq_len, doc_stride)?;
+        let windows = tokenizer.windows(Some(&question), &context, max_seq_len, doc_stride)?;
         let of_context = |window: &Tokens| window.texts.contains(&Some(1));
         if !windows.iter().all(of_context) {
             return Err(Error::NoContext);
         }
         Ok(PreparedAnswer {
-            context: input.context.to_owned(),
+            context: context.to_string(),
             windows,
         })
     }
@@ -168,6 +171,8 @@ impl<S: BorrowMut<Session>> Task for Answerer<S> {
         questions: &[PreparedAnswer],
         options: &AnswerOptions,
     ) -> Result<Vec<Vec<Answer>>, Error> {
+        not_zero("top_k", options.top_k)?;
+        not_zero("max_answer_len", options.max_answer_len)?;
         let session = self.session.borrow_mut();
         let model = Arc::clone(session.model());
         let cls = model.config().bos_token_id;
@@ -180,7 +185,7 @@ impl<S: BorrowMut<Session>> Task for Answerer<S> {
             let group = &windows[group];
             let mut batch = Batch::new();
             for (_, window) in group {
-                batch.push_with_types(&window.ids, &window.token_types);
+                batch.push_with_types(&window.ids, &window.token_types)?;
             }
             let logits = session.logits(&batch, Rows::All)?;
             for (rows, (i, window)) in batch.sequences().zip(group) {

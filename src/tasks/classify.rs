@@ -5,8 +5,9 @@ use crate::batch::{Batch, groups};
 use crate::encoder::Rows;
 use crate::error::Error;
 use crate::session::Session;
+use crate::tasks::input::Texts;
 use crate::tasks::scores::{sigmoid, softmax};
-use crate::tasks::{Task, Texts, need_head};
+use crate::tasks::{Task, need_head, not_zero};
 use rq_format::{Config, Head, ScoreFunction};
 use rq_tokenizer::Encoding;
 use std::borrow::BorrowMut;
@@ -16,12 +17,12 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct ClassifyOptions {
-    /// How many labels, the best ones; all by default.
+    /// How many labels, the best ones, from 1; all by default.
     pub top_k: Option<usize>,
     /// What makes scores of the logits; by default what the model was trained for: softmax where one label is right,
     /// sigmoid where each may be (or there is but one), nothing for regression.
     pub function: Option<ScoreFunction>,
-    /// Whether a text that is too long is cut at its end, of a pair the longer one.
+    /// Whether a text that is too long is cut at its end, of a pair the longer one, and not refused; false by default.
     pub truncate: bool,
 }
 
@@ -142,15 +143,16 @@ impl<S: BorrowMut<Session>> Task for Classifier<S> {
         self.session.borrow()
     }
 
-    fn prepare(
+    fn prepare<'t>(
         &self,
-        texts: Texts<'_>,
+        texts: impl Into<Texts<'t>>,
         options: &ClassifyOptions,
     ) -> Result<PreparedClassify, Error> {
         let tokenizer = self.model().tokenizer();
-        PreparedClassify::new(match texts.pair {
-            None => tokenizer.encode(texts.text, options.truncate)?,
-            Some(pair) => tokenizer.encode_pair(texts.text, pair, options.truncate)?,
+        let Texts { text, pair } = texts.into();
+        PreparedClassify::new(match pair {
+            None => tokenizer.encode(&text, options.truncate)?,
+            Some(pair) => tokenizer.encode_pair(&text, &pair, options.truncate)?,
         })
     }
 
@@ -159,6 +161,7 @@ impl<S: BorrowMut<Session>> Task for Classifier<S> {
         texts: &[PreparedClassify],
         options: &ClassifyOptions,
     ) -> Result<Vec<Vec<LabelScore>>, Error> {
+        not_zero("top_k", options.top_k.unwrap_or(usize::MAX))?;
         let session = self.session.borrow_mut();
         let model = Arc::clone(session.model());
         let mut answers = Vec::with_capacity(texts.len());
@@ -180,7 +183,7 @@ pub(crate) fn logits_of<'t>(
     for group in groups(texts.iter().map(|text| text.ids.len())) {
         let mut batch = Batch::new();
         for text in &texts[group] {
-            batch.push_with_types(&text.ids, &text.token_types);
+            batch.push_with_types(&text.ids, &text.token_types)?;
         }
         let logits = session.logits(&batch, Rows::Only(batch.first_rows()))?;
         logits.chunks_exact(outputs).for_each(&mut f);

@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::model::Model;
 use crate::session::Session;
 use crate::tasks::Task;
+use crate::tasks::input::Text;
 use crate::tasks::prompt::{Prompt, after};
 use rq_format::{Activation, EmbeddingLayer, PoolingMode};
 use rq_kernels::lanes::{Lanes, as_floats};
@@ -60,9 +61,9 @@ pub struct EmbedOptions {
     /// How many of an embedding's dimensions to keep, the first ones, as models trained for it allow (Matryoshka). What is
     /// left is normalized again if the whole was. By default all.
     pub dimension: Option<usize>,
-    /// What is put before each text.
+    /// What is put before each text; by default the prompt that the model's file says, if it says one.
     pub prompt: Prompt,
-    /// Whether a text that is too long is cut, as sentence-transformers does.
+    /// Whether a text that is too long is cut, as sentence-transformers does, and not refused; false by default.
     pub truncate: bool,
 }
 
@@ -85,11 +86,19 @@ impl Embedding {
     }
 }
 
-/// The cosine of the angle between two embeddings, from -1 to 1: 1 for equal ones, 0 where one has no length.
+impl AsRef<[f32]> for Embedding {
+    fn as_ref(&self) -> &[f32] {
+        &self.embedding
+    }
+}
+
+/// The cosine of the angle between two embeddings, from -1 to 1: 1 for equal ones, 0 where one has no length. They are
+/// [`Embedding`]s, or vectors or slices of floats.
 ///
 /// # Panics
 /// When they aren't equally long.
-pub fn cosine(a: &[f32], b: &[f32]) -> f64 {
+pub fn cosine(a: impl AsRef<[f32]>, b: impl AsRef<[f32]>) -> f64 {
+    let (a, b) = (a.as_ref(), b.as_ref());
     assert_eq!(a.len(), b.len(), "dimensions of the embeddings");
     // One product under one root, so that an embedding's cosine with itself is 1, and not nearly.
     let lengths = (dot(a, a) * dot(b, b)).sqrt();
@@ -117,9 +126,9 @@ fn dot(a: &[f32], b: &[f32]) -> f64 {
 ///
 /// let session = Session::new(Model::demo()?, &SessionOptions::default())?;
 /// let texts = ["The dog barked.", "A dog was barking.", "It was a fine evening in June."];
-/// let answers = Embedder::new(session).run(texts, &EmbedOptions::default())?;
-/// let [dog, also_dog, evening] = [0, 1, 2].map(|i| &*answers[i].embedding);
-/// assert_eq!(dog.len(), 256);
+/// let embeddings = Embedder::new(session).run(texts, &EmbedOptions::default())?;
+/// let [dog, also_dog, evening] = &embeddings[..] else { unreachable!() };
+/// assert_eq!(dog.dimension, 256);
 /// assert!(cosine(dog, also_dog) > cosine(dog, evening));
 /// # }
 /// # Ok::<(), rq::Error>(())
@@ -276,7 +285,7 @@ fn activated(x: f64, activation: Activation) -> f64 {
 }
 
 impl<S: BorrowMut<Session>> Task for Embedder<S> {
-    type Input<'t> = &'t str;
+    type Input<'t> = Text<'t>;
     type Options = EmbedOptions;
     type Prepared = PreparedEmbed;
     type Answer = Embedding;
@@ -285,11 +294,16 @@ impl<S: BorrowMut<Session>> Task for Embedder<S> {
         self.session.borrow()
     }
 
-    fn prepare(&self, text: &str, options: &EmbedOptions) -> Result<PreparedEmbed, Error> {
+    fn prepare<'t>(
+        &self,
+        text: impl Into<Text<'t>>,
+        options: &EmbedOptions,
+    ) -> Result<PreparedEmbed, Error> {
+        let text = text.into();
         let tokenizer = self.model().tokenizer();
         let prompt = options.prompt.text(self.model().config())?;
         let published = self.model().config().pooling.as_ref();
-        let text = after(prompt, text);
+        let text = after(prompt, &text);
         let Encoding { ids, .. } = tokenizer.encode(&text, options.truncate)?;
         if ids.is_empty() {
             return Err(Error::NoTokens);
@@ -519,11 +533,11 @@ mod tests {
     fn cosines() {
         let a = [0.1, -0.7, 1e-20];
         let opposite = a.map(|x| -2.5 * x);
-        assert_eq!(cosine(&a, &a), 1.0);
-        assert_eq!(cosine(&a, &opposite), -1.0);
-        assert_eq!(cosine(&a, &[0.0; 3]), 0.0);
-        assert_eq!(cosine(&[1.0, 0.0], &[0.0, 1.0]), 0.0);
-        assert_eq!(cosine(&[3.0, 4.0], &[4.0, 3.0]), 0.96);
-        assert_eq!(cosine(&[], &[]), 0.0);
+        assert_eq!(cosine(a, a), 1.0);
+        assert_eq!(cosine(a, opposite), -1.0);
+        assert_eq!(cosine(a, [0.0; 3]), 0.0);
+        assert_eq!(cosine([1.0, 0.0], vec![0.0, 1.0]), 0.0);
+        assert_eq!(cosine(&[3.0, 4.0][..], vec![4.0, 3.0]), 0.96);
+        assert_eq!(cosine([], []), 0.0);
     }
 }

@@ -3,7 +3,8 @@
 use crate::batch::{Batch, groups_with_logits};
 use crate::error::{Error, shortened};
 use crate::session::Session;
-use crate::tasks::{Task, need_head};
+use crate::tasks::input::Text;
+use crate::tasks::{Task, need_head, not_zero};
 use rq_format::Head;
 use rq_tokenizer::{Encoding, Tokenizer};
 use std::borrow::BorrowMut;
@@ -14,14 +15,14 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct FillOptions {
-    /// How many tokens, at most.
+    /// How many tokens, at most; 5 by default. From 1 to as many as the vocabulary has.
     pub top_k: usize,
-    /// Only these tokens; their scores are still those of a softmax over the whole vocabulary.
+    /// Only these tokens; their scores are still those of a softmax over the whole vocabulary. By default all.
     pub targets: Option<Targets>,
-    /// Not the [special tokens](Tokenizer::special_ids). The scores of the others stay those of a softmax over the whole
-    /// vocabulary.
+    /// Not the [special tokens](Tokenizer::special_ids); false by default. The scores of the others stay those of a softmax over
+    /// the whole vocabulary.
     pub exclude_special: bool,
-    /// Whether a text that is too long is cut at its end.
+    /// Whether a text that is too long is cut at its end, and not refused; false by default.
     pub truncate: bool,
 }
 
@@ -157,7 +158,7 @@ impl<S: BorrowMut<Session>> FillMask<S> {
 /// The answer: for each mask of the text a list by descending score. Several masks are scored in one pass, with all of them
 /// in place; [`JointFill`](crate::JointFill) fills them together.
 impl<S: BorrowMut<Session>> Task for FillMask<S> {
-    type Input<'t> = &'t str;
+    type Input<'t> = Text<'t>;
     type Options = FillOptions;
     type Prepared = PreparedFill;
     type Answer = Vec<Vec<Fill>>;
@@ -166,8 +167,12 @@ impl<S: BorrowMut<Session>> Task for FillMask<S> {
         self.session.borrow()
     }
 
-    fn prepare(&self, text: &str, options: &FillOptions) -> Result<PreparedFill, Error> {
-        PreparedFill::new(self.model().tokenizer(), text, options.truncate)
+    fn prepare<'t>(
+        &self,
+        text: impl Into<Text<'t>>,
+        options: &FillOptions,
+    ) -> Result<PreparedFill, Error> {
+        PreparedFill::new(self.model().tokenizer(), &text.into(), options.truncate)
     }
 
     fn compute(
@@ -175,6 +180,7 @@ impl<S: BorrowMut<Session>> Task for FillMask<S> {
         texts: &[PreparedFill],
         options: &FillOptions,
     ) -> Result<Vec<Vec<Vec<Fill>>>, Error> {
+        not_zero("top_k", options.top_k)?;
         let session = self.session.borrow_mut();
         let model = Arc::clone(session.model());
         let tokenizer = model.tokenizer();

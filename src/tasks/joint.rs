@@ -9,8 +9,9 @@ use crate::batch::{Batch, groups_with_logits};
 use crate::error::Error;
 use crate::session::Session;
 use crate::tasks::fill::{Choice, PreparedFill, TargetWarning, Targets, sequence};
+use crate::tasks::input::Text;
 use crate::tasks::score::{log_probability, log_sum_exp};
-use crate::tasks::{Task, need_head};
+use crate::tasks::{Task, need_head, not_zero};
 use rq_format::Head;
 use rq_tokenizer::Tokenizer;
 use std::borrow::BorrowMut;
@@ -77,16 +78,16 @@ fn total(tokens: &[(u32, f64)]) -> f64 {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct JointOptions {
-    /// How many fillings, at most.
+    /// How many fillings, at most, from 1; 5 by default.
     pub top_k: usize,
-    /// Fillings that are kept from mask to mask, at least `top_k`. More find better ones where a likely beginning has no likely
+    /// Fillings that are kept from mask to mask, from 1; 16 by default, and never fewer than `top_k`. More find better ones where a likely beginning has no likely
     /// end, and take more time: each is a pass for each mask but the first.
     pub beam: usize,
-    /// Only these tokens; their probabilities are still those of a softmax over the whole vocabulary.
+    /// Only these tokens; their probabilities are still those of a softmax over the whole vocabulary. By default all.
     pub targets: Option<Targets>,
-    /// Not the [special tokens](Tokenizer::special_ids), as for one mask.
+    /// Not the [special tokens](Tokenizer::special_ids), as for one mask; false by default.
     pub exclude_special: bool,
-    /// Whether a text that is too long is cut at its end.
+    /// Whether a text that is too long is cut at its end, and not refused; false by default.
     pub truncate: bool,
 }
 
@@ -164,7 +165,7 @@ impl Hypothesis {
 
 /// The answer: fillings by descending score.
 impl<S: BorrowMut<Session>> Task for JointFill<S> {
-    type Input<'t> = &'t str;
+    type Input<'t> = Text<'t>;
     type Options = JointOptions;
     type Prepared = PreparedFill;
     type Answer = Vec<Filling>;
@@ -173,8 +174,12 @@ impl<S: BorrowMut<Session>> Task for JointFill<S> {
         self.session.borrow()
     }
 
-    fn prepare(&self, text: &str, options: &JointOptions) -> Result<PreparedFill, Error> {
-        PreparedFill::new(self.model().tokenizer(), text, options.truncate)
+    fn prepare<'t>(
+        &self,
+        text: impl Into<Text<'t>>,
+        options: &JointOptions,
+    ) -> Result<PreparedFill, Error> {
+        PreparedFill::new(self.model().tokenizer(), &text.into(), options.truncate)
     }
 
     fn compute(
@@ -182,6 +187,8 @@ impl<S: BorrowMut<Session>> Task for JointFill<S> {
         texts: &[PreparedFill],
         options: &JointOptions,
     ) -> Result<Vec<Vec<Filling>>, Error> {
+        not_zero("top_k", options.top_k)?;
+        not_zero("beam", options.beam)?;
         let session = self.session.borrow_mut();
         let model = Arc::clone(session.model());
         let tokenizer = model.tokenizer();
@@ -286,11 +293,11 @@ impl WholeTargets {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TargetOptions {
-    /// How many of the targets to answer for each mask, at most.
+    /// How many of the targets to answer for each mask, at most, from 1; 5 by default.
     pub top_k: usize,
-    /// The targets; there must be one.
+    /// The targets. There must be one, and by default there is none.
     pub targets: WholeTargets,
-    /// Whether a text that is too long is cut at its end.
+    /// Whether a text that is too long is cut at its end, and not refused; false by default.
     pub truncate: bool,
 }
 
@@ -393,7 +400,7 @@ struct Pass<'a> {
 /// The answer: for each mask of the text a list of targets by descending score; of equal ones, in the order in which they were
 /// given.
 impl<S: BorrowMut<Session>> Task for TargetFill<S> {
-    type Input<'t> = &'t str;
+    type Input<'t> = Text<'t>;
     type Options = TargetOptions;
     type Prepared = PreparedFill;
     type Answer = Vec<Vec<TargetFilling>>;
@@ -402,9 +409,13 @@ impl<S: BorrowMut<Session>> Task for TargetFill<S> {
         self.session.borrow()
     }
 
-    fn prepare(&self, text: &str, options: &TargetOptions) -> Result<PreparedFill, Error> {
+    fn prepare<'t>(
+        &self,
+        text: impl Into<Text<'t>>,
+        options: &TargetOptions,
+    ) -> Result<PreparedFill, Error> {
         let tokenizer = self.model().tokenizer();
-        let text = PreparedFill::new(tokenizer, text, options.truncate)?;
+        let text = PreparedFill::new(tokenizer, &text.into(), options.truncate)?;
         let lengths = options.targets.0.iter().map(|(_, ids)| ids.len());
         let longest = lengths.max().ok_or(Error::NoTargets)?;
         for &mask in &text.masks {
@@ -418,6 +429,7 @@ impl<S: BorrowMut<Session>> Task for TargetFill<S> {
         texts: &[PreparedFill],
         options: &TargetOptions,
     ) -> Result<Vec<Vec<Vec<TargetFilling>>>, Error> {
+        not_zero("top_k", options.top_k)?;
         let session = self.session.borrow_mut();
         let model = Arc::clone(session.model());
         let tokenizer = model.tokenizer();

@@ -4,6 +4,7 @@ pub(crate) mod answer;
 pub(crate) mod classify;
 pub(crate) mod embed;
 pub(crate) mod fill;
+pub(crate) mod input;
 pub(crate) mod joint;
 #[cfg(test)]
 mod oracle;
@@ -14,7 +15,7 @@ pub(crate) mod sparse;
 pub(crate) mod tag;
 pub(crate) mod zero_shot;
 
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::model::Model;
 use crate::session::Session;
 use rq_format::Head;
@@ -47,9 +48,9 @@ pub trait Task {
     ///
     /// # Errors
     /// When the input can't be answered by itself: it is empty, too long, or lacks what the task needs.
-    fn prepare(
+    fn prepare<'t>(
         &self,
-        input: Self::Input<'_>,
+        input: impl Into<Self::Input<'t>>,
         options: &Self::Options,
     ) -> Result<Self::Prepared, Error>;
 
@@ -87,7 +88,7 @@ pub trait Task {
         }
     }
 
-    /// Prepares a batch of inputs and answers to all of them.
+    /// Prepares a batch of inputs and answers to all of them, or to none: [`Task::run_each`] answers to those that it can.
     ///
     /// # Errors
     /// Those of the two steps. [`Error::InBatch`] says which of several inputs can't be answered.
@@ -109,7 +110,7 @@ pub trait Task {
             }
         };
         let prepare = |(number, input): (usize, I)| {
-            let prepared = self.prepare(input.into(), options);
+            let prepared = self.prepare(input, options);
             prepared.map_err(of_input(number))
         };
         let prepared: Vec<_> = (1..).zip(inputs).map(prepare).collect::<Result<_, _>>()?;
@@ -117,6 +118,34 @@ pub trait Task {
         answers
             .map(|(number, answer)| answer.map_err(of_input(number)))
             .collect()
+    }
+
+    /// Prepares a batch of inputs and answers to each that can be answered, in their order; what is wrong with one of them fails
+    /// no other.
+    ///
+    /// # Errors
+    /// When the options can't be met, whatever the input.
+    fn run_each<'t, I: Into<Self::Input<'t>>>(
+        &mut self,
+        inputs: impl IntoIterator<Item = I>,
+        options: &Self::Options,
+    ) -> Result<Vec<Result<Self::Answer, Error>>, Error> {
+        let mut prepared = Vec::new();
+        let mut refused = Vec::new();
+        for input in inputs {
+            refused.push(match self.prepare(input, options) {
+                Ok(input) => {
+                    prepared.push(input);
+                    None
+                }
+                Err(error) if error.kind() == ErrorKind::Option => return Err(error),
+                Err(error) => Some(error),
+            });
+        }
+        let mut answers = self.compute_each(&prepared, options)?.into_iter();
+        let mut next = || answers.next().expect("an answer to each prepared input");
+        let result = |refused: Option<Error>| refused.map_or_else(&mut next, Err);
+        Ok(refused.into_iter().map(result).collect())
     }
 
     /// Prepares one input and answers to it.
@@ -146,26 +175,10 @@ pub(crate) fn need_head(task: &'static str, needed: Head, session: &Session) -> 
     }
 }
 
-/// A text, or a pair of texts that are looked at together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Texts<'t> {
-    /// The text, or the first of a pair.
-    pub text: &'t str,
-    /// The second of a pair.
-    pub pair: Option<&'t str>,
-}
-
-impl<'t> From<&'t str> for Texts<'t> {
-    fn from(text: &'t str) -> Self {
-        Self { text, pair: None }
-    }
-}
-
-impl<'t> From<(&'t str, &'t str)> for Texts<'t> {
-    fn from((text, pair): (&'t str, &'t str)) -> Self {
-        Self {
-            text,
-            pair: Some(pair),
-        }
+/// Refuses an option that asks for nothing.
+pub(crate) fn not_zero(option: &'static str, value: usize) -> Result<(), Error> {
+    match value {
+        0 => Err(Error::Zero { option }),
+        _ => Ok(()),
     }
 }

@@ -8,6 +8,7 @@
 use crate::batch::{Batch, groups_with_logits};
 use crate::error::Error;
 use crate::session::Session;
+use crate::tasks::input::Text;
 use crate::tasks::{Task, need_head};
 use rq_format::Head;
 use rq_tokenizer::Tokens;
@@ -28,9 +29,9 @@ pub enum ScoreMethod {
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct ScoreOptions {
-    /// What is masked to score a token.
+    /// What is masked to score a token; [`ScoreMethod::Original`] by default.
     pub method: ScoreMethod,
-    /// Whether a text that is too long is cut at its end.
+    /// Whether a text that is too long is cut at its end, and not refused; false by default.
     pub truncate: bool,
 }
 
@@ -47,7 +48,7 @@ pub struct TokenScore {
 }
 
 /// How probable the model finds a text.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Score {
     /// The pseudo-log-likelihood in nats: the sum over the tokens.
@@ -95,7 +96,7 @@ impl<S: BorrowMut<Session>> Scorer<S> {
 
 /// A text of n tokens takes n passes over it. An empty text has the score 0.
 impl<S: BorrowMut<Session>> Task for Scorer<S> {
-    type Input<'t> = &'t str;
+    type Input<'t> = Text<'t>;
     type Options = ScoreOptions;
     type Prepared = PreparedScore;
     type Answer = Score;
@@ -104,9 +105,13 @@ impl<S: BorrowMut<Session>> Task for Scorer<S> {
         self.session.borrow()
     }
 
-    fn prepare(&self, text: &str, options: &ScoreOptions) -> Result<PreparedScore, Error> {
+    fn prepare<'t>(
+        &self,
+        text: impl Into<Text<'t>>,
+        options: &ScoreOptions,
+    ) -> Result<PreparedScore, Error> {
         let tokenizer = self.model().tokenizer();
-        let tokens = tokenizer.tokens_within(text, options.truncate)?;
+        let tokens = tokenizer.tokens_within(&text.into(), options.truncate)?;
         Ok(PreparedScore { tokens })
     }
 

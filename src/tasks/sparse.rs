@@ -9,6 +9,7 @@ use crate::batch::{Batch, ROWS_AT_ONCE, groups};
 use crate::encoder::Rows;
 use crate::error::Error;
 use crate::session::Session;
+use crate::tasks::input::Text;
 use crate::tasks::prompt::{Prompt, after};
 use crate::tasks::{Task, need_head};
 use rq_format::{Head, SparseActivation, SparseMode, SparsePooling};
@@ -25,9 +26,9 @@ use std::sync::Arc;
 pub struct SparseOptions {
     /// How many weights of a text to keep, the largest. By default as many as the model's file says; where it says nothing, all.
     pub max_active_dims: Option<usize>,
-    /// What is put before each text.
+    /// What is put before each text; by default the prompt that the model's file says, if it says one.
     pub prompt: Prompt,
-    /// Whether a text that is too long is cut, as sentence-transformers does.
+    /// Whether a text that is too long is cut, as sentence-transformers does, and not refused; false by default.
     pub truncate: bool,
 }
 
@@ -124,7 +125,7 @@ impl<S: BorrowMut<Session>> SparseEmbedder<S> {
 }
 
 impl<S: BorrowMut<Session>> Task for SparseEmbedder<S> {
-    type Input<'t> = &'t str;
+    type Input<'t> = Text<'t>;
     type Options = SparseOptions;
     type Prepared = PreparedSparse;
     type Answer = SparseEmbedding;
@@ -133,10 +134,15 @@ impl<S: BorrowMut<Session>> Task for SparseEmbedder<S> {
         self.session.borrow()
     }
 
-    fn prepare(&self, text: &str, options: &SparseOptions) -> Result<PreparedSparse, Error> {
+    fn prepare<'t>(
+        &self,
+        text: impl Into<Text<'t>>,
+        options: &SparseOptions,
+    ) -> Result<PreparedSparse, Error> {
+        let text = text.into();
         let prompt = options.prompt.text(self.model().config())?;
         let tokenizer = self.model().tokenizer();
-        let Encoding { ids, .. } = tokenizer.encode(&after(prompt, text), options.truncate)?;
+        let Encoding { ids, .. } = tokenizer.encode(&after(prompt, &text), options.truncate)?;
         match ids.is_empty() {
             true => Err(Error::NoTokens),
             false => Ok(PreparedSparse { ids }),

@@ -6,6 +6,7 @@ use crate::encoder::Rows;
 use crate::error::Error;
 use crate::model::Model;
 use crate::session::Session;
+use crate::tasks::input::{Text, Words};
 use crate::tasks::scores::{argmax, softmax};
 use crate::tasks::{Task, need_head};
 use rq_format::Head;
@@ -39,7 +40,7 @@ pub enum Aggregation {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TagOptions {
-    /// How tokens make up entities.
+    /// How tokens make up entities; [`Aggregation::Simple`] by default.
     pub aggregation: Aggregation,
     /// How a text is read that is longer than the model takes: in windows that overlap.
     ///
@@ -48,7 +49,8 @@ pub struct TagOptions {
     /// entities are made up in each window; of those that overlap, the longest is taken, and of equally long ones the one
     /// with the highest score. That is what transformers does with its `stride`, without which it cuts the text.
     pub stride: Option<usize>,
-    /// Labels that aren't answered: of tokens the whole label, of entities the part behind `B-` or `I-`.
+    /// Labels that aren't answered: of tokens the whole label, of entities the part behind `B-` or `I-`. By default "O", which is
+    /// no entity's; with none, every token is a part of an answer.
     pub ignore_labels: Vec<String>,
 }
 
@@ -213,14 +215,15 @@ fn probabilities<'w>(
     session: &mut Session,
     windows: impl Iterator<Item = &'w Window>,
 ) -> Result<Vec<f32>, Error> {
-    let windows: Vec<&Window> = windows.collect();
+    // Of an empty text, around which the tokenizer puts nothing, nothing is computed.
+    let windows: Vec<&Window> = windows.filter(|window| !window.rows.is_empty()).collect();
     let outputs = session.model().config().outputs();
     let mut scores: Vec<f32> = Vec::new();
     for group in groups(windows.iter().map(|window| window.ids.len())) {
         let (mut batch, mut rows) = (Batch::new(), Vec::new());
         for window in &windows[group] {
             let start = batch.ids().len();
-            batch.push_with_types(&window.ids, &window.token_types);
+            batch.push_with_types(&window.ids, &window.token_types)?;
             rows.extend(window.rows.iter().map(|row| start + row));
         }
         let logits = session.logits(&batch, Rows::Only(&rows))?;
@@ -284,7 +287,7 @@ struct Tagged {
 
 /// The answer: entities in the order of the text. None is answered twice.
 impl<S: BorrowMut<Session>> Task for Tagger<S> {
-    type Input<'t> = &'t str;
+    type Input<'t> = Text<'t>;
     type Options = TagOptions;
     type Prepared = PreparedTag;
     type Answer = Vec<Entity>;
@@ -293,11 +296,15 @@ impl<S: BorrowMut<Session>> Task for Tagger<S> {
         self.session.borrow()
     }
 
-    fn prepare(&self, text: &str, options: &TagOptions) -> Result<PreparedTag, Error> {
+    fn prepare<'t>(
+        &self,
+        text: impl Into<Text<'t>>,
+        options: &TagOptions,
+    ) -> Result<PreparedTag, Error> {
         if options.aggregation == Aggregation::None && options.stride.is_some() {
             return Err(Error::StrideOfTokens);
         }
-        PreparedTag::new(self.model(), text, options.stride)
+        PreparedTag::new(self.model(), &text.into(), options.stride)
     }
 
     fn compute(
@@ -328,8 +335,8 @@ pub struct WordTag {
 /// use rq::{Model, Session, SessionOptions, Task, WordTagger};
 ///
 /// let session = Session::new(Model::open("names.rq")?, &SessionOptions::default())?;
-/// let words = ["Anna", "Smith", "lives", "in", "York", "."].map(str::to_owned);
-/// let tags = WordTagger::new(session)?.run_one(&words[..], &())?;
+/// let words = ["Anna", "Smith", "lives", "in", "York", "."];
+/// let tags = WordTagger::new(session)?.run_one(&words, &())?;
 /// for (word, tag) in words.iter().zip(tags) {
 ///     println!("{word} {}", tag.map_or("-".to_owned(), |tag| tag.label));
 /// }
@@ -368,7 +375,7 @@ pub struct PreparedWords {
 
 /// The answer: for each word a tag, or nothing for a word of which the tokenizer makes no token.
 impl<S: BorrowMut<Session>> Task for WordTagger<S> {
-    type Input<'t> = &'t [String];
+    type Input<'t> = Words<'t>;
     type Options = ();
     type Prepared = PreparedWords;
     type Answer = Vec<Option<WordTag>>;
@@ -377,11 +384,12 @@ impl<S: BorrowMut<Session>> Task for WordTagger<S> {
         self.session.borrow()
     }
 
-    fn prepare(&self, words: &[String], (): &()) -> Result<PreparedWords, Error> {
+    fn prepare<'t>(&self, words: impl Into<Words<'t>>, (): &()) -> Result<PreparedWords, Error> {
+        let words = words.into();
         let tokenizer = self.model().tokenizer();
         let limit = tokenizer.max_tokens();
         let overlap = limit.saturating_sub(tokenizer.added_tokens(false)) / 4;
-        let windows = tokenizer.windows_of_words(words, limit, overlap)?;
+        let windows = tokenizer.windows_of_words(&words, limit, overlap)?;
         let mut prepared = PreparedWords {
             windows: Vec::with_capacity(windows.len()),
             words: Vec::new(),

@@ -5,6 +5,7 @@
 use crate::error::{Error, shortened};
 use crate::session::Session;
 use crate::tasks::classify::{LabelScore, PreparedClassify, best_labels, logits_of};
+use crate::tasks::input::Text;
 use crate::tasks::scores::softmax;
 use crate::tasks::{Task, need_head};
 use rq_format::Head;
@@ -20,9 +21,9 @@ const PLACE: &str = "{}";
 #[non_exhaustive]
 pub struct ZeroShotOptions {
     /// Whether any number of labels may be right, so that each has a probability of its own; else one is, and the
-    /// probabilities of all sum up to 1.
+    /// probabilities of all sum up to 1. False by default.
     pub multi_label: bool,
-    /// Whether a text that is too long is cut at its end. A label's sentence never is.
+    /// Whether a text that is too long is cut at its end, and not refused; false by default. A label's sentence never is.
     pub truncate: bool,
 }
 
@@ -134,7 +135,7 @@ pub struct PreparedZeroShot(pub(crate) Vec<PreparedClassify>);
 
 /// The answer: the labels by descending score; of equal ones, the first given first.
 impl<S: BorrowMut<Session>> Task for ZeroShot<S> {
-    type Input<'t> = &'t str;
+    type Input<'t> = Text<'t>;
     type Options = ZeroShotOptions;
     type Prepared = PreparedZeroShot;
     type Answer = Vec<LabelScore>;
@@ -143,13 +144,18 @@ impl<S: BorrowMut<Session>> Task for ZeroShot<S> {
         self.session.borrow()
     }
 
-    fn prepare(&self, text: &str, options: &ZeroShotOptions) -> Result<PreparedZeroShot, Error> {
+    fn prepare<'t>(
+        &self,
+        text: impl Into<Text<'t>>,
+        options: &ZeroShotOptions,
+    ) -> Result<PreparedZeroShot, Error> {
+        let text = text.into();
         if text.is_empty() {
             return Err(Error::NothingToClassify);
         }
         let tokenizer = self.model().tokenizer();
         let texts = self.hypotheses.iter().map(|hypothesis| {
-            let encoded = tokenizer.encode_pair_cutting_first(text, hypothesis, options.truncate);
+            let encoded = tokenizer.encode_pair_cutting_first(&text, hypothesis, options.truncate);
             PreparedClassify::new(encoded.map_err(|error| match error {
                 TokenizerError::SecondTooLong { limit } => Error::HypothesisTooLong {
                     hypothesis: shortened(hypothesis),

@@ -165,10 +165,7 @@ impl Command for AnswerCommand {
     type Input = QuestionLine;
 
     fn input<'t>(&'t self, input: &'t QuestionLine) -> Question<'t> {
-        Question {
-            question: &input.question,
-            context: self.context(input),
-        }
+        (&input.question, self.context(input)).into()
     }
 
     fn show(

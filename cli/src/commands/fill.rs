@@ -141,8 +141,8 @@ impl Command for FillCommand {
     answers_with!(FillMask, FillOptions);
     type Input = Text;
 
-    fn input<'t>(&self, input: &'t Text) -> &'t str {
-        &input.text
+    fn input<'t>(&self, input: &'t Text) -> rq::Text<'t> {
+        (&input.text).into()
     }
 
     fn show(&self, out: &mut impl Write, input: &Text, masks: &Vec<Vec<Fill>>) -> Result<()> {

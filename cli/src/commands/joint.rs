@@ -50,8 +50,8 @@ impl Command for JointCommand {
     answers_with!(JointFill, JointOptions);
     type Input = Text;
 
-    fn input<'t>(&'t self, input: &'t Text) -> &'t str {
-        &input.text
+    fn input<'t>(&'t self, input: &'t Text) -> rq::Text<'t> {
+        (&input.text).into()
     }
 
     fn show(&self, out: &mut impl Write, input: &Text, fillings: &Vec<Filling>) -> Result<()> {
@@ -105,8 +105,8 @@ impl Command for TargetCommand {
     answers_with!(TargetFill, TargetOptions);
     type Input = Text;
 
-    fn input<'t>(&'t self, input: &'t Text) -> &'t str {
-        &input.text
+    fn input<'t>(&'t self, input: &'t Text) -> rq::Text<'t> {
+        (&input.text).into()
     }
 
     fn show(

@@ -118,8 +118,8 @@ impl Command for ScoreCommand {
     answers_with!(Scorer, ScoreOptions);
     type Input = Text;
 
-    fn input<'t>(&'t self, input: &'t Text) -> &'t str {
-        &input.text
+    fn input<'t>(&'t self, input: &'t Text) -> rq::Text<'t> {
+        (&input.text).into()
     }
 
     fn show(&self, out: &mut impl Write, input: &Text, score: &Score) -> Result<()> {
@@ -193,15 +193,15 @@ impl Task for PairScorer {
         self.0.session()
     }
 
-    fn prepare(
+    fn prepare<'t>(
         &self,
-        pair: Texts<'_>,
+        pair: impl Into<Texts<'t>>,
         options: &ScoreOptions,
     ) -> Result<[PreparedScore; 2], Error> {
-        let bad = pair.pair.unwrap_or_default();
+        let Texts { text, pair } = pair.into();
         Ok([
-            self.0.prepare(pair.text, options)?,
-            self.0.prepare(bad, options)?,
+            self.0.prepare(text, options)?,
+            self.0.prepare(pair.unwrap_or_default(), options)?,
         ])
     }
 

@@ -106,7 +106,7 @@ struct Measure<E> {
 
 const COSINE: Measure<Embedding> = Measure {
     name: "cosine",
-    of: |a, b| cosine(&a.embedding, &b.embedding) as f32,
+    of: |a, b| cosine(a, b) as f32,
 };
 const DOT: Measure<SparseEmbedding> = Measure {
     name: "product",
@@ -227,12 +227,11 @@ fn compare<C>(
 ) -> Result<ExitCode>
 where
     C: Command<Input = Text>,
-    C::Task: for<'t> Task<Input<'t> = &'t str>,
+    C::Task: for<'t> Task<Input<'t> = rq::Text<'t>>,
 {
     let (task, options) = command.task_and_options();
     let Some((query, lines)) = query else {
-        let texts = args.texts.iter().map(String::as_str);
-        let embeddings = task.run(texts, options)?;
+        let embeddings = task.run(&args.texts, options)?;
         located.announce();
         let of = measure.of;
         let row = |a| embeddings.iter().map(|b| of(a, b)).collect();
@@ -243,7 +242,7 @@ where
         )?;
         return Ok(ExitCode::SUCCESS);
     };
-    let query = task.run_one(query.as_str(), options)?;
+    let query = task.run_one(&query, options)?;
     let mut ranking = Ranking::new(query, measure, args.top_k as usize);
     let code = task::run(&mut ranking, command, lines, located)?;
     ranking.print(format)?;

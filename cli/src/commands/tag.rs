@@ -156,8 +156,8 @@ impl Command for TagCommand {
     answers_with!(Tagger, TagOptions);
     type Input = Text;
 
-    fn input<'t>(&'t self, input: &'t Text) -> &'t str {
-        &input.text
+    fn input<'t>(&'t self, input: &'t Text) -> rq::Text<'t> {
+        (&input.text).into()
     }
 
     fn show(&self, out: &mut impl Write, input: &Text, entities: &Vec<Entity>) -> Result<()> {
@@ -236,8 +236,8 @@ impl Command for WordsCommand {
     answers_with!(WordTagger, ());
     type Input = Words;
 
-    fn input<'t>(&'t self, input: &'t Words) -> &'t [String] {
-        &input.words
+    fn input<'t>(&'t self, input: &'t Words) -> rq::Words<'t> {
+        (&input.words).into()
     }
 
     fn show(&self, out: &mut impl Write, input: &Words, tags: &Vec<Option<WordTag>>) -> Result<()> {

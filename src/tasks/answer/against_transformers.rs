@@ -37,7 +37,7 @@ fn the_same_answers_in_the_same_order() {
             .entry(text("model").to_owned())
             .or_insert_with(|| oracle::open(text("model")));
         let options = options(&golden["options"]);
-        let question = (text("question"), text("context")).into();
+        let question = (text("question"), text("context"));
         let cls = session.model().config().bos_token_id;
         let task = Answerer::new(session).unwrap();
         let prepared = task.prepare(question, &options).unwrap();

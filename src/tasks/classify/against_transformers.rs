@@ -101,9 +101,12 @@ fn the_same_labels_in_the_same_order() {
             let texts = match input {
                 Value::String(text) => text.as_str().into(),
                 pair => Texts {
-                    text: pair["text"].as_str().unwrap(),
+                    text: pair["text"].as_str().unwrap().into(),
                     // transformers takes an empty second text for none.
-                    pair: pair["text_pair"].as_str().filter(|pair| !pair.is_empty()),
+                    pair: pair["text_pair"]
+                        .as_str()
+                        .filter(|pair| !pair.is_empty())
+                        .map(Into::into),
                 },
             };
             let options = options(given);

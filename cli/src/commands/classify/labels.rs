@@ -85,8 +85,8 @@ impl Command for ClassifyCommand {
 
     fn input<'t>(&'t self, input: &'t TextOrPair) -> Texts<'t> {
         Texts {
-            text: &input.text,
-            pair: input.pair.as_deref().or(self.pair.as_deref()),
+            text: (&input.text).into(),
+            pair: input.pair.as_ref().or(self.pair.as_ref()).map(Into::into),
         }
     }
 
@@ -98,7 +98,7 @@ impl Command for ClassifyCommand {
     ) -> Result<()> {
         let Texts { text, pair } = self.input(input);
         for text in [Some(text), pair].into_iter().flatten() {
-            writeln!(out, "{}", visible(text))?;
+            writeln!(out, "{}", visible(&text))?;
         }
         show(out, labels, are_probabilities(&self.task, &self.options))
     }

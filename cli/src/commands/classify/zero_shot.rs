@@ -41,8 +41,8 @@ impl Command for ZeroShotCommand {
     answers_with!(ZeroShot, ZeroShotOptions);
     type Input = Text;
 
-    fn input<'t>(&'t self, input: &'t Text) -> &'t str {
-        &input.text
+    fn input<'t>(&'t self, input: &'t Text) -> rq::Text<'t> {
+        (&input.text).into()
     }
 
     fn show(&self, out: &mut impl Write, input: &Text, labels: &Vec<LabelScore>) -> Result<()> {

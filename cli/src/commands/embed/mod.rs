@@ -270,8 +270,8 @@ impl Command for EmbedCommand {
     answers_with!(Embedder, EmbedOptions);
     type Input = Text;
 
-    fn input<'t>(&self, input: &'t Text) -> &'t str {
-        &input.text
+    fn input<'t>(&self, input: &'t Text) -> rq::Text<'t> {
+        (&input.text).into()
     }
 
     fn heading(&self) -> Option<String> {

@@ -51,8 +51,8 @@ impl Command for SparseCommand {
     answers_with!(SparseEmbedder, SparseOptions);
     type Input = Text;
 
-    fn input<'t>(&self, input: &'t Text) -> &'t str {
-        &input.text
+    fn input<'t>(&self, input: &'t Text) -> rq::Text<'t> {
+        (&input.text).into()
     }
 
     /// The largest weights first.
