@@ -6,6 +6,11 @@
  * - A function that can fail returns an rq_status. Its results go through its last parameters, which are written only when it
  *   returns RQ_OK.
  * - Strings are UTF-8 with a length. Strings that rq returns are also followed by a NUL.
+ * - Options begin with their size, which tells versions of a structure apart, and 0 is the default of each: write
+ *   `rq_fill_options options = {.size = sizeof options, .top_k = 3};`, or NULL for all defaults. A size that is none, and an
+ *   option that the library is too old for, are RQ_OPTION.
+ * - What ends in _batch takes several texts and is RQ_OK where each has a result: an answer, or a status and a message of its own.
+ *   Only what is wrong for all of them, such as an option, is the status of the call. An answer doesn't depend on the batch.
  * - Whatever has a _new or an _open has a _free. Models and sessions can be freed in any order.
  * - Threads may share a model. Only one thread at a time may use a session: another gets RQ_BUSY.
  * - The processor's settings for floats (rounding, subnormal numbers) are the defaults within a call, and the caller's after it.
@@ -99,15 +104,15 @@ typedef enum rq_status {
  */
 typedef enum rq_head {
   /**
-   * No head: for `rq_embed`.
+   * No head: for `rq_embed`, as any model is.
    */
   RQ_HEAD_NONE = 0,
   /**
-   * For `rq_fill`.
+   * For `rq_fill` and `rq_score`.
    */
   RQ_HEAD_MASKED_LM = 1,
   /**
-   * For `rq_classify`.
+   * For `rq_classify`, and where the labels are those of entailment for `rq_zero_shot`.
    */
   RQ_HEAD_SEQUENCE_CLASSIFICATION = 2,
   /**
@@ -155,6 +160,24 @@ typedef enum rq_pooling {
 } rq_pooling;
 
 /**
+ * Whether an embedding is scaled to length 1.
+ */
+typedef enum rq_normalize {
+  /**
+   * As the model's publisher says, else not.
+   */
+  RQ_NORMALIZE_MODEL = 0,
+  /**
+   * It is.
+   */
+  RQ_NORMALIZE_YES = 1,
+  /**
+   * It isn't.
+   */
+  RQ_NORMALIZE_NO = 2,
+} rq_normalize;
+
+/**
  * How a classifier's logits become scores.
  */
 typedef enum rq_function {
@@ -181,26 +204,40 @@ typedef enum rq_function {
  */
 typedef enum rq_aggregation {
   /**
-   * Each token is an entity.
-   */
-  RQ_AGGREGATION_NONE = 0,
-  /**
    * Neighbours with the same label are one entity.
    */
-  RQ_AGGREGATION_SIMPLE = 1,
+  RQ_AGGREGATION_SIMPLE = 0,
   /**
    * The same, with each word taking the label of its first token.
    */
-  RQ_AGGREGATION_FIRST = 2,
+  RQ_AGGREGATION_FIRST = 1,
   /**
    * The same, with each word taking the label that is best on the mean of its tokens.
    */
-  RQ_AGGREGATION_AVERAGE = 3,
+  RQ_AGGREGATION_AVERAGE = 2,
   /**
    * The same, with each word taking the label of its most certain token.
    */
-  RQ_AGGREGATION_MAX = 4,
+  RQ_AGGREGATION_MAX = 3,
+  /**
+   * Each token is an entity.
+   */
+  RQ_AGGREGATION_NONE = 4,
 } rq_aggregation;
+
+/**
+ * What is masked to score a token.
+ */
+typedef enum rq_score_method {
+  /**
+   * The token alone (Salazar et al. 2020).
+   */
+  RQ_SCORE_ORIGINAL = 0,
+  /**
+   * Also the later tokens of its word (Kauf and Ivanova 2023).
+   */
+  RQ_SCORE_WITHIN_WORD_L2R = 1,
+} rq_score_method;
 
 /**
  * A model. It can be shared by threads, and by sessions, which keep it alive.
@@ -237,9 +274,31 @@ typedef struct rq_string {
 } rq_string;
 
 /**
+ * How long a text is in tokens.
+ */
+typedef struct rq_token_count {
+  /**
+   * The tokens of the whole text, special ones included.
+   */
+  size_t tokens;
+  /**
+   * Those that are left where the text is cut to what the model takes: as many, unless it is too long.
+   */
+  size_t truncated;
+  /**
+   * The most that the model takes: `rq_model_max_tokens`.
+   */
+  size_t max;
+} rq_token_count;
+
+/**
  * How a session computes. None of it changes an answer.
  */
 typedef struct rq_session_options {
+  /**
+   * `sizeof(rq_session_options)`.
+   */
+  size_t size;
   /**
    * Threads; 0 for one per processor. With 1, no thread is started: everything runs on the caller's.
    */
@@ -247,11 +306,284 @@ typedef struct rq_session_options {
 } rq_session_options;
 
 /**
+ * How to answer questions.
+ */
+typedef struct rq_answer_options {
+  /**
+   * `sizeof(rq_answer_options)`.
+   */
+  size_t size;
+  /**
+   * How many answers, at most; 0 for 1.
+   */
+  size_t top_k;
+  /**
+   * The longest answer in tokens; 0 for 15.
+   */
+  size_t max_answer_len;
+  /**
+   * Whether the context may hold no answer, which is then an empty one: 0 for no.
+   */
+  uint8_t handle_impossible_answer;
+} rq_answer_options;
+
+/**
+ * An answer: a part of the context.
+ */
+typedef struct rq_answer_span {
+  /**
+   * The part.
+   */
+  struct rq_string answer;
+  /**
+   * How certain it is.
+   */
+  float score;
+  /**
+   * Where it starts in the context, in bytes.
+   */
+  size_t start;
+  /**
+   * Where it ends.
+   */
+  size_t end;
+  /**
+   * The same in characters (Unicode code points).
+   */
+  size_t start_character;
+  /**
+   * The end in characters.
+   */
+  size_t end_character;
+} rq_answer_span;
+
+/**
+ * Answers by descending score.
+ */
+typedef struct rq_answer_list {
+  /**
+   * The answers.
+   */
+  const struct rq_answer_span *items;
+  /**
+   * Their number.
+   */
+  size_t len;
+} rq_answer_list;
+
+/**
+ * A text of the caller's, of which a batch has several: `len` bytes of UTF-8, which needn't end with a NUL.
+ */
+typedef struct rq_text {
+  /**
+   * The bytes. Where there are none, it may be NULL.
+   */
+  const char *data;
+  /**
+   * Their number.
+   */
+  size_t len;
+} rq_text;
+
+/**
+ * What became of a question of a batch.
+ */
+typedef struct rq_answer_result {
+  /**
+   * Whether the question has an answer.
+   */
+  enum rq_status status;
+  /**
+   * Why it has none; else empty.
+   */
+  struct rq_string message;
+  /**
+   * The answer: what `rq_answer` gives, byte for byte.
+   */
+  struct rq_answer_list answer;
+} rq_answer_result;
+
+/**
+ * A result for each question of a batch, in their order.
+ */
+typedef struct rq_answer_results {
+  /**
+   * The results.
+   */
+  const struct rq_answer_result *items;
+  /**
+   * Their number.
+   */
+  size_t len;
+} rq_answer_results;
+
+/**
+ * How to classify.
+ */
+typedef struct rq_classify_options {
+  /**
+   * `sizeof(rq_classify_options)`.
+   */
+  size_t size;
+  /**
+   * How many labels, at most; 0 for all.
+   */
+  size_t top_k;
+  /**
+   * An `rq_function`.
+   */
+  int32_t function;
+  /**
+   * Whether to cut texts that are too long at their end: 0 refuses them.
+   */
+  uint8_t truncate;
+} rq_classify_options;
+
+/**
+ * A label of a text.
+ */
+typedef struct rq_label {
+  /**
+   * Its name.
+   */
+  struct rq_string label;
+  /**
+   * Its number, as in `rq_model_label`, or in the labels that were given.
+   */
+  size_t index;
+  /**
+   * Its score.
+   */
+  float score;
+} rq_label;
+
+/**
+ * Labels by descending score.
+ */
+typedef struct rq_label_list {
+  /**
+   * The labels.
+   */
+  const struct rq_label *items;
+  /**
+   * Their number.
+   */
+  size_t len;
+} rq_label_list;
+
+/**
+ * What became of a text of a batch.
+ */
+typedef struct rq_label_result {
+  /**
+   * Whether the text has an answer.
+   */
+  enum rq_status status;
+  /**
+   * Why it has none; else empty.
+   */
+  struct rq_string message;
+  /**
+   * The answer: what a call for this text alone gives, byte for byte.
+   */
+  struct rq_label_list answer;
+} rq_label_result;
+
+/**
+ * A result for each text of a batch, in their order.
+ */
+typedef struct rq_label_results {
+  /**
+   * The results.
+   */
+  const struct rq_label_result *items;
+  /**
+   * Their number.
+   */
+  size_t len;
+} rq_label_results;
+
+/**
+ * How to embed. Enumerations are passed as numbers, so that every value can be checked.
+ */
+typedef struct rq_embed_options {
+  /**
+   * `sizeof(rq_embed_options)`.
+   */
+  size_t size;
+  /**
+   * An `rq_pooling`.
+   */
+  int32_t pooling;
+  /**
+   * An `rq_normalize`.
+   */
+  int32_t normalize;
+  /**
+   * How many dimensions to keep, the first ones; 0 keeps all. What is left is scaled to length 1 again if the whole was.
+   */
+  size_t dimension;
+  /**
+   * The name of a prompt of the model, UTF-8 that ends with a zero, or NULL for the one that its publisher says.
+   */
+  const char *prompt;
+  /**
+   * What to put before the text in place of a prompt of the model, UTF-8 that ends with a zero: "" is nothing, NULL leaves it
+   * to `prompt`.
+   */
+  const char *prompt_text;
+  /**
+   * Whether to cut a text that is too long, at the end that the model's publisher says: 0 refuses it.
+   */
+  uint8_t truncate;
+} rq_embed_options;
+
+/**
+ * What became of a text of a batch.
+ */
+typedef struct rq_embedding_result {
+  /**
+   * Whether the text has an embedding.
+   */
+  enum rq_status status;
+  /**
+   * Why it has none; else empty.
+   */
+  struct rq_string message;
+  /**
+   * The embedding: what `rq_embed` gives, byte for byte.
+   */
+  const float *values;
+  /**
+   * Its length; 0 where there is none.
+   */
+  size_t len;
+} rq_embedding_result;
+
+/**
+ * A result for each text of a batch, in their order.
+ */
+typedef struct rq_embedding_results {
+  /**
+   * The results.
+   */
+  const struct rq_embedding_result *items;
+  /**
+   * Their number.
+   */
+  size_t len;
+} rq_embedding_results;
+
+/**
  * How to fill masks.
  */
 typedef struct rq_fill_options {
   /**
-   * How many tokens for each mask, at most.
+   * `sizeof(rq_fill_options)`.
+   */
+  size_t size;
+  /**
+   * How many tokens for each mask, at most; 0 for 5.
    */
   size_t top_k;
   /**
@@ -305,90 +637,135 @@ typedef struct rq_fill_list {
 } rq_fill_list;
 
 /**
- * How to embed. Enumerations are passed as numbers, so that every value can be checked.
+ * What became of a text of a batch.
  */
-typedef struct rq_embed_options {
+typedef struct rq_fill_result {
   /**
-   * An `rq_pooling`.
+   * Whether the text has an answer.
    */
-  int32_t pooling;
+  enum rq_status status;
   /**
-   * Whether to scale the embedding to length 1: 1 yes, 0 no, -1 as the model's publisher says.
+   * Why it has none; else empty.
    */
-  int32_t normalize;
+  struct rq_string message;
   /**
-   * Whether to cut a text that is too long, at the end that the model's publisher says: 0 refuses it.
+   * The answer: what `rq_fill` gives, byte for byte.
    */
-  uint8_t truncate;
-  /**
-   * How many dimensions to keep, the first ones; 0 keeps all. What is left is scaled to length 1 again if the whole was.
-   */
-  size_t dimension;
-  /**
-   * The name of a prompt of the model, UTF-8 that ends with a zero, or NULL for the one that its publisher says.
-   */
-  const char *prompt;
-  /**
-   * What to put before the text in place of a prompt of the model, UTF-8 that ends with a zero: "" is nothing, NULL leaves it
-   * to `prompt`.
-   */
-  const char *prompt_text;
-} rq_embed_options;
+  struct rq_fill_list answer;
+} rq_fill_result;
 
 /**
- * How to classify.
+ * A result for each text of a batch, in their order.
  */
-typedef struct rq_classify_options {
+typedef struct rq_fill_results {
   /**
-   * How many labels, at most; 0 for all.
+   * The results.
    */
-  size_t top_k;
-  /**
-   * An `rq_function`.
-   */
-  int32_t function;
-  /**
-   * Whether to cut texts that are too long at their end: 0 refuses them.
-   */
-  uint8_t truncate;
-} rq_classify_options;
-
-/**
- * A label of a text.
- */
-typedef struct rq_label {
-  /**
-   * Its name.
-   */
-  struct rq_string label;
-  /**
-   * Its number, as in `rq_model_label`.
-   */
-  size_t index;
-  /**
-   * Its score.
-   */
-  float score;
-} rq_label;
-
-/**
- * Labels by descending score.
- */
-typedef struct rq_label_list {
-  /**
-   * The labels.
-   */
-  const struct rq_label *items;
+  const struct rq_fill_result *items;
   /**
    * Their number.
    */
   size_t len;
-} rq_label_list;
+} rq_fill_results;
+
+/**
+ * How to score.
+ */
+typedef struct rq_score_options {
+  /**
+   * `sizeof(rq_score_options)`.
+   */
+  size_t size;
+  /**
+   * An `rq_score_method`.
+   */
+  int32_t method;
+  /**
+   * Whether to cut a text that is too long at its end: 0 refuses it.
+   */
+  uint8_t truncate;
+} rq_score_options;
+
+/**
+ * How probable the model finds a token.
+ */
+typedef struct rq_token_score {
+  /**
+   * The token's id.
+   */
+  uint32_t token;
+  /**
+   * The token's text, with the space before it if it has one.
+   */
+  struct rq_string token_str;
+  /**
+   * The natural logarithm of its probability over the whole vocabulary.
+   */
+  double log_probability;
+} rq_token_score;
+
+/**
+ * How probable the model finds a text.
+ */
+typedef struct rq_score_list {
+  /**
+   * All tokens but those that are put around a text.
+   */
+  const struct rq_token_score *items;
+  /**
+   * Their number.
+   */
+  size_t len;
+  /**
+   * The pseudo-log-likelihood in nats: the sum over the tokens.
+   */
+  double total;
+  /**
+   * `exp(-total / len)`; NaN for a text without tokens.
+   */
+  double pseudo_perplexity;
+} rq_score_list;
+
+/**
+ * What became of a text of a batch.
+ */
+typedef struct rq_score_result {
+  /**
+   * Whether the text has a score.
+   */
+  enum rq_status status;
+  /**
+   * Why it has none; else empty.
+   */
+  struct rq_string message;
+  /**
+   * The score: what `rq_score` gives, byte for byte.
+   */
+  struct rq_score_list answer;
+} rq_score_result;
+
+/**
+ * A result for each text of a batch, in their order.
+ */
+typedef struct rq_score_results {
+  /**
+   * The results.
+   */
+  const struct rq_score_result *items;
+  /**
+   * Their number.
+   */
+  size_t len;
+} rq_score_results;
 
 /**
  * How to tag.
  */
 typedef struct rq_tag_options {
+  /**
+   * `sizeof(rq_tag_options)`.
+   */
+  size_t size;
   /**
    * An `rq_aggregation`.
    */
@@ -444,70 +821,71 @@ typedef struct rq_entity_list {
 } rq_entity_list;
 
 /**
- * How to answer questions.
+ * What became of a text of a batch.
  */
-typedef struct rq_answer_options {
+typedef struct rq_entity_result {
   /**
-   * How many answers, at most.
+   * Whether the text has an answer.
    */
-  size_t top_k;
+  enum rq_status status;
   /**
-   * The longest answer in tokens.
+   * Why it has none; else empty.
    */
-  size_t max_answer_len;
+  struct rq_string message;
   /**
-   * Whether the context may hold no answer, which is then an empty one: 0 for no.
+   * The answer: what `rq_tag` gives, byte for byte.
    */
-  uint8_t handle_impossible_answer;
-} rq_answer_options;
+  struct rq_entity_list answer;
+} rq_entity_result;
 
 /**
- * An answer: a part of the context.
+ * A result for each text of a batch, in their order.
  */
-typedef struct rq_answer_span {
+typedef struct rq_entity_results {
   /**
-   * The part.
+   * The results.
    */
-  struct rq_string answer;
-  /**
-   * How certain it is.
-   */
-  float score;
-  /**
-   * Where it starts in the context, in bytes.
-   */
-  size_t start;
-  /**
-   * Where it ends.
-   */
-  size_t end;
-  /**
-   * The same in characters (Unicode code points).
-   */
-  size_t start_character;
-  /**
-   * The end in characters.
-   */
-  size_t end_character;
-} rq_answer_span;
-
-/**
- * Answers by descending score.
- */
-typedef struct rq_answer_list {
-  /**
-   * The answers.
-   */
-  const struct rq_answer_span *items;
+  const struct rq_entity_result *items;
   /**
    * Their number.
    */
   size_t len;
-} rq_answer_list;
+} rq_entity_results;
+
+/**
+ * How to classify by labels of one's own.
+ */
+typedef struct rq_zero_shot_options {
+  /**
+   * `sizeof(rq_zero_shot_options)`.
+   */
+  size_t size;
+  /**
+   * A sentence about a label, which is put in place of its `{}`: UTF-8 that ends with a zero, or NULL for "This example is
+   * {}.".
+   */
+  const char *hypothesis_template;
+  /**
+   * Whether any number of labels may be right, so that each has a probability of its own; 0 where one is, and the
+   * probabilities of all sum up to 1.
+   */
+  uint8_t multi_label;
+  /**
+   * Whether to cut a text that is too long at its end: 0 refuses it. A label's sentence is never cut.
+   */
+  uint8_t truncate;
+} rq_zero_shot_options;
 
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
+
+/**
+ * The name of a status, as "RQ_OK", for logs. It lives for ever.
+ *
+ * @param status   An `rq_status`, or any other number, whose name is "unknown".
+ */
+const char *rq_status_name(int32_t status);
 
 /**
  * The version of rq, as "0.1.0".
@@ -598,14 +976,25 @@ struct rq_string rq_model_mask_token(const struct rq_model *model);
 void rq_model_prefetch(const struct rq_model *model);
 
 /**
- * The defaults, for which NULL stands.
+ * Counts the tokens of a text, or of a pair of texts. A prompt before a text that is embedded is counted with it only where the
+ * text given here begins with it.
+ *
+ * @param pair     The second text of a pair, or NULL for a single text.
+ * @param message  NULL, or where to say why it failed.
+ * @param count    Where the numbers go.
  */
-struct rq_session_options rq_session_options_default(void);
+enum rq_status rq_count_tokens(const struct rq_model *model,
+                               const char *text,
+                               size_t text_len,
+                               const char *pair,
+                               size_t pair_len,
+                               struct rq_message *message,
+                               struct rq_token_count *count);
 
 /**
  * Makes a session of a model. It starts its threads now, if any, and allocates memory as texts need it.
  *
- * @param options  NULL for `rq_session_options_default`.
+ * @param options  NULL for the defaults.
  * @param message  NULL, or where to say why it failed.
  * @param session  Where the session goes; free it with `rq_session_free`.
  */
@@ -637,36 +1026,88 @@ enum rq_status rq_session_reserve(struct rq_session *session,
 size_t rq_session_memory(struct rq_session *session);
 
 /**
- * The defaults, for which NULL stands: five tokens for each mask, and texts that are too long are refused.
+ * The parts of a context that answer a question. The context may be of any length: a long one is read in overlapping windows.
+ * The model's head must be `RQ_HEAD_QUESTION_ANSWERING`.
+ *
+ * @param options  NULL for the defaults.
+ * @param list     Where the list goes; free it with `rq_answer_list_free`.
  */
-struct rq_fill_options rq_fill_options_default(void);
+enum rq_status rq_answer(struct rq_session *session,
+                         const char *question,
+                         size_t question_len,
+                         const char *context,
+                         size_t context_len,
+                         const struct rq_answer_options *options,
+                         struct rq_answer_list **list);
 
 /**
- * The best tokens for each mask of a text. The model's head must be `RQ_HEAD_MASKED_LM`.
+ * As `rq_answer`, for each of `count` questions, each with a context of its own. What is wrong with one of them is in its
+ * result, and the others are answered.
  *
- * @param options  NULL for `rq_fill_options_default`.
- * @param list     Where the list goes; free it with `rq_fill_list_free`.
+ * @param options  NULL for the defaults.
+ * @param results  Where the results go; free them with `rq_answer_results_free`.
  */
-enum rq_status rq_fill(struct rq_session *session,
-                       const char *text,
-                       size_t text_len,
-                       const struct rq_fill_options *options,
-                       struct rq_fill_list **list);
+enum rq_status rq_answer_batch(struct rq_session *session,
+                               const struct rq_text *questions,
+                               const struct rq_text *contexts,
+                               size_t count,
+                               const struct rq_answer_options *options,
+                               struct rq_answer_results **results);
 
 /**
  * Frees a list. NULL is ignored.
  */
-void rq_fill_list_free(struct rq_fill_list *list);
+void rq_answer_list_free(struct rq_answer_list *list);
 
 /**
- * The defaults, for which NULL stands: everything as the model's publisher says, and texts that are too long are refused.
+ * Frees the results of a batch. NULL is ignored.
  */
-struct rq_embed_options rq_embed_options_default(void);
+void rq_answer_results_free(struct rq_answer_results *results);
+
+/**
+ * The labels of a text, or of a pair of texts. The model's head must be `RQ_HEAD_SEQUENCE_CLASSIFICATION`.
+ *
+ * @param pair     The second text of a pair, or NULL for a single text.
+ * @param options  NULL for the defaults.
+ * @param list     Where the list goes; free it with `rq_label_list_free`.
+ */
+enum rq_status rq_classify(struct rq_session *session,
+                           const char *text,
+                           size_t text_len,
+                           const char *pair,
+                           size_t pair_len,
+                           const struct rq_classify_options *options,
+                           struct rq_label_list **list);
+
+/**
+ * As `rq_classify`, for each of `count` texts or pairs. What is wrong with a text is in its result, and the others are
+ * classified.
+ *
+ * @param pairs    The second text of each pair, or NULL for single texts.
+ * @param options  NULL for the defaults.
+ * @param results  Where the results go; free them with `rq_label_results_free`.
+ */
+enum rq_status rq_classify_batch(struct rq_session *session,
+                                 const struct rq_text *texts,
+                                 const struct rq_text *pairs,
+                                 size_t count,
+                                 const struct rq_classify_options *options,
+                                 struct rq_label_results **results);
+
+/**
+ * Frees a list. NULL is ignored.
+ */
+void rq_label_list_free(struct rq_label_list *list);
+
+/**
+ * Frees the results of a batch. NULL is ignored.
+ */
+void rq_label_results_free(struct rq_label_results *results);
 
 /**
  * The embedding of a text: `rq_model_embedding_size` floats, unless options ask for fewer dimensions. Any model has one.
  *
- * @param options   NULL for `rq_embed_options_default`.
+ * @param options   NULL for the defaults.
  * @param out       Room for `capacity` floats; NULL with a capacity of 0 asks for the length.
  * @param len       NULL, or where the number of floats goes, also when `out` is too small (`RQ_BUFFER`).
  */
@@ -679,77 +1120,55 @@ enum rq_status rq_embed(struct rq_session *session,
                         size_t *len);
 
 /**
- * The defaults, for which NULL stands: all labels, the model's function, and texts that are too long are refused.
+ * As `rq_embed`, for each of `count` texts. What is wrong with a text is in its result, and the others are embedded.
+ *
+ * @param options  NULL for the defaults.
+ * @param results  Where the results go; free them with `rq_embedding_results_free`.
  */
-struct rq_classify_options rq_classify_options_default(void);
+enum rq_status rq_embed_batch(struct rq_session *session,
+                              const struct rq_text *texts,
+                              size_t count,
+                              const struct rq_embed_options *options,
+                              struct rq_embedding_results **results);
 
 /**
- * The labels of a text, or of a pair of texts. The model's head must be `RQ_HEAD_SEQUENCE_CLASSIFICATION`.
- *
- * @param pair     The second text of a pair, or NULL for a single text.
- * @param options  NULL for `rq_classify_options_default`.
- * @param list     Where the list goes; free it with `rq_label_list_free`.
+ * Frees the results of a batch. NULL is ignored.
  */
-enum rq_status rq_classify(struct rq_session *session,
-                           const char *text,
-                           size_t text_len,
-                           const char *pair,
-                           size_t pair_len,
-                           const struct rq_classify_options *options,
-                           struct rq_label_list **list);
+void rq_embedding_results_free(struct rq_embedding_results *results);
+
+/**
+ * The best tokens for each mask of a text. The model's head must be `RQ_HEAD_MASKED_LM`.
+ *
+ * @param options  NULL for the defaults.
+ * @param list     Where the list goes; free it with `rq_fill_list_free`.
+ */
+enum rq_status rq_fill(struct rq_session *session,
+                       const char *text,
+                       size_t text_len,
+                       const struct rq_fill_options *options,
+                       struct rq_fill_list **list);
+
+/**
+ * As `rq_fill`, for each of `count` texts. What is wrong with a text is in its result, and the others are answered.
+ *
+ * @param options  NULL for the defaults.
+ * @param results  Where the results go; free them with `rq_fill_results_free`.
+ */
+enum rq_status rq_fill_batch(struct rq_session *session,
+                             const struct rq_text *texts,
+                             size_t count,
+                             const struct rq_fill_options *options,
+                             struct rq_fill_results **results);
 
 /**
  * Frees a list. NULL is ignored.
  */
-void rq_label_list_free(struct rq_label_list *list);
+void rq_fill_list_free(struct rq_fill_list *list);
 
 /**
- * The defaults, for which NULL stands: `RQ_AGGREGATION_SIMPLE`.
+ * Frees the results of a batch. NULL is ignored.
  */
-struct rq_tag_options rq_tag_options_default(void);
-
-/**
- * The tagged parts of a text of any length: a long one is read in overlapping windows. The model's head must be
- * `RQ_HEAD_TOKEN_CLASSIFICATION`.
- *
- * @param options  NULL for `rq_tag_options_default`.
- * @param list     Where the list goes; free it with `rq_entity_list_free`.
- */
-enum rq_status rq_tag(struct rq_session *session,
-                      const char *text,
-                      size_t text_len,
-                      const struct rq_tag_options *options,
-                      struct rq_entity_list **list);
-
-/**
- * Frees a list. NULL is ignored.
- */
-void rq_entity_list_free(struct rq_entity_list *list);
-
-/**
- * The defaults, for which NULL stands: one answer of at most 15 tokens.
- */
-struct rq_answer_options rq_answer_options_default(void);
-
-/**
- * The parts of a context that answer a question. The context may be of any length: a long one is read in overlapping windows.
- * The model's head must be `RQ_HEAD_QUESTION_ANSWERING`.
- *
- * @param options  NULL for `rq_answer_options_default`.
- * @param list     Where the list goes; free it with `rq_answer_list_free`.
- */
-enum rq_status rq_answer(struct rq_session *session,
-                         const char *question,
-                         size_t question_len,
-                         const char *context,
-                         size_t context_len,
-                         const struct rq_answer_options *options,
-                         struct rq_answer_list **list);
-
-/**
- * Frees a list. NULL is ignored.
- */
-void rq_answer_list_free(struct rq_answer_list *list);
+void rq_fill_results_free(struct rq_fill_results *results);
 
 /**
  * The tokens of a text, special ones included, and the last hidden states of each: `tokens` x `rq_model_hidden_size` floats,
@@ -766,6 +1185,107 @@ enum rq_status rq_hidden_states(struct rq_session *session,
                                 float *out,
                                 size_t capacity,
                                 size_t *tokens);
+
+/**
+ * How probable a text is, by its pseudo-log-likelihood: the probability of each token where it is masked. A text of n tokens takes
+ * n passes over it. The model's head must be `RQ_HEAD_MASKED_LM`.
+ *
+ * @param options  NULL for the defaults.
+ * @param list     Where the score and those of the tokens go; free them with `rq_score_list_free`.
+ */
+enum rq_status rq_score(struct rq_session *session,
+                        const char *text,
+                        size_t text_len,
+                        const struct rq_score_options *options,
+                        struct rq_score_list **list);
+
+/**
+ * As `rq_score`, for each of `count` texts. What is wrong with a text is in its result, and the others are scored.
+ *
+ * @param options  NULL for the defaults.
+ * @param results  Where the results go; free them with `rq_score_results_free`.
+ */
+enum rq_status rq_score_batch(struct rq_session *session,
+                              const struct rq_text *texts,
+                              size_t count,
+                              const struct rq_score_options *options,
+                              struct rq_score_results **results);
+
+/**
+ * Frees a score. NULL is ignored.
+ */
+void rq_score_list_free(struct rq_score_list *list);
+
+/**
+ * Frees the results of a batch. NULL is ignored.
+ */
+void rq_score_results_free(struct rq_score_results *results);
+
+/**
+ * The tagged parts of a text of any length: a long one is read in overlapping windows. The model's head must be
+ * `RQ_HEAD_TOKEN_CLASSIFICATION`.
+ *
+ * @param options  NULL for the defaults.
+ * @param list     Where the list goes; free it with `rq_entity_list_free`.
+ */
+enum rq_status rq_tag(struct rq_session *session,
+                      const char *text,
+                      size_t text_len,
+                      const struct rq_tag_options *options,
+                      struct rq_entity_list **list);
+
+/**
+ * As `rq_tag`, for each of `count` texts. What is wrong with a text is in its result, and the others are tagged.
+ *
+ * @param options  NULL for the defaults.
+ * @param results  Where the results go; free them with `rq_entity_results_free`.
+ */
+enum rq_status rq_tag_batch(struct rq_session *session,
+                            const struct rq_text *texts,
+                            size_t count,
+                            const struct rq_tag_options *options,
+                            struct rq_entity_results **results);
+
+/**
+ * Frees a list. NULL is ignored.
+ */
+void rq_entity_list_free(struct rq_entity_list *list);
+
+/**
+ * Frees the results of a batch. NULL is ignored.
+ */
+void rq_entity_results_free(struct rq_entity_results *results);
+
+/**
+ * The caller's labels of a text, by a model that was trained on entailment (natural language inference): its head must be
+ * `RQ_HEAD_SEQUENCE_CLASSIFICATION`, with a label that begins with "entail", or else its last one stands for that.
+ *
+ * @param labels   `label_count` labels, of which there must be one.
+ * @param options  NULL for the defaults.
+ * @param list     Where the list of all labels goes; free it with `rq_label_list_free`.
+ */
+enum rq_status rq_zero_shot(struct rq_session *session,
+                            const char *text,
+                            size_t text_len,
+                            const struct rq_text *labels,
+                            size_t label_count,
+                            const struct rq_zero_shot_options *options,
+                            struct rq_label_list **list);
+
+/**
+ * As `rq_zero_shot`, for each of `count` texts. What is wrong with a text is in its result, and the others are classified.
+ *
+ * @param labels   `label_count` labels, of which there must be one.
+ * @param options  NULL for the defaults.
+ * @param results  Where the results go; free them with `rq_label_results_free`.
+ */
+enum rq_status rq_zero_shot_batch(struct rq_session *session,
+                                  const struct rq_text *texts,
+                                  size_t count,
+                                  const struct rq_text *labels,
+                                  size_t label_count,
+                                  const struct rq_zero_shot_options *options,
+                                  struct rq_label_results **results);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -2,19 +2,8 @@
 
 use crate::{Failure, rq_status};
 
-/// Pairs the values of an enumeration of C with Rust's. `parse` takes any number; with `both ways`, `From` is exhaustive.
+/// Gives an enumeration of C a `parse`, which takes any number, with the values of Rust that its values stand for.
 macro_rules! enumeration {
-    ($c:ident, $name:literal, $rust:ty, both ways { $($value:ident = [$($meaning:tt)+]),+ $(,)? }) => {
-        enumeration!($c, $name, $rust { $($value = [$($meaning)+]),+ });
-
-        impl From<$rust> for $c {
-            fn from(value: $rust) -> Self {
-                match value {
-                    $($($meaning)+ => Self::$value,)+
-                }
-            }
-        }
-    };
     ($c:ident, $name:literal, $rust:ty { $($value:ident = [$($meaning:tt)+]),+ $(,)? }) => {
         impl $c {
             /// What a number stands for.

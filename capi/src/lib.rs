@@ -21,6 +21,7 @@
 
 mod enumeration;
 mod model;
+mod options;
 mod results;
 mod session;
 mod tasks;
@@ -74,6 +75,37 @@ pub enum rq_status {
     RQ_PANIC = 12,
 }
 
+/// The name of a status, as "RQ_OK", for logs. It lives for ever.
+///
+/// @param status   An `rq_status`, or any other number, whose name is "unknown".
+#[unsafe(no_mangle)]
+pub extern "C" fn rq_status_name(status: i32) -> *const c_char {
+    macro_rules! names {
+        ($($name:ident),+) => {
+            match status {
+                $(x if x == rq_status::$name as i32 => concat!(stringify!($name), "\0"),)+
+                _ => "unknown\0",
+            }
+        };
+    }
+    let name = names!(
+        RQ_OK,
+        RQ_NULL,
+        RQ_NOT_UTF8,
+        RQ_IO,
+        RQ_DAMAGED,
+        RQ_NEWER_VERSION,
+        RQ_WRONG_HEAD,
+        RQ_TEXT,
+        RQ_TOO_LONG,
+        RQ_OPTION,
+        RQ_BUFFER,
+        RQ_BUSY,
+        RQ_PANIC
+    );
+    name.as_ptr().cast()
+}
+
 /// A message for a person: UTF-8, NUL-terminated, cut if it is too long.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -100,6 +132,16 @@ impl rq_string {
             len: owned.count_bytes(),
         }
     }
+}
+
+/// A text of the caller's, of which a batch has several: `len` bytes of UTF-8, which needn't end with a NUL.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct rq_text {
+    /// The bytes. Where there are none, it may be NULL.
+    pub data: *const c_char,
+    /// Their number.
+    pub len: usize,
 }
 
 /// The version of rq, as "0.1.0".
@@ -175,9 +217,10 @@ fn report(result: Result<(), Failure>, place: Option<Out<'_, rq_message>>) -> rq
         return rq_status::RQ_OK;
     };
     if let Some(place) = place {
-        let end = failure.message.floor_char_boundary(RQ_MESSAGE_SIZE - 1);
+        let message = failure.message.replace('\0', " ");
+        let end = message.floor_char_boundary(RQ_MESSAGE_SIZE - 1);
         let mut text = [0; RQ_MESSAGE_SIZE];
-        for (to, from) in text.iter_mut().zip(&failure.message.as_bytes()[..end]) {
+        for (to, from) in text.iter_mut().zip(&message.as_bytes()[..end]) {
             *to = c_char::from_ne_bytes([*from]);
         }
         place.write(rq_message { text });
@@ -244,6 +287,52 @@ unsafe fn string<'a>(data: *const c_char, len: usize, parameter: &str) -> Result
             format!("{parameter} isn't UTF-8 at byte {at}"),
         )
     })
+}
+
+/// A string that may be NULL.
+///
+/// # Safety
+/// As [`slice`].
+unsafe fn optional_string<'a>(
+    data: *const c_char,
+    len: usize,
+    parameter: &str,
+) -> Result<Option<&'a str>, Failure> {
+    match data.is_null() && len == 0 {
+        true => Ok(None),
+        // SAFETY: the caller's promise.
+        false => unsafe { string(data, len, parameter) }.map(Some),
+    }
+}
+
+/// A string that may be NULL, and else ends with a zero.
+///
+/// # Safety
+/// `text` is NULL or points to bytes that end with a zero, live, and that nothing changes, for `'a`.
+unsafe fn c_string<'a>(text: *const c_char, parameter: &str) -> Result<Option<&'a str>, Failure> {
+    match text.is_null() {
+        true => Ok(None),
+        // SAFETY: the caller's promise.
+        false => unsafe { string(text, CStr::from_ptr(text).count_bytes(), parameter) }.map(Some),
+    }
+}
+
+/// The texts of a batch, and what is wrong with some of them.
+///
+/// # Safety
+/// As [`slice`], and for the bytes of each text, too.
+unsafe fn texts<'a>(
+    data: *const rq_text,
+    count: usize,
+    parameter: &str,
+) -> Result<Vec<Result<&'a str, Failure>>, Failure> {
+    // SAFETY: the caller's promise.
+    let texts = unsafe { slice(data, count, parameter) }?;
+    let text = |(number, text): (usize, &rq_text)| {
+        // SAFETY: the caller's promise.
+        unsafe { string(text.data, text.len, &format!("{parameter}[{number}]")) }
+    };
+    Ok(texts.iter().enumerate().map(text).collect())
 }
 
 /// Room for a list that the caller owns. What is there before may be no `T`. Where there is no room, it may be NULL.

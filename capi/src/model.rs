@@ -1,8 +1,9 @@
 //! Models in C.
 
+use crate::results::in_c;
 use crate::{
-    Failure, Out, fence, free, optional_out, out, report, rq_message, rq_status, rq_string, slice,
-    string,
+    Failure, Out, fence, free, optional_out, optional_string, out, reference, report, rq_message,
+    rq_status, rq_string, slice, string,
 };
 use rq::Model;
 use rq_format::Head;
@@ -22,11 +23,11 @@ pub struct rq_model {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum rq_head {
-    /// No head: for `rq_embed`.
+    /// No head: for `rq_embed`, as any model is.
     RQ_HEAD_NONE = 0,
-    /// For `rq_fill`.
+    /// For `rq_fill` and `rq_score`.
     RQ_HEAD_MASKED_LM = 1,
-    /// For `rq_classify`.
+    /// For `rq_classify`, and where the labels are those of entailment for `rq_zero_shot`.
     RQ_HEAD_SEQUENCE_CLASSIFICATION = 2,
     /// For `rq_tag`.
     RQ_HEAD_TOKEN_CLASSIFICATION = 3,
@@ -48,11 +49,9 @@ impl From<Head> for rq_head {
 
 impl rq_model {
     fn new(model: Model) -> Box<Self> {
-        // A string with a NUL inside would end early in C; a file's labels have no control characters.
-        let string = |text: &str| CString::new(text.replace('\0', " ")).unwrap_or_default();
         Box::new(Self {
-            labels: model.config().labels.iter().map(|l| string(l)).collect(),
-            mask_token: string(model.tokenizer().mask_token().unwrap_or_default()),
+            labels: model.config().labels.iter().map(|l| in_c(l)).collect(),
+            mask_token: in_c(model.tokenizer().mask_token().unwrap_or_default()),
             model: Arc::new(model),
         })
     }
@@ -96,7 +95,22 @@ pub unsafe extern "C" fn rq_model_open(
             out(model, "model"),
         )
     };
-    open(model, message, || Ok(Model::open(Path::new(path?))?))
+    open(model, message, || {
+        let path = path?;
+        if let Some(at) = path.find('\0') {
+            let message =
+                format!("path has a NUL at byte {at}, which no file's name has: {path:?}");
+            return Err(Failure::new(rq_status::RQ_OPTION, message));
+        }
+        Model::open(Path::new(path)).map_err(|error| {
+            let mut failure = Failure::from(error);
+            // What the system says names it.
+            if !failure.message.contains(path) {
+                failure.message = format!("{path}: {}", failure.message);
+            }
+            failure
+        })
+    })
 }
 
 /// Maps the model that is `length` bytes at `offset` of an open file, such as an uncompressed asset inside an Android package
@@ -253,4 +267,63 @@ pub unsafe extern "C" fn rq_model_prefetch(model: *const rq_model) {
             Ok(())
         });
     }
+}
+
+/// How long a text is in tokens.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct rq_token_count {
+    /// The tokens of the whole text, special ones included.
+    pub tokens: usize,
+    /// Those that are left where the text is cut to what the model takes: as many, unless it is too long.
+    pub truncated: usize,
+    /// The most that the model takes: `rq_model_max_tokens`.
+    pub max: usize,
+}
+
+/// Counts the tokens of a text, or of a pair of texts. A prompt before a text that is embedded is counted with it only where the
+/// text given here begins with it.
+///
+/// @param pair     The second text of a pair, or NULL for a single text.
+/// @param message  NULL, or where to say why it failed.
+/// @param count    Where the numbers go.
+///
+/// # Safety
+/// The pointers are NULL or point to what the parameters say.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rq_count_tokens(
+    model: *const rq_model,
+    text: *const c_char,
+    text_len: usize,
+    pair: *const c_char,
+    pair_len: usize,
+    message: *mut rq_message,
+    count: *mut rq_token_count,
+) -> rq_status {
+    // SAFETY: the caller's promises.
+    let (model, text, pair, message, place) = unsafe {
+        (
+            reference(model, "model"),
+            string(text, text_len, "text"),
+            optional_string(pair, pair_len, "pair"),
+            optional_out(message),
+            out(count, "count"),
+        )
+    };
+    let result = fence(|| {
+        let (tokenizer, text, place) = (model?.model.tokenizer(), text?, place?);
+        let encoding = match pair? {
+            None => tokenizer.encode(text, true),
+            Some(pair) => tokenizer.encode_pair(text, pair, true),
+        };
+        let encoding = encoding.map_err(rq::Error::from)?;
+        let truncated = encoding.ids.len();
+        place.write(rq_token_count {
+            tokens: encoding.truncated_from.unwrap_or(truncated),
+            truncated,
+            max: tokenizer.max_tokens(),
+        });
+        Ok(())
+    });
+    report(result, message)
 }

@@ -1,26 +1,36 @@
-//! Lists that a task answers with: owned by rq, read by the caller, and freed as a whole.
+//! What a task answers with: owned by rq, read by the caller, and freed as a whole.
 
-use crate::rq_string;
+use crate::{Failure, rq_status, rq_string};
+use std::ffi::CString;
 
-/// What a call gives: a list for the caller, and what its strings point to.
+/// What a call gives: a structure for the caller, and what it points to.
 ///
 /// The caller gets a pointer to `head`, and gives it back to be freed. It is the first field, so that both are one address.
 #[repr(C)]
-pub(super) struct Owned<H, T> {
+struct Owned<H> {
     head: H,
-    /// Keeps what `head` points to. A `Vec`, since to move a `Box` would claim what is in it, and end the head's right to it.
-    items: Vec<T>,
-    /// Keeps what the items' strings point to, each with a NUL behind it; not `CString`, which has a `Box`.
-    strings: Vec<Vec<u8>>,
+    kept: Keeper,
 }
 
-/// Strings that are kept for the items of a list.
+/// Keeps what the pointers of a result point to.
 #[derive(Default)]
-pub(super) struct Strings(Vec<Vec<u8>>);
+pub(super) struct Keeper {
+    /// Strings, each with a NUL behind it; not `CString`, which has a `Box`.
+    strings: Vec<Vec<u8>>,
+    /// `Vec`s, since to move a `Box` would claim what is in it, and end the result's right to it.
+    lists: Vec<Box<dyn Kept>>,
+}
 
-impl Strings {
+trait Kept {}
+
+impl<T> Kept for Vec<T> {}
+
+impl Keeper {
     /// Keeps a string. One with a NUL inside is shown with spaces instead: such a string would end early in C.
-    pub(super) fn keep(&mut self, text: &str) -> rq_string {
+    pub(super) fn string(&mut self, text: &str) -> rq_string {
+        if text.is_empty() {
+            return rq_string::of(c"");
+        }
         let mut owned = text.replace('\0', " ").into_bytes();
         owned.push(0);
         // On the heap, where it stays when the list of strings grows.
@@ -28,58 +38,79 @@ impl Strings {
             data: owned.as_ptr().cast(),
             len: text.len(),
         };
-        self.0.push(owned);
+        self.strings.push(owned);
         string
+    }
+
+    /// Keeps a list; NULL for one without items.
+    pub(super) fn list<T: 'static>(&mut self, items: Vec<T>) -> (*const T, usize) {
+        if items.is_empty() {
+            return (std::ptr::null(), 0);
+        }
+        let list = (items.as_ptr(), items.len());
+        self.lists.push(Box::new(items));
+        list
+    }
+
+    /// Keeps the results of a batch. A text that has no answer has a status, a message, and for an answer the empty one.
+    pub(super) fn results<A: Default, R: 'static>(
+        &mut self,
+        answers: Vec<Result<A, Failure>>,
+        result: impl Fn(rq_status, rq_string, A, &mut Self) -> R,
+    ) -> (*const R, usize) {
+        let results = answers.into_iter().map(|answer| match answer {
+            Ok(answer) => result(rq_status::RQ_OK, rq_string::of(c""), answer, self),
+            Err(failure) => {
+                let message = self.string(&failure.message);
+                result(failure.status, message, A::default(), self)
+            }
+        });
+        let results = results.collect();
+        self.list(results)
     }
 }
 
-/// Hands a list to the caller: an item is made of each answer, and `head` of where the items are, and how many.
-pub(super) fn hand_over<A, H, T>(
-    answers: impl IntoIterator<Item = A>,
-    mut item: impl FnMut(A, &mut Strings) -> T,
-    head: impl FnOnce(*const T, usize) -> H,
-) -> *mut H {
-    let mut strings = Strings::default();
-    let answers = answers.into_iter();
-    let items: Vec<T> = answers.map(|answer| item(answer, &mut strings)).collect();
-    let owned = Box::new(Owned {
-        head: head(items.as_ptr(), items.len()),
-        items,
-        strings: strings.0,
-    });
-    Box::into_raw(owned).cast()
+/// Hands a result to the caller.
+pub(super) fn hand_over<H>(head: impl FnOnce(&mut Keeper) -> H) -> *mut H {
+    let mut kept = Keeper::default();
+    let head = head(&mut kept);
+    Box::into_raw(Box::new(Owned { head, kept })).cast()
 }
 
 /// Frees what [`hand_over`] gave.
 ///
 /// # Safety
-/// `list` is NULL, or came from [`hand_over`] with the same types and wasn't freed.
-pub(crate) unsafe fn free<H, T>(list: *mut H) {
+/// `result` is NULL, or came from [`hand_over`] with the same type and wasn't freed.
+pub(crate) unsafe fn free<H>(result: *mut H) {
     // SAFETY: the caller's promise; the head is the first field of a boxed `Owned`.
-    unsafe { crate::free(list.cast::<Owned<H, T>>()) }
+    unsafe { crate::free(result.cast::<Owned<H>>()) }
+}
+
+/// A string for C, with a space for each NUL inside, at which it would end.
+pub(crate) fn in_c(text: &str) -> CString {
+    CString::new(text.replace('\0', " ")).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rq_label;
+    use crate::{rq_label, rq_label_list};
     use std::ffi::CStr;
-
-    struct List {
-        items: *const rq_label,
-        len: usize,
-    }
 
     /// What C does with a list. Miri looks at each access: `fuzz/sanitize` runs this under it.
     #[test]
     fn a_list_is_read_and_freed() {
         let texts: Vec<String> = (0..20).map(|i| format!("lab\0el {i}")).collect();
-        let item = |text: &String, strings: &mut Strings| rq_label {
-            label: strings.keep(text),
-            index: 0,
-            score: 0.5,
-        };
-        let list = hand_over(&texts, item, |items, len| List { items, len });
+        let list = hand_over(|keeper| {
+            let label = |text: &String| rq_label {
+                label: keeper.string(text),
+                index: 0,
+                score: 0.5,
+            };
+            let labels = texts.iter().map(label).collect();
+            let (items, len) = keeper.list(labels);
+            rq_label_list { items, len }
+        });
         // SAFETY: it was handed over, and its strings end with a NUL.
         let read: Vec<String> = unsafe {
             let list = &*list;
@@ -89,7 +120,7 @@ mod tests {
         };
         let expected: Vec<String> = texts.iter().map(|text| text.replace('\0', " ")).collect();
         assert_eq!(read, expected);
-        // SAFETY: it was handed over with these types.
-        unsafe { free::<_, rq_label>(list) };
+        // SAFETY: it was handed over with this type.
+        unsafe { free(list) };
     }
 }

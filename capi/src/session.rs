@@ -1,5 +1,7 @@
 //! Sessions in C.
 
+use crate::options::{self, Options};
+use crate::results::in_c;
 use crate::{
     Failure, fence, free, optional_out, out, reference, report, rq_message, rq_model, rq_status,
     rq_string,
@@ -27,19 +29,20 @@ struct Inner {
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct rq_session_options {
+    /// `sizeof(rq_session_options)`.
+    pub size: usize,
     /// Threads; 0 for one per processor. With 1, no thread is started: everything runs on the caller's.
     pub threads: usize,
 }
 
-/// The defaults, for which NULL stands.
-#[unsafe(no_mangle)]
-pub extern "C" fn rq_session_options_default() -> rq_session_options {
-    rq_session_options { threads: 0 }
+// SAFETY: a number behind the size.
+unsafe impl Options for rq_session_options {
+    const NAME: &'static str = "rq_session_options";
 }
 
 /// Makes a session of a model. It starts its threads now, if any, and allocates memory as texts need it.
 ///
-/// @param options  NULL for `rq_session_options_default`.
+/// @param options  NULL for the defaults.
 /// @param message  NULL, or where to say why it failed.
 /// @param session  Where the session goes; free it with `rq_session_free`.
 ///
@@ -56,14 +59,14 @@ pub unsafe extern "C" fn rq_session_new(
     let (model, options, message, place) = unsafe {
         (
             reference(model, "model"),
-            options.as_ref(),
+            options::read(options),
             optional_out(message),
             out(session, "session"),
         )
     };
     let result = fence(|| {
         let (model, place) = (model?, place?);
-        let threads = options.map_or(0, |options| options.threads);
+        let threads = options?.threads;
         if threads > MAX_THREADS {
             let message = format!("threads is {threads}; at most {MAX_THREADS} are started");
             return Err(Failure::new(rq_status::RQ_OPTION, message));
@@ -122,8 +125,7 @@ const BUSY: &CStr = c"another thread uses the session; give each thread a sessio
 pub unsafe extern "C" fn rq_session_reserve(session: *mut rq_session, tokens: usize) -> rq_status {
     // SAFETY: the caller's promise.
     with_session(unsafe { session.as_ref() }, |session| {
-        let tokens = tokens.min(session.model().config().max_tokens());
-        session.reserve(&[tokens], tokens.min(8));
+        session.reserve(&[tokens], 8);
         Ok(())
     })
 }
@@ -159,10 +161,7 @@ pub(crate) fn with_session(
     };
     let (status, message) = match fence(|| work(&mut inner.session)) {
         Ok(()) => (rq_status::RQ_OK, CString::default()),
-        Err(failure) => {
-            let message = CString::new(failure.message.replace('\0', " "));
-            (failure.status, message.unwrap_or_default())
-        }
+        Err(failure) => (failure.status, in_c(&failure.message)),
     };
     inner.message = message;
     status

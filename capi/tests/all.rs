@@ -6,5 +6,7 @@ mod common;
 /// The root of the workspace.
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
+mod batches;
 mod calls;
 mod header;
+mod readme;

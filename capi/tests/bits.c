@@ -12,7 +12,7 @@
 #include <string.h>
 
 static void fail(const char *what, rq_status status, const char *why) {
-  fprintf(stderr, "%s: status %d: %s\n", what, (int)status, why);
+  fprintf(stderr, "%s: %s: %s\n", what, rq_status_name(status), why);
   exit(1);
 }
 
@@ -33,8 +33,7 @@ static void hidden_states(rq_session *session, const char *text, size_t width) {
 }
 
 static void fill(rq_session *session, const char *text, size_t top_k) {
-  rq_fill_options options = rq_fill_options_default();
-  options.top_k = top_k;
+  rq_fill_options options = {.size = sizeof options, .top_k = top_k};
   rq_fill_list *list = NULL;
   rq_status status = rq_fill(session, text, strlen(text), &options, &list);
   if (status != RQ_OK) fail("fill", status, rq_session_message(session).data);
@@ -53,8 +52,7 @@ int main(int argc, char **argv) {
   rq_model *model = NULL;
   rq_status status = rq_model_open(argv[1], strlen(argv[1]), &message, &model);
   if (status != RQ_OK) fail(argv[1], status, message.text);
-  rq_session_options options = rq_session_options_default();
-  options.threads = strtoul(argv[2], NULL, 10);
+  rq_session_options options = {.size = sizeof options, .threads = strtoul(argv[2], NULL, 10)};
   rq_session *session = NULL;
   status = rq_session_new(model, &options, &message, &session);
   if (status != RQ_OK) fail("session", status, message.text);

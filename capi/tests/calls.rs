@@ -5,13 +5,14 @@ use crate::common::options;
 use crate::common::{convert_to, tests_path};
 use rq::{
     AnswerOptions, Answerer, Batch, Classifier, ClassifyOptions, EmbedOptions, Embedder, FillMask,
-    FillOptions, Model, Prompt, Question, Rows, Session, SessionOptions, TagOptions, Tagger, Task,
-    Texts,
+    FillOptions, Model, Prompt, Rows, ScoreOptions, Scorer, Session, SessionOptions, TagOptions,
+    Tagger, Task, Texts, ZeroShot, ZeroShotOptions,
 };
 use rq_capi::*;
 use rq_convert::Quant;
 use std::ffi::{CStr, c_char};
 use std::io::Write;
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::ptr::{null, null_mut};
@@ -19,23 +20,23 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tempfile::TempDir;
 
-const TEXT: &str = "She opened the <mask> and walked into the garden.";
-const TOPIC: &str = "The striker scored two goals in the final.";
-const NAMES: &str = "Anna works in Berlin.";
-const QUESTION: &str = "Where does Anna live?";
-const CONTEXT: &str = "Anna lives in Berlin. Peter lives in Rome.";
+pub(crate) const TEXT: &str = "She opened the <mask> and walked into the garden.";
+pub(crate) const TOPIC: &str = "The striker scored two goals in the final.";
+pub(crate) const NAMES: &str = "Anna works in Berlin.";
+pub(crate) const QUESTION: &str = "Where does Anna live?";
+pub(crate) const CONTEXT: &str = "Anna lives in Berlin. Peter lives in Rome.";
 
 /// The small English model of this repository.
-fn demo() -> PathBuf {
+pub(crate) fn demo() -> PathBuf {
     tests_path("../src/demo-model.rq")
 }
 
 /// A model of `tests/data/tasks`, converted once.
-fn task_model(name: &str) -> PathBuf {
+pub(crate) fn task_model(name: &str) -> PathBuf {
     static MODELS: OnceLock<TempDir> = OnceLock::new();
     let directory = MODELS.get_or_init(|| {
         let directory = tempfile::tempdir().unwrap();
-        for name in ["topics", "tags", "answers"] {
+        for name in ["topics", "tags", "answers", "nli"] {
             let output = directory.path().join(name);
             convert_to(
                 &tests_path("data/tasks").join(name),
@@ -49,11 +50,11 @@ fn task_model(name: &str) -> PathBuf {
 }
 
 /// A string, as C passes it.
-fn bytes(text: &str) -> (*const c_char, usize) {
+pub(crate) fn bytes(text: &str) -> (*const c_char, usize) {
     (text.as_ptr().cast(), text.len())
 }
 
-fn said(message: &rq_message) -> &str {
+pub(crate) fn said(message: &rq_message) -> &str {
     // SAFETY: every message ends with NUL.
     unsafe { CStr::from_ptr(message.text.as_ptr()) }
         .to_str()
@@ -61,20 +62,46 @@ fn said(message: &rq_message) -> &str {
 }
 
 /// A string of a list: `len` bytes and a NUL.
-fn string(string: rq_string) -> String {
+pub(crate) fn string(string: rq_string) -> String {
     // SAFETY: the list lives.
     let text = unsafe { CStr::from_ptr(string.data) };
     assert_eq!(text.count_bytes(), string.len);
     text.to_str().unwrap().to_owned()
 }
 
-fn empty_message() -> rq_message {
+/// The items of a list, which may be NULL where there are none.
+pub(crate) fn items<'a, T>(items: *const T, len: usize) -> &'a [T] {
+    match len {
+        0 => &[],
+        // SAFETY: the list lives.
+        _ => unsafe { std::slice::from_raw_parts(items, len) },
+    }
+}
+
+/// Options as C writes them: the size, these fields, and zeros.
+macro_rules! c_options {
+    ($kind:ident { $($field:ident: $value:expr),* $(,)? }) => {{
+        let mut options: $kind = $crate::calls::zeros();
+        options.size = size_of::<$kind>();
+        $(options.$field = $value;)*
+        options
+    }};
+}
+pub(crate) use c_options;
+
+/// Options that are all zeros.
+pub(crate) fn zeros<T: Copy>() -> T {
+    // SAFETY: numbers and pointers, of which zeros are a value.
+    unsafe { std::mem::zeroed() }
+}
+
+pub(crate) fn empty_message() -> rq_message {
     rq_message {
         text: [0; RQ_MESSAGE_SIZE],
     }
 }
 
-fn open(path: &Path) -> *mut rq_model {
+pub(crate) fn open(path: &Path) -> *mut rq_model {
     let (mut message, mut model) = (empty_message(), null_mut());
     let (data, len) = bytes(path.to_str().unwrap());
     // SAFETY: all of them live.
@@ -83,9 +110,12 @@ fn open(path: &Path) -> *mut rq_model {
     model
 }
 
-fn session(model: *const rq_model, threads: usize) -> *mut rq_session {
-    let (options, mut message, mut session) =
-        (rq_session_options { threads }, empty_message(), null_mut());
+pub(crate) fn session(model: *const rq_model, threads: usize) -> *mut rq_session {
+    let (options, mut message, mut session) = (
+        c_options!(rq_session_options { threads: threads }),
+        empty_message(),
+        null_mut(),
+    );
     // SAFETY: all of them live.
     let status = unsafe { rq_session_new(model, &options, &raw mut message, &raw mut session) };
     assert_eq!(status, rq_status::RQ_OK, "{}", said(&message));
@@ -93,13 +123,13 @@ fn session(model: *const rq_model, threads: usize) -> *mut rq_session {
 }
 
 /// A model and a session, freed at the end.
-struct Opened {
-    model: *mut rq_model,
-    session: *mut rq_session,
+pub(crate) struct Opened {
+    pub(crate) model: *mut rq_model,
+    pub(crate) session: *mut rq_session,
 }
 
 impl Opened {
-    fn new(path: &Path) -> Self {
+    pub(crate) fn new(path: &Path) -> Self {
         let model = open(path);
         Self {
             model,
@@ -108,16 +138,24 @@ impl Opened {
     }
 
     /// Why the last call failed.
-    fn message(&self) -> String {
+    pub(crate) fn message(&self) -> String {
         // SAFETY: the session lives.
         string(unsafe { rq_session_message(self.session) })
     }
 
-    fn fill(&self, text: &str, options: Option<&rq_fill_options>) -> Result<Fills, rq_status> {
+    pub(crate) fn fill(
+        &self,
+        text: &str,
+        options: Option<&rq_fill_options>,
+    ) -> Result<Fills, rq_status> {
         fill(self.session, text, options)
     }
 
-    fn embed(&self, text: &str, options: Option<&rq_embed_options>) -> Result<Vec<f32>, rq_status> {
+    pub(crate) fn embed(
+        &self,
+        text: &str,
+        options: Option<&rq_embed_options>,
+    ) -> Result<Vec<f32>, rq_status> {
         let options = options.map_or(null(), |o| o as *const _);
         // SAFETY: the model lives.
         let mut out = vec![0.0; unsafe { rq_model_hidden_size(self.model) }];
@@ -143,12 +181,12 @@ impl Opened {
         Ok(out)
     }
 
-    fn classify(
+    pub(crate) fn classify(
         &self,
         text: &str,
         pair: Option<&str>,
         options: Option<&rq_classify_options>,
-    ) -> Result<Vec<(String, usize, f32)>, rq_status> {
+    ) -> Result<Labels, rq_status> {
         let options = options.map_or(null(), |o| o as *const _);
         let ((data, len), mut list) = (bytes(text), null_mut());
         let (pair, pair_len) = pair.map_or((null(), 0), bytes);
@@ -164,45 +202,34 @@ impl Opened {
                 options,
                 list_place,
             ))?;
-            let items = std::slice::from_raw_parts((*list).items, (*list).len);
-            let labels = items
-                .iter()
-                .map(|l| (string(l.label), l.index, l.score))
-                .collect();
+            let labels = labels(&*list);
             rq_label_list_free(list);
             Ok(labels)
         }
     }
 
-    fn tag(
+    pub(crate) fn tag(
         &self,
         text: &str,
         options: Option<&rq_tag_options>,
-    ) -> Result<Vec<(rq_entity, String, String)>, rq_status> {
+    ) -> Result<Vec<Tagged>, rq_status> {
         let options = options.map_or(null(), |o| o as *const _);
         let ((data, len), mut list) = (bytes(text), null_mut());
         // SAFETY: all of them live, and the list is freed once.
         unsafe {
             check(rq_tag(self.session, data, len, options, &raw mut list))?;
-            let items = match (*list).len {
-                0 => &[],
-                len => std::slice::from_raw_parts((*list).items, len),
-            };
-            let entities = items
-                .iter()
-                .map(|e| (*e, string(e.label), string(e.word)))
-                .collect();
+            let entities = entities(&*list);
             rq_entity_list_free(list);
             Ok(entities)
         }
     }
 
-    fn answer(
+    pub(crate) fn answer(
         &self,
         question: &str,
         context: &str,
         options: Option<&rq_answer_options>,
-    ) -> Result<Vec<(rq_answer_span, String)>, rq_status> {
+    ) -> Result<Vec<Answered>, rq_status> {
         let options = options.map_or(null(), |o| o as *const _);
         let ((question, question_len), (context, context_len)) = (bytes(question), bytes(context));
         let mut list = null_mut();
@@ -217,12 +244,110 @@ impl Opened {
                 options,
                 &raw mut list,
             ))?;
-            let items = std::slice::from_raw_parts((*list).items, (*list).len);
-            let answers = items.iter().map(|a| (*a, string(a.answer))).collect();
+            let answers = answers(&*list);
             rq_answer_list_free(list);
             Ok(answers)
         }
     }
+
+    pub(crate) fn score(
+        &self,
+        text: &str,
+        options: Option<&rq_score_options>,
+    ) -> Result<Scored, rq_status> {
+        let options = options.map_or(null(), |o| o as *const _);
+        let ((data, len), mut list) = (bytes(text), null_mut());
+        // SAFETY: all of them live, and the list is freed once.
+        unsafe {
+            check(rq_score(self.session, data, len, options, &raw mut list))?;
+            let score = scored(&*list);
+            rq_score_list_free(list);
+            Ok(score)
+        }
+    }
+
+    pub(crate) fn zero_shot(
+        &self,
+        text: &str,
+        labels: &[&str],
+        options: Option<&rq_zero_shot_options>,
+    ) -> Result<Labels, rq_status> {
+        let options = options.map_or(null(), |o| o as *const _);
+        let ((data, len), mut list) = (bytes(text), null_mut());
+        let given = texts(labels);
+        // SAFETY: all of them live, and the list is freed once.
+        unsafe {
+            check(rq_zero_shot(
+                self.session,
+                data,
+                len,
+                given.as_ptr(),
+                given.len(),
+                options,
+                &raw mut list,
+            ))?;
+            let labels = self::labels(&*list);
+            rq_label_list_free(list);
+            Ok(labels)
+        }
+    }
+}
+
+/// Texts, as C passes them.
+pub(crate) fn texts(texts: &[&str]) -> Vec<rq_text> {
+    let text = |text: &&str| rq_text {
+        data: text.as_ptr().cast(),
+        len: text.len(),
+    };
+    texts.iter().map(text).collect()
+}
+
+/// Label, number and score.
+pub(crate) type Labels = Vec<(String, usize, f32)>;
+
+pub(crate) fn labels(list: &rq_label_list) -> Labels {
+    let labels = items(list.items, list.len).iter();
+    labels
+        .map(|l| (string(l.label), l.index, l.score))
+        .collect()
+}
+
+/// Label, word and score of an entity, and where it is.
+pub(crate) type Tagged = (String, String, f32, Range<usize>, Range<usize>);
+
+pub(crate) fn entities(list: &rq_entity_list) -> Vec<Tagged> {
+    let entity = |e: &rq_entity| {
+        let characters = e.start_character..e.end_character;
+        (
+            string(e.label),
+            string(e.word),
+            e.score,
+            e.start..e.end,
+            characters,
+        )
+    };
+    items(list.items, list.len).iter().map(entity).collect()
+}
+
+/// An answer, its score, and where it is.
+pub(crate) type Answered = (String, f32, Range<usize>, Range<usize>);
+
+pub(crate) fn answers(list: &rq_answer_list) -> Vec<Answered> {
+    let answer = |a: &rq_answer_span| {
+        let characters = a.start_character..a.end_character;
+        (string(a.answer), a.score, a.start..a.end, characters)
+    };
+    items(list.items, list.len).iter().map(answer).collect()
+}
+
+/// The sum, the pseudo-perplexity if there is one, and token, text and logarithm of each token.
+pub(crate) type Scored = (f64, Option<f64>, Vec<(u32, String, f64)>);
+
+pub(crate) fn scored(list: &rq_score_list) -> Scored {
+    let token = |t: &rq_token_score| (t.token, string(t.token_str), t.log_probability);
+    let tokens = items(list.items, list.len).iter().map(token).collect();
+    let perplexity = Some(list.pseudo_perplexity).filter(|x| !x.is_nan());
+    (list.total, perplexity, tokens)
 }
 
 impl Drop for Opened {
@@ -235,7 +360,7 @@ impl Drop for Opened {
     }
 }
 
-fn check(status: rq_status) -> Result<(), rq_status> {
+pub(crate) fn check(status: rq_status) -> Result<(), rq_status> {
     match status {
         rq_status::RQ_OK => Ok(()),
         failed => Err(failed),
@@ -243,7 +368,7 @@ fn check(status: rq_status) -> Result<(), rq_status> {
 }
 
 /// Mask, score, id, token and sequence.
-type Fills = Vec<(usize, f32, u32, String, String)>;
+pub(crate) type Fills = Vec<(usize, f32, u32, String, String)>;
 
 fn fill(
     session: *mut rq_session,
@@ -255,22 +380,18 @@ fn fill(
     // SAFETY: all of them live, and the list is freed once.
     unsafe {
         check(rq_fill(session, data, len, options, &raw mut list))?;
-        let items = std::slice::from_raw_parts((*list).items, (*list).len);
-        let fills = items
-            .iter()
-            .map(|f| {
-                (
-                    f.mask,
-                    f.score,
-                    f.token,
-                    string(f.token_str),
-                    string(f.sequence),
-                )
-            })
-            .collect();
+        let fills = fills(&*list);
         rq_fill_list_free(list);
         Ok(fills)
     }
+}
+
+pub(crate) fn fills(list: &rq_fill_list) -> Fills {
+    let token = |f: &rq_fill_token| {
+        let (token_str, sequence) = (string(f.token_str), string(f.sequence));
+        (f.mask, f.score, f.token, token_str, sequence)
+    };
+    items(list.items, list.len).iter().map(token).collect()
 }
 
 fn with_library<R>(path: &Path, f: impl FnOnce(&mut Session) -> R) -> R {
@@ -372,7 +493,7 @@ fn options_of_embeddings_are_those_of_the_library() {
     let c = Opened::new(&path);
     let text = "a tree near the river";
     let embed = |change: &dyn Fn(&mut rq_embed_options)| {
-        let mut options = rq_embed_options_default();
+        let mut options = c_options!(rq_embed_options {});
         change(&mut options);
         c.embed(text, Some(&options))
     };
@@ -436,10 +557,9 @@ fn labels_are_those_of_the_library() {
                 .into_iter()
                 .map(|l| (l.label, l.index, l.score))
                 .collect();
-            let options = rq_classify_options {
-                top_k: top_k.unwrap_or(0),
-                ..rq_classify_options_default()
-            };
+            let options = c_options!(rq_classify_options {
+                top_k: top_k.unwrap_or(0)
+            });
             let found = c.classify(TOPIC, pair, Some(&options)).unwrap();
             assert_eq!(found, expected);
         }
@@ -454,10 +574,7 @@ fn labels_are_those_of_the_library() {
         assert_eq!(string(rq_model_label(c.model, usize::MAX)), "");
     }
     for function in 0..4 {
-        let options = rq_classify_options {
-            function,
-            ..rq_classify_options_default()
-        };
+        let options = c_options!(rq_classify_options { function: function });
         assert_eq!(c.classify(TOPIC, None, Some(&options)).unwrap().len(), 4);
     }
 }
@@ -472,45 +589,86 @@ fn entities_and_answers_are_those_of_the_library() {
         for text in [NAMES, long.as_str()] {
             let expected = tagger.run_one(text, &TagOptions::default()).unwrap();
             assert!(!expected.is_empty());
-            let found = c.tag(text, None).unwrap();
-            assert_eq!(found.len(), expected.len());
-            for ((found, label, word), expected) in found.iter().zip(&expected) {
-                assert_eq!((label, word), (&expected.label, &expected.word));
-                assert_eq!(found.score, expected.score);
-                assert_eq!(found.start..found.end, expected.bytes);
-                let characters = found.start_character..found.end_character;
-                assert_eq!(characters, expected.characters);
-            }
+            let expected = expected.into_iter();
+            let expected: Vec<Tagged> = expected
+                .map(|e| (e.label, e.word, e.score, e.bytes, e.characters))
+                .collect();
+            assert_eq!(c.tag(text, None), Ok(expected));
         }
     });
     for aggregation in 0..5 {
-        let options = rq_tag_options { aggregation };
+        let options = c_options!(rq_tag_options {
+            aggregation: aggregation
+        });
         assert!(!c.tag(NAMES, Some(&options)).unwrap().is_empty());
     }
 
     let path = task_model("answers");
     let c = Opened::new(&path);
     with_library(&path, |session| {
-        let input = Question {
-            question: QUESTION.into(),
-            context: CONTEXT.into(),
-        };
-        let options = options!(AnswerOptions { top_k: 3 });
         let mut answerer = Answerer::new(session).unwrap();
-        let expected = answerer.run_one(input, &options).unwrap();
-        let options = rq_answer_options {
-            top_k: 3,
-            ..rq_answer_options_default()
-        };
-        let found = c.answer(QUESTION, CONTEXT, Some(&options)).unwrap();
-        assert_eq!(found.len(), expected.len());
-        for ((found, answer), expected) in found.iter().zip(&expected) {
-            assert_eq!((answer, found.score), (&expected.answer, expected.score));
-            assert_eq!(found.start..found.end, expected.bytes);
-            let characters = found.start_character..found.end_character;
-            assert_eq!(characters, expected.characters);
+        for top_k in [1, 3] {
+            let options = options!(AnswerOptions { top_k });
+            let expected = answerer.run_one((QUESTION, CONTEXT), &options).unwrap();
+            let expected = expected.into_iter();
+            let expected: Vec<Answered> = expected
+                .map(|a| (a.answer, a.score, a.bytes, a.characters))
+                .collect();
+            let options = c_options!(rq_answer_options {
+                top_k: if top_k == 1 { 0 } else { top_k }
+            });
+            assert_eq!(c.answer(QUESTION, CONTEXT, Some(&options)), Ok(expected));
         }
     });
+}
+
+#[test]
+fn scores_and_labels_of_ones_own_are_those_of_the_library() {
+    let c = Opened::new(&demo());
+    with_library(&demo(), |session| {
+        let mut scorer = Scorer::new(session).unwrap();
+        for text in ["It rained.", ""] {
+            let score = scorer.run_one(text, &ScoreOptions::default()).unwrap();
+            let perplexity = score.pseudo_perplexity();
+            let tokens = score.tokens.into_iter();
+            let tokens = tokens.map(|t| (t.token, t.token_str, t.log_probability));
+            let expected: Scored = (score.total, perplexity, tokens.collect());
+            assert_eq!(c.score(text, None), Ok(expected));
+        }
+    });
+    let whole_words = c_options!(rq_score_options { method: 1 });
+    let score = c.score(TOPIC, Some(&whole_words)).unwrap();
+    assert_ne!(score, c.score(TOPIC, None).unwrap());
+
+    let path = task_model("nli");
+    let c = Opened::new(&path);
+    let labels = ["sports", "cooking", "money"];
+    with_library(&path, |session| {
+        for (template, multi_label) in [(None, false), (Some(c"It is about {}."), true)] {
+            let text = template.map_or(ZeroShot::TEMPLATE, |t| t.to_str().unwrap());
+            let mut task = ZeroShot::new(&mut *session, &labels, text).unwrap();
+            let options = options!(ZeroShotOptions { multi_label });
+            let expected = task.run_one(TOPIC, &options).unwrap().into_iter();
+            let expected: Labels = expected.map(|l| (l.label, l.index, l.score)).collect();
+            let options = c_options!(rq_zero_shot_options {
+                hypothesis_template: template.map_or(null(), CStr::as_ptr),
+                multi_label: multi_label.into(),
+            });
+            assert_eq!(c.zero_shot(TOPIC, &labels, Some(&options)), Ok(expected));
+        }
+    });
+    for (labels, template, why) in [
+        (&[][..], c"{}", "no label"),
+        (&["", "a"][..], c"{}", "empty one"),
+        (&["a"][..], c"no place", "has no {}"),
+    ] {
+        let options = c_options!(rq_zero_shot_options {
+            hypothesis_template: template.as_ptr()
+        });
+        let answer = c.zero_shot(TOPIC, labels, Some(&options));
+        assert_eq!(answer, Err(rq_status::RQ_OPTION));
+        assert!(c.message().contains(why), "{}", c.message());
+    }
 }
 
 /// Each pointer that must not be NULL, and each that may be.
@@ -690,9 +848,9 @@ fn bytes_that_are_no_text_are_refused() {
 fn options_are_checked() {
     let c = Opened::new(&demo());
     let (mut message, mut new_session) = (empty_message(), null_mut());
-    let options = rq_session_options {
-        threads: usize::MAX,
-    };
+    let options = c_options!(rq_session_options {
+        threads: usize::MAX
+    });
     // SAFETY: all of them live.
     let status =
         unsafe { rq_session_new(c.model, &options, &raw mut message, &raw mut new_session) };
@@ -703,47 +861,212 @@ fn options_are_checked() {
         said(&message)
     );
 
-    let fill = |top_k, truncate| c.fill(TEXT, Some(&rq_fill_options { top_k, truncate }));
+    let fill = |top_k, truncate| {
+        let options = c_options!(rq_fill_options {
+            top_k: top_k,
+            truncate: truncate
+        });
+        c.fill(TEXT, Some(&options))
+    };
     assert_eq!(fill(usize::MAX, 0), Err(rq_status::RQ_OPTION));
     assert!(c.message().contains("vocabulary has only"));
-    assert_eq!(fill(0, 0), Err(rq_status::RQ_OPTION));
     assert_eq!(fill(3, 255).unwrap().len(), 3);
 
-    for (pooling, normalize) in [(7, -1), (-1, -1), (i32::MIN, 0), (0, 2), (0, -2)] {
-        let options = rq_embed_options {
-            pooling,
-            normalize,
-            ..rq_embed_options_default()
-        };
+    for (pooling, normalize) in [(7, 0), (-1, 0), (i32::MIN, 2), (0, 3), (0, -2)] {
+        let options = c_options!(rq_embed_options {
+            pooling: pooling,
+            normalize: normalize
+        });
         let answer = c.embed(TEXT, Some(&options));
         assert_eq!(answer, Err(rq_status::RQ_OPTION));
     }
     assert_eq!(c.message(), "normalize is -2, an invalid value");
+    for method in [-1, 2] {
+        let options = c_options!(rq_score_options { method: method });
+        assert_eq!(c.score(TEXT, Some(&options)), Err(rq_status::RQ_OPTION));
+    }
     let topics = Opened::new(&task_model("topics"));
     for function in [-1, 4] {
-        let options = rq_classify_options {
-            function,
-            ..rq_classify_options_default()
-        };
+        let options = c_options!(rq_classify_options { function: function });
         let answer = topics.classify(TOPIC, None, Some(&options));
         assert_eq!(answer, Err(rq_status::RQ_OPTION));
     }
     let tags = Opened::new(&task_model("tags"));
     for aggregation in [-1, 5] {
-        let answer = tags.tag(NAMES, Some(&rq_tag_options { aggregation }));
+        let options = c_options!(rq_tag_options {
+            aggregation: aggregation
+        });
+        let answer = tags.tag(NAMES, Some(&options));
         assert_eq!(answer.unwrap_err(), rq_status::RQ_OPTION);
     }
     let answers = Opened::new(&task_model("answers"));
-    for (top_k, max_answer_len) in [(0, 15), (1, 0), (usize::MAX, usize::MAX)] {
-        let options = rq_answer_options {
-            top_k,
-            max_answer_len,
-            handle_impossible_answer: 1,
-        };
-        // Odd, but no error: as many answers as there can be.
-        let _ = answers.answer(QUESTION, CONTEXT, Some(&options));
-        assert!(answers.answer(QUESTION, CONTEXT, None).is_ok());
+    // No error: as many answers as there can be.
+    let options = c_options!(rq_answer_options {
+        top_k: usize::MAX,
+        max_answer_len: usize::MAX,
+        handle_impossible_answer: 1,
+    });
+    let all = answers.answer(QUESTION, CONTEXT, Some(&options)).unwrap();
+    assert!(all.len() > 10, "{}", all.len());
+}
+
+/// Of every structure: zeros but for the size are the defaults, and so is NULL.
+#[test]
+fn zeros_are_the_defaults() {
+    let c = Opened::new(&demo());
+    let fills = c.fill(TEXT, None).unwrap();
+    assert_eq!(fills.len(), 5);
+    let zeros = c_options!(rq_fill_options {});
+    assert_eq!(c.fill(TEXT, Some(&zeros)), Ok(fills));
+    let zeros = c_options!(rq_embed_options {});
+    assert_eq!(c.embed(TEXT, Some(&zeros)), c.embed(TEXT, None));
+    let zeros = c_options!(rq_score_options {});
+    assert_eq!(c.score(TEXT, Some(&zeros)), c.score(TEXT, None));
+    let topics = Opened::new(&task_model("topics"));
+    let zeros = c_options!(rq_classify_options {});
+    let labels = topics.classify(TOPIC, None, None);
+    assert_eq!(topics.classify(TOPIC, None, Some(&zeros)), labels);
+    let nli = Opened::new(&task_model("nli"));
+    let (zeros, labels) = (c_options!(rq_zero_shot_options {}), ["sports", "money"]);
+    let expected = nli.zero_shot(TOPIC, &labels, None);
+    assert_eq!(nli.zero_shot(TOPIC, &labels, Some(&zeros)), expected);
+    let tags = Opened::new(&task_model("tags"));
+    let zeros = c_options!(rq_tag_options {});
+    assert_eq!(tags.tag(NAMES, Some(&zeros)), tags.tag(NAMES, None));
+    let answers = Opened::new(&task_model("answers"));
+    let zeros = c_options!(rq_answer_options {});
+    let expected = answers.answer(QUESTION, CONTEXT, None);
+    assert_eq!(expected.as_ref().map(Vec::len), Ok(1));
+    assert_eq!(answers.answer(QUESTION, CONTEXT, Some(&zeros)), expected);
+}
+
+/// A program may have been compiled for an older version of a structure, or a newer one.
+#[test]
+fn options_of_other_versions_are_read_as_far_as_they_go() {
+    #[repr(C)]
+    struct Newer {
+        known: rq_fill_options,
+        unknown: [u64; 4],
     }
+    let c = Opened::new(&demo());
+    let own = size_of::<rq_fill_options>();
+    let fill = |size: usize, unknown: [u64; 4]| {
+        let known = c_options!(rq_fill_options {
+            size: size,
+            top_k: 3,
+            truncate: 1
+        });
+        let newer = Newer { known, unknown };
+        let length = c.fill(TEXT, Some(&newer.known)).map(|fills| fills.len());
+        (length, c.message())
+    };
+    let ok = |len| (Ok(len), String::new());
+    assert_eq!(fill(own, [9; 4]), ok(3));
+    // What an older structure doesn't have is its default, whatever stands there.
+    assert_eq!(
+        fill(std::mem::offset_of!(rq_fill_options, truncate), [9; 4]),
+        ok(3)
+    );
+    assert_eq!(fill(size_of::<usize>(), [9; 4]), ok(5));
+    // What a newer one has beside is 0, or an error.
+    assert_eq!(fill(own + 8, [0, 9, 9, 9]), ok(3));
+    assert_eq!(fill(own + 32, [0; 4]), ok(3));
+    let (status, message) = fill(own + 32, [0, 0, 0, 1 << 56]);
+    assert_eq!(status, Err(rq_status::RQ_OPTION));
+    assert!(message.contains("newer"), "{message}");
+    for size in [0, 1, 7, own + 1, own - 4, 4096, usize::MAX, usize::MAX - 7] {
+        let (status, message) = fill(size, [0; 4]);
+        assert_eq!(status, Err(rq_status::RQ_OPTION), "{size}");
+        let expected =
+            format!("the size of rq_fill_options is {size}: set it to sizeof(rq_fill_options)");
+        assert_eq!(message, expected);
+    }
+
+    let (mut message, mut session) = (empty_message(), null_mut());
+    let mut options = c_options!(rq_session_options { size: 0 });
+    let mut new = |options: &rq_session_options| {
+        // SAFETY: all of them live.
+        unsafe { rq_session_new(c.model, options, &raw mut message, &raw mut session) }
+    };
+    assert_eq!(new(&options), rq_status::RQ_OPTION);
+    options.size = size_of::<rq_session_options>();
+    assert_eq!(new(&options), rq_status::RQ_OK);
+    assert!(said(&message).contains("sizeof(rq_session_options)"));
+    // SAFETY: it is freed once.
+    unsafe { rq_session_free(session) };
+}
+
+#[test]
+fn statuses_have_names() {
+    let name = |status: i32| {
+        // SAFETY: it ends with a NUL.
+        unsafe { CStr::from_ptr(rq_status_name(status)) }
+            .to_str()
+            .unwrap()
+    };
+    let header = include_str!("../include/rq.h");
+    for status in 0..13 {
+        let line = format!("  {} = {status},\n", name(status));
+        assert!(header.contains(&line), "{line}");
+    }
+    for status in [-1, 13, i32::MAX, i32::MIN] {
+        assert_eq!(name(status), "unknown");
+    }
+}
+
+#[test]
+fn tokens_are_counted() {
+    let c = Opened::new(&demo());
+    let long = "word ".repeat(300);
+    let count = |text: &str, pair: Option<&str>| {
+        let ((data, len), (pair, pair_len)) = (bytes(text), pair.map_or((null(), 0), bytes));
+        let (mut message, mut count) = (empty_message(), None);
+        let mut place = rq_token_count {
+            tokens: 0,
+            truncated: 0,
+            max: 0,
+        };
+        // SAFETY: all of them live.
+        let status = unsafe {
+            rq_count_tokens(
+                c.model,
+                data,
+                len,
+                pair,
+                pair_len,
+                &raw mut message,
+                &raw mut place,
+            )
+        };
+        if status == rq_status::RQ_OK {
+            count = Some((place.tokens, place.truncated, place.max));
+        }
+        (count, said(&message).to_owned())
+    };
+    let tokenizer = Model::open(demo()).unwrap();
+    let tokenizer = tokenizer.tokenizer();
+    let encoded = tokenizer.encode(TEXT, false).unwrap().ids.len();
+    assert_eq!(count(TEXT, None).0, Some((encoded, encoded, 128)));
+    assert_eq!(count("", None).0, Some((2, 2, 128)));
+    let (whole, truncated, max) = count(&long, None).0.unwrap();
+    assert!(whole > 300 && (truncated, max) == (128, 128));
+    let pair = tokenizer.encode_pair(TEXT, TOPIC, true).unwrap().ids.len();
+    assert_eq!(count(TEXT, Some(TOPIC)).0, Some((pair, pair, 128)));
+    assert_eq!(count(&long, Some(&long)).0.unwrap().1, 128);
+    // The call that refuses the text says the same numbers.
+    assert_eq!(
+        c.fill(&format!("<mask>{long}"), None),
+        Err(rq_status::RQ_TOO_LONG)
+    );
+    let (whole, ..) = count(&format!("<mask>{long}"), None).0.unwrap();
+    assert!(
+        c.message().contains(&format!("{whole} tokens")),
+        "{}",
+        c.message()
+    );
+    // SAFETY: NULL is refused.
+    let status = unsafe { rq_count_tokens(null(), null(), 0, null(), 0, null_mut(), null_mut()) };
+    assert_eq!(status, rq_status::RQ_NULL);
 }
 
 #[test]
@@ -756,10 +1079,7 @@ fn texts_that_cannot_be_answered_say_why() {
     assert_eq!(c.fill(&long, None), Err(rq_status::RQ_TOO_LONG));
     assert!(c.message().contains("at most 128"), "{}", c.message());
     assert_eq!(c.embed(&long, None), Err(rq_status::RQ_TOO_LONG));
-    let cut = rq_fill_options {
-        truncate: 1,
-        ..rq_fill_options_default()
-    };
+    let cut = c_options!(rq_fill_options { truncate: 1 });
     assert!(c.fill(&long, Some(&cut)).is_ok());
     assert_eq!(c.message(), "");
     let masked_late = format!("{} <mask>", "word ".repeat(300));
@@ -881,6 +1201,15 @@ fn files_that_are_no_models_say_so() {
         assert_eq!(status, rq_status::RQ_DAMAGED, "{message}");
         assert!(!message.is_empty());
     }
+    // Every message names the file.
+    let (_, message) = try_open(&path);
+    assert!(message.starts_with(path.to_str().unwrap()), "{message}");
+    // C would take it for the name before the NUL.
+    let (status, message) = try_open(Path::new("src/demo-model.rq\0.txt"));
+    assert_eq!(status, rq_status::RQ_OPTION);
+    let expected =
+        "path has a NUL at byte 17, which no file's name has: \"src/demo-model.rq\\0.txt\"";
+    assert_eq!(message, expected);
     // A long path is cut in the message, between characters.
     let long = directory
         .path()

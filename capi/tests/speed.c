@@ -44,8 +44,7 @@ int main(int argc, char **argv) {
   rq_message message;
   rq_model *model = NULL;
   rq_session *session = NULL;
-  rq_session_options options = rq_session_options_default();
-  options.threads = 1;
+  rq_session_options options = {.size = sizeof options, .threads = 1};
   if (rq_model_open(argv[1], strlen(argv[1]), &message, &model) != RQ_OK ||
       rq_session_new(model, &options, &message, &session) != RQ_OK) {
     fprintf(stderr, "%s\n", message.text);
@@ -75,7 +74,7 @@ int main(int argc, char **argv) {
     }
   }
   if (status != RQ_OK) {
-    fprintf(stderr, "status %d: %s\n", (int)status, rq_session_message(session).data);
+    fprintf(stderr, "%s: %s\n", rq_status_name(status), rq_session_message(session).data);
   } else {
     printf("rq_fill: %.2f ms\nrq_hidden_states, %zu tokens: %.2f ms, of which making tokens %.2f ms\n", least[0], tokens, least[1],
            least[2]);

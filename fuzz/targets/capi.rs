@@ -92,6 +92,198 @@ fn string(bytes: &[u8], kind: u8) -> (*const std::ffi::c_char, usize) {
     }
 }
 
+/// Options of a program that was compiled for some version of the structure: as many bytes as its size says, or a size that is
+/// none.
+#[repr(C)]
+struct Versioned<T> {
+    options: T,
+    rest: [u64; 4],
+}
+
+impl<T: Copy> Versioned<T> {
+    fn new(input: &mut Input<'_>, options: T) -> Self {
+        let own = size_of::<T>();
+        let kind = input.byte();
+        let rest = [0, u64::from(kind >> 7), 0, u64::from(kind >> 6)];
+        let mut versioned = Self { options, rest };
+        let size = match kind % 16 {
+            0 => 0,
+            1 => size_of::<usize>(),
+            2 => own + 8,
+            3 => own + 32,
+            4 => own - 8,
+            5 => own + 1,
+            6 => usize::MAX - 7,
+            _ => own,
+        };
+        // SAFETY: every structure of options begins with its size.
+        unsafe { (&raw mut versioned.options).cast::<usize>().write(size) };
+        versioned
+    }
+
+    fn pointer(&self) -> *const T {
+        std::ptr::from_ref(self).cast()
+    }
+}
+
+/// Reads every byte of a string.
+unsafe fn read(string: rq_string) {
+    // SAFETY: it lives.
+    unsafe {
+        let bytes = std::slice::from_raw_parts(string.data.cast::<u8>(), string.len + 1);
+        assert_eq!(bytes[string.len], 0);
+        assert!(std::str::from_utf8(bytes).is_ok());
+    }
+}
+
+/// The items of a list.
+unsafe fn items<'a, T>(items: *const T, len: usize) -> &'a [T] {
+    match len {
+        0 => &[],
+        // SAFETY: the list lives.
+        _ => unsafe { std::slice::from_raw_parts(items, len) },
+    }
+}
+
+/// A batch of each task: a result for each text, all of which can be read and freed.
+unsafe fn batch(session: *mut rq_session, input: &mut Input<'_>) {
+    let strings: Vec<(Vec<u8>, u8)> = (0..input.below(5))
+        .map(|_| ([b"<mask>", input.string()].concat(), input.byte()))
+        .collect();
+    let text = |(bytes, kind): &(Vec<u8>, u8)| {
+        let (data, len) = string(bytes, *kind);
+        rq_text { data, len }
+    };
+    let texts: Vec<rq_text> = strings.iter().map(text).collect();
+    let (data, count) = (texts.as_ptr(), texts.len());
+    let flags = input.byte();
+    macro_rules! call {
+        ($call:ident, $free:ident, $options:expr, $result:ident => $read:expr, $($argument:expr),*) => {{
+            let options = Versioned::new(input, $options);
+            let mut place = null_mut();
+            let status = $call(session, $($argument,)* options.pointer(), &raw mut place);
+            assert_eq!(status == rq_status::RQ_OK, !place.is_null());
+            assert_ne!(status, rq_status::RQ_PANIC);
+            if let Some(results) = place.as_ref() {
+                assert_eq!(results.len, count);
+                for $result in items(results.items, results.len) {
+                    read($result.message);
+                    assert_ne!($result.status, rq_status::RQ_PANIC);
+                    assert_eq!($result.status == rq_status::RQ_OK, $result.message.len == 0);
+                    $read;
+                }
+            }
+            $free(place);
+        }};
+    }
+    // SAFETY: every pointer is NULL or points to what lives, for as long as the interface asks.
+    unsafe {
+        match flags % 7 {
+            0 => {
+                let options = rq_fill_options {
+                    size: 0,
+                    top_k: size(input),
+                    truncate: flags >> 7,
+                };
+                call!(rq_fill_batch, rq_fill_results_free, options, result => {
+                    for token in items(result.answer.items, result.answer.len) {
+                        read(token.token_str);
+                        read(token.sequence);
+                    }
+                }, data, count);
+            }
+            1 => {
+                let options = rq_embed_options {
+                    size: 0,
+                    pooling: i32::from(flags >> 4) - 1,
+                    normalize: i32::from(input.byte() % 5) - 1,
+                    dimension: input.below(20),
+                    prompt: null(),
+                    prompt_text: if flags & 8 == 0 {
+                        null()
+                    } else {
+                        c"a ".as_ptr()
+                    },
+                    truncate: flags >> 7,
+                };
+                call!(rq_embed_batch, rq_embedding_results_free, options, result => {
+                    assert!(items(result.values, result.len).iter().all(|x| x.is_finite()));
+                }, data, count);
+            }
+            2 => {
+                let options = rq_score_options {
+                    size: 0,
+                    method: i32::from(flags >> 4 & 3) - 1,
+                    truncate: flags >> 7,
+                };
+                call!(rq_score_batch, rq_score_results_free, options, result => {
+                    for token in items(result.answer.items, result.answer.len) {
+                        read(token.token_str);
+                    }
+                }, data, count);
+            }
+            3 => {
+                let options = rq_tag_options {
+                    size: 0,
+                    aggregation: i32::from(flags >> 4) - 1,
+                };
+                call!(rq_tag_batch, rq_entity_results_free, options, result => {
+                    for entity in items(result.answer.items, result.answer.len) {
+                        read(entity.label);
+                        read(entity.word);
+                        assert!(entity.start <= entity.end);
+                    }
+                }, data, count);
+            }
+            kind => {
+                macro_rules! labels {
+                    ($call:ident, $options:expr, $($argument:expr),*) => {
+                        call!($call, rq_label_results_free, $options, result => {
+                            for label in items(result.answer.items, result.answer.len) {
+                                read(label.label);
+                            }
+                        }, $($argument),*)
+                    };
+                }
+                if kind == 4 {
+                    let options = rq_classify_options {
+                        size: 0,
+                        top_k: size(input),
+                        function: i32::from(flags >> 4) - 1,
+                        truncate: flags >> 7,
+                    };
+                    let pairs = if flags & 8 == 0 { null() } else { data };
+                    labels!(rq_classify_batch, options, data, pairs, count);
+                } else if kind == 5 {
+                    let options = rq_zero_shot_options {
+                        size: 0,
+                        hypothesis_template: if flags & 8 == 0 {
+                            null()
+                        } else {
+                            c"{}".as_ptr()
+                        },
+                        multi_label: flags >> 6,
+                        truncate: flags >> 7,
+                    };
+                    labels!(rq_zero_shot_batch, options, data, count, data, count.min(2));
+                } else {
+                    let options = rq_answer_options {
+                        size: 0,
+                        top_k: size(input),
+                        max_answer_len: size(input),
+                        handle_impossible_answer: flags >> 7,
+                    };
+                    call!(rq_answer_batch, rq_answer_results_free, options, result => {
+                        for span in items(result.answer.items, result.answer.len) {
+                            read(span.answer);
+                        }
+                    }, data, data, count);
+                }
+            }
+        }
+    }
+}
+
 fn size(input: &mut Input<'_>) -> usize {
     input.number() as usize
 }
@@ -119,7 +311,7 @@ fuzz_target!(|bytes: &[u8]| {
         };
         // SAFETY: every pointer is NULL or points to what lives, for as long as the interface asks.
         unsafe {
-            match call % 20 {
+            match call % 25 {
                 0 | 1 => {
                     if !world.models[slot].is_null() {
                         continue;
@@ -186,15 +378,15 @@ fuzz_target!(|bytes: &[u8]| {
                     rq_model_prefetch(model);
                 }
                 5 | 6 => {
-                    let options = rq_session_options {
-                        threads: match flags & 6 {
-                            0 => 1 + usize::from(flags >> 7),
-                            2 => size(&mut input).max(1025),
-                            _ => 1,
-                        },
+                    let threads = match flags & 6 {
+                        0 => 1 + usize::from(flags >> 7),
+                        2 => size(&mut input).max(1025),
+                        _ => 1,
                     };
+                    let options = rq_session_options { size: 0, threads };
+                    let options = Versioned::new(&mut input, options);
                     let options = if flags & 8 == 0 || flags & 6 == 2 {
-                        &options
+                        options.pointer()
                     } else {
                         null()
                     };
@@ -229,10 +421,16 @@ fuzz_target!(|bytes: &[u8]| {
                     };
                     let (text, len) = string(text, input.byte());
                     let options = rq_fill_options {
+                        size: 0,
                         top_k: size(&mut input),
                         truncate: u8::from(flags & 4 == 0),
                     };
-                    let options = if flags & 8 == 0 { &options } else { null() };
+                    let options = Versioned::new(&mut input, options);
+                    let options = if flags & 8 == 0 {
+                        options.pointer()
+                    } else {
+                        null()
+                    };
                     let mut place = null_mut();
                     let out = if flags & 16 == 0 {
                         &raw mut place
@@ -281,7 +479,23 @@ fuzz_target!(|bytes: &[u8]| {
                         rq_hidden_states(session, text, len, ids_out, out, capacity, tokens_out);
                     assert_ne!(status, rq_status::RQ_PANIC);
                 }
+                19..23 => batch(world.sessions[slot], &mut input),
+                23 => {
+                    let model = world.models[slot];
+                    let (text, len) = string(input.string(), input.byte());
+                    let (pair, pair_len) = string(input.string(), input.byte());
+                    let mut count = rq_token_count {
+                        tokens: 0,
+                        truncated: 0,
+                        max: 0,
+                    };
+                    let place = &raw mut count;
+                    let status = rq_count_tokens(model, text, len, pair, pair_len, message, place);
+                    assert_ne!(status, rq_status::RQ_PANIC);
+                    assert!(count.truncated <= count.max && count.truncated <= count.tokens);
+                }
                 _ => {
+                    assert!(!rq_status_name(i32::from(flags)).is_null());
                     assert_eq!(rq_abi_version(), RQ_ABI_VERSION);
                     assert!(!rq_version().is_null());
                 }

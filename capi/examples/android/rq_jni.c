@@ -11,7 +11,7 @@
 
 typedef struct handle {
   rq_session *session; /* keeps its model alive */
-  jsize hidden_size;
+  jsize embedding_size;
 } handle;
 
 /* A string of rq for Kotlin, by its bytes: NewStringUTF reads the modified UTF-8. */
@@ -49,11 +49,10 @@ JNIEXPORT jlong JNICALL Java_org_example_rq_Rq_nativeOpen(JNIEnv *env, jclass ty
     throw_error(env, status, message.text);
     return 0;
   }
-  rq_session_options options = rq_session_options_default();
-  options.threads = (size_t)threads;
+  rq_session_options options = {.size = sizeof options, .threads = (size_t)threads};
   rq_session *session = NULL;
   status = rq_session_new(model, &options, &message, &session);
-  jsize hidden_size = (jsize)rq_model_hidden_size(model);
+  jsize embedding_size = (jsize)rq_model_embedding_size(model);
   rq_model_free(model);
   handle *made = status == RQ_OK ? malloc(sizeof *made) : NULL;
   if (made == NULL) {
@@ -62,7 +61,7 @@ JNIEXPORT jlong JNICALL Java_org_example_rq_Rq_nativeOpen(JNIEnv *env, jclass ty
     return 0;
   }
   made->session = session;
-  made->hidden_size = hidden_size;
+  made->embedding_size = embedding_size;
   return (jlong)(intptr_t)made;
 }
 
@@ -73,8 +72,7 @@ JNIEXPORT jobjectArray JNICALL Java_org_example_rq_Rq_nativeFill(JNIEnv *env, jc
   jsize len = (*env)->GetArrayLength(env, text);
   jbyte *bytes = (*env)->GetByteArrayElements(env, text, NULL);
   if (bytes == NULL) return NULL;
-  rq_fill_options options = rq_fill_options_default();
-  options.top_k = (size_t)top_k;
+  rq_fill_options options = {.size = sizeof options, .top_k = (size_t)top_k};
   rq_fill_list *list = NULL;
   rq_status status = rq_fill(h->session, (const char *)bytes, (size_t)len, &options, &list);
   (*env)->ReleaseByteArrayElements(env, text, bytes, JNI_ABORT);
@@ -103,20 +101,20 @@ JNIEXPORT jfloatArray JNICALL Java_org_example_rq_Rq_nativeEmbed(JNIEnv *env, jc
   (void)type;
   handle *h = (handle *)(intptr_t)pointer;
   jsize len = (*env)->GetArrayLength(env, text);
-  float *embedding = malloc((size_t)h->hidden_size * sizeof *embedding);
+  float *embedding = malloc((size_t)h->embedding_size * sizeof *embedding);
   jbyte *bytes = (*env)->GetByteArrayElements(env, text, NULL);
   if (embedding == NULL || bytes == NULL) {
     free(embedding);
     return NULL;
   }
   rq_status status =
-      rq_embed(h->session, (const char *)bytes, (size_t)len, NULL, embedding, (size_t)h->hidden_size, NULL);
+      rq_embed(h->session, (const char *)bytes, (size_t)len, NULL, embedding, (size_t)h->embedding_size, NULL);
   (*env)->ReleaseByteArrayElements(env, text, bytes, JNI_ABORT);
   jfloatArray floats = NULL;
   if (status != RQ_OK) {
     throw_error(env, status, rq_session_message(h->session).data);
-  } else if ((floats = (*env)->NewFloatArray(env, h->hidden_size)) != NULL) {
-    (*env)->SetFloatArrayRegion(env, floats, 0, h->hidden_size, embedding);
+  } else if ((floats = (*env)->NewFloatArray(env, h->embedding_size)) != NULL) {
+    (*env)->SetFloatArrayRegion(env, floats, 0, h->embedding_size, embedding);
   }
   free(embedding);
   return floats;

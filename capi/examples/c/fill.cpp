@@ -52,7 +52,8 @@ class Session {
   Session(const Model &model, std::size_t threads) {
     rq_message message;
     rq_session *made = nullptr;
-    rq_session_options options = rq_session_options_default();
+    rq_session_options options{};  // zeros: the defaults
+    options.size = sizeof options;
     options.threads = threads;
     if (rq_status status = rq_session_new(model.get(), &options, &message, &made); status != RQ_OK) {
       throw Error(status, message.text);
@@ -60,8 +61,9 @@ class Session {
     session_.reset(made);
   }
 
-  std::vector<Fill> fill(std::string_view text, std::size_t top_k = 5) {
-    rq_fill_options options = rq_fill_options_default();
+  std::vector<Fill> fill(std::string_view text, std::size_t top_k = 0) {
+    rq_fill_options options{};
+    options.size = sizeof options;
     options.top_k = top_k;
     rq_fill_list *raw = nullptr;
     if (rq_status status = rq_fill(session_.get(), text.data(), text.size(), &options, &raw); status != RQ_OK) {
@@ -91,12 +93,12 @@ int main(int argc, char **argv) {
   try {
     rq::Session session(rq::Model(argv[1]), 1);  // the session keeps its model alive
     for (const rq::Fill &fill : session.fill(argv[2], 3)) {
-      std::printf("mask %zu  %.4f %s\n", fill.mask + 1, fill.score, fill.token.c_str());
+      std::printf("mask %zu  %6.2f %% %s\n", fill.mask + 1, 100 * fill.score, fill.token.c_str());
     }
     try {
       session.fill("There is nothing to fill.");
     } catch (const rq::Error &error) {
-      std::printf("status %d: %s\n", static_cast<int>(error.status), error.what());
+      std::printf("%s: %s\n", rq_status_name(error.status), error.what());
     }
   } catch (const rq::Error &error) {
     std::fprintf(stderr, "%s\n", error.what());

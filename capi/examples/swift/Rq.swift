@@ -27,7 +27,8 @@ public final class Model: @unchecked Sendable {
 
   deinit { rq_model_free(raw) }
 
-  public var hiddenSize: Int { rq_model_hidden_size(raw) }
+  /// Floats of an embedding.
+  public var embeddingSize: Int { rq_model_embedding_size(raw) }
 }
 
 /// A token for a mask.
@@ -41,10 +42,11 @@ public struct Fill: Sendable {
 /// An actor, so that one task at a time uses the session: rq would tell another that it is busy.
 public actor Session {
   private let raw: OpaquePointer
-  private let hiddenSize: Int
+  private let embeddingSize: Int
 
   public init(_ model: Model, threads: Int = 1) throws {
-    var options = rq_session_options_default()
+    var options = rq_session_options()  // zeros: the defaults
+    options.size = MemoryLayout<rq_session_options>.stride
     options.threads = threads
     var message = rq_message()
     var made: OpaquePointer?
@@ -53,13 +55,14 @@ public actor Session {
       throw RqError(status: status, description: text(of: &message))
     }
     raw = made
-    hiddenSize = model.hiddenSize
+    embeddingSize = model.embeddingSize
   }
 
   deinit { rq_session_free(raw) }
 
-  public func fill(_ text: String, topK: Int = 5) throws -> [Fill] {
-    var options = rq_fill_options_default()
+  public func fill(_ text: String, topK: Int = 0) throws -> [Fill] {
+    var options = rq_fill_options()
+    options.size = MemoryLayout<rq_fill_options>.stride
     options.top_k = topK
     var list: UnsafeMutablePointer<rq_fill_list>?
     try check(text.withUTF8Bytes { rq_fill(raw, $0, $1, &options, &list) })
@@ -70,7 +73,7 @@ public actor Session {
   }
 
   public func embed(_ text: String) throws -> [Float] {
-    var embedding = [Float](repeating: 0, count: hiddenSize)
+    var embedding = [Float](repeating: 0, count: embeddingSize)
     try check(text.withUTF8Bytes { rq_embed(raw, $0, $1, nil, &embedding, embedding.count, nil) })
     return embedding
   }
