@@ -10,6 +10,7 @@ mod advice;
 mod args;
 mod commands;
 mod console;
+mod fields;
 mod human;
 mod locate;
 mod npy;

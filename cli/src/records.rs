@@ -5,7 +5,7 @@ use crate::args::Format;
 use crate::console::{self, Escaped, say, say_of_line};
 use crate::locate::Located;
 use crate::task::{self, Answer, Command, Sink};
-use crate::texts::Source;
+use crate::texts::{Repeated, Source};
 use anyhow::{Error, Result};
 
 use serde::Serialize;
@@ -75,8 +75,27 @@ pub(crate) fn json_line(out: &mut impl Write, value: &impl Serialize) -> Result<
     Ok(out.write_all(b"\n")?)
 }
 
+/// Writes a line of `--jsonl`: what the row repeats, and the answer or what there is instead.
+pub(crate) fn object_line(
+    out: &mut impl Write,
+    row: &Repeated,
+    input: impl Serialize,
+    output: impl Serialize,
+) -> Result<()> {
+    match row {
+        Repeated::Input => json_line(out, &Object { input, output }),
+        Repeated::Fields(fields) => json_line(out, &fields.and(&output)?),
+    }
+}
+
 impl<C: Command> Sink<C> for Records {
-    fn answer(&mut self, command: &C, input: &C::Input, answer: &Answer<C>) -> Result<()> {
+    fn answer(
+        &mut self,
+        command: &C,
+        row: &Repeated,
+        input: &C::Input,
+        answer: &Answer<C>,
+    ) -> Result<()> {
         match self.format {
             Format::Human => {
                 let begun = std::mem::replace(&mut self.begun, true);
@@ -88,10 +107,7 @@ impl<C: Command> Sink<C> for Records {
                 command.show(&mut self.out, input, answer)
             }
             Format::Json => json_line(&mut self.out, &command.json(input, answer)),
-            Format::Jsonl => {
-                let output = command.fields(answer);
-                json_line(&mut self.out, &Object { input, output })
-            }
+            Format::Jsonl => object_line(&mut self.out, row, input, command.fields(answer)),
         }
     }
 
@@ -100,6 +116,7 @@ impl<C: Command> Sink<C> for Records {
         &mut self,
         name: &str,
         line: u64,
+        row: &Repeated,
         input: Option<&C::Input>,
         error: &Error,
     ) -> Result<()> {
@@ -115,7 +132,7 @@ impl<C: Command> Sink<C> for Records {
                 Ok(())
             }
             Format::Json => json_line(&mut self.out, &output),
-            Format::Jsonl => json_line(&mut self.out, &Object { input, output }),
+            Format::Jsonl => object_line(&mut self.out, row, input, output),
         }
     }
 

@@ -6,7 +6,7 @@
 use crate::console::say;
 use crate::human::grouped;
 use crate::locate::Located;
-use crate::texts::{FromLine, Line, Lines, Source, name_the_text};
+use crate::texts::{FromLine, Line, Lines, Repeated, Source, name_the_text};
 use anyhow::{Error, Result};
 use rq::Task;
 use serde::Serialize;
@@ -107,14 +107,21 @@ type Prepared<C> = <<C as Command>::Task as Task>::Prepared;
 
 /// Takes answers and refusals, in the order of the inputs.
 pub(crate) trait Sink<C: Command> {
-    /// Takes the answer to an input.
-    fn answer(&mut self, command: &C, input: &C::Input, answer: &Answer<C>) -> Result<()>;
+    /// Takes the answer to an input, which the row is that it was read from.
+    fn answer(
+        &mut self,
+        command: &C,
+        row: &Repeated,
+        input: &C::Input,
+        answer: &Answer<C>,
+    ) -> Result<()>;
 
     /// Takes the reason why a line of the input called `name` has no answer.
     fn refuse(
         &mut self,
         name: &str,
         line: u64,
+        row: &Repeated,
         input: Option<&C::Input>,
         error: &Error,
     ) -> Result<()>;
@@ -152,7 +159,7 @@ struct Run<'a, C: Command, S> {
     command: C,
     sink: &'a mut S,
     /// The best inputs and answers so far, if answers are ranked.
-    best: Option<Best<(C::Input, Answer<C>)>>,
+    best: Option<Best<(Repeated, C::Input, Answer<C>)>>,
     /// The model, until it is announced.
     located: Option<&'a Located>,
 }
@@ -178,7 +185,7 @@ impl<C: Command, S: Sink<C>> Run<'_, C, S> {
                 .map(|(answer, number)| name_the_text(answer.map_err(Error::from), number, count))
                 .collect::<Result<_>>()?;
             for (answer, input) in answers.into_iter().zip(inputs.by_ref()) {
-                self.answered(input, answer)?;
+                self.answered(Repeated::Input, input, answer)?;
             }
             self.sink.flush()?;
         }
@@ -194,19 +201,21 @@ impl<C: Command, S: Sink<C>> Run<'_, C, S> {
                 break;
             }
             let mut prepared = Vec::new();
-            let outcomes: Vec<(u64, Outcome<C::Input>)> = batch
+            let outcomes: Vec<(u64, Repeated, Outcome<C::Input>)> = batch
                 .into_iter()
-                .map(|line| (line.number, self.outcome(line, &mut prepared)))
+                .map(|Line { number, row, input }| {
+                    (number, row, self.outcome(input, &mut prepared))
+                })
                 .collect();
             let mut answers = self.compute(&prepared)?.into_iter();
-            for (line, outcome) in outcomes {
+            for (line, row, outcome) in outcomes {
                 count += 1;
                 let (input, error) = match outcome {
                     Outcome::Prepared(input) => {
                         let answer = answers.next().expect("an answer to each prepared input");
                         match answer {
                             Ok(answer) => {
-                                self.answered(input, answer)?;
+                                self.answered(row, input, answer)?;
                                 continue;
                             }
                             Err(error) => (Some(input), error.into()),
@@ -216,7 +225,7 @@ impl<C: Command, S: Sink<C>> Run<'_, C, S> {
                 };
                 refused += 1;
                 self.sink
-                    .refuse(lines.name(), line, input.as_ref(), &error)?;
+                    .refuse(lines.name(), line, &row, input.as_ref(), &error)?;
             }
             self.sink.flush()?;
         }
@@ -233,12 +242,12 @@ impl<C: Command, S: Sink<C>> Run<'_, C, S> {
     }
 
     /// Passes on an answer, or keeps it if answers are ranked.
-    fn answered(&mut self, input: C::Input, answer: Answer<C>) -> Result<()> {
+    fn answered(&mut self, row: Repeated, input: C::Input, answer: Answer<C>) -> Result<()> {
         self.command.note(&answer);
         match &mut self.best {
-            None => self.sink.answer(&self.command, &input, &answer),
+            None => self.sink.answer(&self.command, &row, &input, &answer),
             Some(best) => {
-                best.push(self.command.rank(&answer), || (input, answer));
+                best.push(self.command.rank(&answer), || (row, input, answer));
                 Ok(())
             }
         }
@@ -246,8 +255,8 @@ impl<C: Command, S: Sink<C>> Run<'_, C, S> {
 
     /// Passes on the answers that were kept, and the summary.
     fn end(&mut self) -> Result<()> {
-        for (_, (input, answer)) in self.best.take().into_iter().flat_map(Best::into_sorted) {
-            self.sink.answer(&self.command, &input, &answer)?;
+        for (_, (row, input, answer)) in self.best.take().into_iter().flat_map(Best::into_sorted) {
+            self.sink.answer(&self.command, &row, &input, &answer)?;
         }
         if let Some(summary) = self.command.summary() {
             self.sink.summary(&summary)?;
@@ -261,8 +270,12 @@ impl<C: Command, S: Sink<C>> Run<'_, C, S> {
         Ok(command.task().prepare(input, command.options())?)
     }
 
-    fn outcome(&self, line: Line<C::Input>, prepared: &mut Vec<Prepared<C>>) -> Outcome<C::Input> {
-        let input = match line.input {
+    fn outcome(
+        &self,
+        input: Result<C::Input>,
+        prepared: &mut Vec<Prepared<C>>,
+    ) -> Outcome<C::Input> {
+        let input = match input {
             Ok(input) => input,
             Err(error) => return Outcome::Refused(None, error),
         };

@@ -5,6 +5,7 @@
 //! lines.
 
 use crate::args::Format;
+use crate::fields::Fields;
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
 use rq_convert::OtherEncoding;
@@ -31,13 +32,14 @@ pub(crate) struct InputArgs {
     /// File to read instead of standard input
     ///
     /// A line can have up to 1 MiB. If a line can't be processed, its error is reported, the other lines are answered, and
-    /// the exit code is 1.
+    /// the exit code is 1. With --jsonl, the output repeats all fields of an object as they are written, in their order. A field
+    /// of the answer replaces one of the same name; so does error, which only lines without an answer have.
     #[arg(short, long, value_name = "FILE", conflicts_with = "texts")]
     file: Option<PathBuf>,
 }
 
 /// An input of a command. With `--jsonl`, it is a JSON object with these fields, in the input and in the output; others are
-/// ignored.
+/// repeated.
 pub(crate) trait FromLine: DeserializeOwned + Serialize {
     /// The input that an argument, a line that isn't JSON, or a JSON string stands for.
     fn from_text(text: String) -> Result<Self>;
@@ -135,8 +137,20 @@ pub(crate) fn name_the_text<T>(result: Result<T>, number: usize, count: usize) -
 pub(crate) struct Line<T> {
     /// Its number, from 1.
     pub(crate) number: u64,
+    /// What the output repeats of it.
+    pub(crate) row: Repeated,
     /// What it holds, or why it can't be read.
     pub(crate) input: Result<T>,
+}
+
+/// What the output repeats of a line.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Repeated {
+    /// The command's own input is all there is.
+    #[default]
+    Input,
+    /// A JSON object.
+    Fields(Fields),
 }
 
 /// Reads lines.
@@ -176,9 +190,14 @@ impl<R: Read> Lines<R> {
                 break;
             };
             bytes += line.as_ref().map_or(0, String::len);
+            let (row, input) = match line {
+                Ok(line) => parse(line, self.jsonl),
+                Err(error) => (Repeated::Input, Err(error)),
+            };
             lines.push(Line {
                 number: self.count,
-                input: line.and_then(|line| parse(line, self.jsonl)),
+                row,
+                input,
             });
         }
         Ok(lines)
@@ -237,11 +256,15 @@ fn text(line: Vec<u8>, too_long: bool) -> Result<String> {
     })
 }
 
-fn parse<T: FromLine>(line: String, jsonl: bool) -> Result<T> {
+fn parse<T: FromLine>(line: String, jsonl: bool) -> (Repeated, Result<T>) {
     match line.as_bytes().first() {
-        Some(b'{') if jsonl => from_json(&line),
-        Some(b'"') if jsonl => T::from_text(from_json(&line)?),
-        _ => T::from_text(line),
+        Some(b'{') if jsonl => {
+            // What isn't JSON is said by the other.
+            let row = serde_json::from_str(&line).map_or(Repeated::Input, Repeated::Fields);
+            (row, from_json(&line))
+        }
+        Some(b'"') if jsonl => (Repeated::Input, from_json(&line).and_then(T::from_text)),
+        _ => (Repeated::Input, T::from_text(line)),
     }
 }
 

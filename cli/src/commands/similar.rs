@@ -6,9 +6,9 @@ use crate::args::{ComputeArgs, Format, ModelArg, one_of, whole};
 use crate::console::{self, say_of_line};
 use crate::human::{shortened, visible};
 use crate::locate::Located;
-use crate::records::json_line;
+use crate::records::{json_line, object_line};
 use crate::task::{self, Answer, Best, Command, Sink};
-use crate::texts::{Source, Text, open};
+use crate::texts::{Repeated, Source, Text, open};
 use anyhow::{Error, Result, ensure};
 use clap::Args;
 use rq::{
@@ -89,10 +89,9 @@ struct Found<'a> {
     text: &'a str,
 }
 
-/// A ranked line, as `--jsonl` prints it.
+/// What `--jsonl` adds to a ranked line.
 #[derive(Serialize)]
-struct RankedLine<'a> {
-    text: &'a str,
+struct Rank {
     /// From 1.
     line: u64,
     score: f32,
@@ -117,21 +116,29 @@ const DOT: Measure<SparseEmbedding> = Measure {
 struct Ranking<'m, E> {
     query: E,
     measure: &'m Measure<E>,
-    /// Texts and their line numbers.
-    best: Best<(String, u64)>,
+    /// Lines, their texts and their numbers.
+    best: Best<(Repeated, String, u64)>,
     /// Lines so far.
     line: u64,
 }
 
 impl<C: Command<Input = Text>> Sink<C> for Ranking<'_, Answer<C>> {
-    fn answer(&mut self, _: &C, input: &Text, answer: &Answer<C>) -> Result<()> {
+    fn answer(&mut self, _: &C, row: &Repeated, input: &Text, answer: &Answer<C>) -> Result<()> {
         self.line += 1;
         let score = (self.measure.of)(&self.query, answer);
-        self.best.push(score, || (input.text.clone(), self.line));
+        self.best
+            .push(score, || (row.clone(), input.text.clone(), self.line));
         Ok(())
     }
 
-    fn refuse(&mut self, name: &str, line: u64, _: Option<&Text>, error: &Error) -> Result<()> {
+    fn refuse(
+        &mut self,
+        name: &str,
+        line: u64,
+        _: &Repeated,
+        _: Option<&Text>,
+        error: &Error,
+    ) -> Result<()> {
         self.line += 1;
         say_of_line(name, line, error);
         Ok(())
@@ -153,21 +160,21 @@ impl<'m, E> Ranking<'m, E> {
     }
 
     fn print(self, format: Format) -> Result<()> {
-        let best: Vec<(f32, (String, u64))> = self.best.into_sorted().collect();
+        let best: Vec<(f32, (Repeated, String, u64))> = self.best.into_sorted().collect();
         let mut out = console::buffered();
         match format {
             Format::Human => {
-                let last = best.iter().map(|(_, (_, line))| *line).max().unwrap_or(0);
+                let last = best.iter().map(|(_, (.., line))| *line).max().unwrap_or(0);
                 let width = last.to_string().len().max("line".len());
                 if !best.is_empty() {
                     writeln!(out, "{:>7}  {:>width$}  text", self.measure.name, "line")?;
                 }
-                for (score, (text, line)) in &best {
+                for (score, (_, text, line)) in &best {
                     writeln!(out, "{score:7.4}  {line:width$}  {}", visible(text))?;
                 }
             }
             Format::Json => {
-                let found = best.iter().map(|(score, (text, line))| Found {
+                let found = best.iter().map(|(score, (_, text, line))| Found {
                     corpus_id: line - 1,
                     score: *score,
                     text,
@@ -175,8 +182,8 @@ impl<'m, E> Ranking<'m, E> {
                 json_line(&mut out, &found.collect::<Vec<_>>())?;
             }
             Format::Jsonl => {
-                for &(score, (ref text, line)) in &best {
-                    json_line(&mut out, &RankedLine { text, line, score })?;
+                for (score, (row, text, line)) in best {
+                    object_line(&mut out, &row, Text { text }, Rank { line, score })?;
                 }
             }
         }

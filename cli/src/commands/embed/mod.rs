@@ -11,7 +11,7 @@ use crate::npy::NpyWriter;
 use crate::precision::{Precision, Ranges, bits, f16s};
 use crate::records;
 use crate::task::{self, AT_ONCE, Answer, Command, Sink, answers_with};
-use crate::texts::{InputArgs, Text};
+use crate::texts::{InputArgs, Repeated, Text};
 use anyhow::{Error, Result, ensure};
 use clap::Args;
 use half::f16;
@@ -365,11 +365,24 @@ impl ToFile {
 }
 
 impl Sink<EmbedCommand> for ToFile {
-    fn answer(&mut self, _: &EmbedCommand, _: &Text, answer: &Answer<EmbedCommand>) -> Result<()> {
+    fn answer(
+        &mut self,
+        _: &EmbedCommand,
+        _: &Repeated,
+        _: &Text,
+        answer: &Answer<EmbedCommand>,
+    ) -> Result<()> {
         self.row(Some(&answer.embedding))
     }
 
-    fn refuse(&mut self, name: &str, line: u64, _: Option<&Text>, error: &Error) -> Result<()> {
+    fn refuse(
+        &mut self,
+        name: &str,
+        line: u64,
+        _: &Repeated,
+        _: Option<&Text>,
+        error: &Error,
+    ) -> Result<()> {
         say_of_line(name, line, error);
         self.refused = true;
         self.row(None)

@@ -8,7 +8,7 @@ use crate::locate::Located;
 use crate::npz::CsrWriter;
 use crate::records;
 use crate::task::{self, Command, Sink, answers_with};
-use crate::texts::{Source, Text};
+use crate::texts::{Repeated, Source, Text};
 use anyhow::{Error, Result, ensure};
 use rq::{Session, SparseEmbedder, SparseEmbedding, SparseOptions, Task};
 use rq_format::Output;
@@ -102,12 +102,25 @@ struct ToFile {
 }
 
 impl Sink<SparseCommand> for ToFile {
-    fn answer(&mut self, _: &SparseCommand, _: &Text, answer: &SparseEmbedding) -> Result<()> {
+    fn answer(
+        &mut self,
+        _: &SparseCommand,
+        _: &Repeated,
+        _: &Text,
+        answer: &SparseEmbedding,
+    ) -> Result<()> {
         self.file.row(&answer.indices, &answer.values);
         Ok(())
     }
 
-    fn refuse(&mut self, name: &str, line: u64, _: Option<&Text>, error: &Error) -> Result<()> {
+    fn refuse(
+        &mut self,
+        name: &str,
+        line: u64,
+        _: &Repeated,
+        _: Option<&Text>,
+        error: &Error,
+    ) -> Result<()> {
         say_of_line(name, line, error);
         self.refused = true;
         self.file.row(&[], &[]);
