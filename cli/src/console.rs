@@ -5,6 +5,7 @@
 
 use crate::advice::message;
 use crate::human::{invisible, visible};
+use crate::progress;
 use anyhow::Error;
 use rq_format::discard_unfinished;
 use std::fmt::Display;
@@ -61,7 +62,8 @@ impl<W: Write> Write for Escaped<W> {
 
 /// Writes a line to standard error. It is not an error if nobody reads it.
 pub(crate) fn say(message: impl Display) {
-    let _ = writeln!(io::stderr(), "rq: {}", visible(&message.to_string()));
+    let message = visible(&message.to_string());
+    let _ = progress::above(|| writeln!(io::stderr(), "rq: {message}"));
 }
 
 /// Says what is wrong with a line of the input called `name`.

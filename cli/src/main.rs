@@ -16,6 +16,7 @@ mod locate;
 mod npy;
 mod npz;
 mod precision;
+mod progress;
 mod records;
 mod task;
 mod texts;

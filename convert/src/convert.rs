@@ -4,7 +4,7 @@
 
 use crate::checkpoint::{Checkpoint, Origin, Pretrained, WeightsFile};
 use crate::error::ConvertError;
-use crate::progress::{NoProgress, Progress};
+use crate::progress::{NoProgress, Progress, work};
 use crate::quantize::{Calibration, Calibrator, Packed, Squares, Tokens, Tuning, quantize};
 use crate::source::Source;
 use crate::source::files::{BESIDE_WEIGHTS, modules_in, transformer_folder};
@@ -174,8 +174,6 @@ fn write(
     } = model;
     let tensors = config.expected_tensors();
     let specs: Vec<_> = tensors.iter().map(|t| t.spec(quant.format(t))).collect();
-    let weights: Vec<SourceFile> = checkpoint.files().par_iter().map(source_file).collect();
-    let source_bytes = weights.iter().map(|w| w.bytes).sum();
     let mut notes = BTreeMap::from([("recipe".into(), quant.name().into())]);
     let (texts, calibration) = match options.calibration_text() {
         None => (Vec::new(), CalibrationSummary::None),
@@ -193,6 +191,33 @@ fn write(
             }
         }
     };
+    let tokens = texts.iter().map(Vec::len).sum();
+    let is_calibrated = |tensor: &ExpectedTensor, format: TensorFormat| {
+        tokens > 0 && format.block().is_some() && tensor.name.starts_with("layers.")
+    };
+    let of_tensor =
+        |(tensor, format): (&ExpectedTensor, TensorFormat)| match is_calibrated(tensor, format) {
+            true => work::calibrated(tensor, format, tokens).iter().sum(),
+            false => work::tensor(tensor, format),
+        };
+    let formats = specs.iter().map(|spec| spec.format);
+    let of_tensors: u64 = tensors.iter().zip(formats).map(of_tensor).sum();
+    let lengths = checkpoint
+        .files()
+        .iter()
+        .map(|file| file.bytes().len() as u64);
+    progress.start(of_tensors + lengths.map(work::checksum).sum::<u64>());
+
+    let weights: Vec<SourceFile> = checkpoint
+        .files()
+        .par_iter()
+        .map(|file| {
+            let source = source_file(file);
+            progress.advance(&source.file, work::checksum(source.bytes));
+            source
+        })
+        .collect();
+    let source_bytes = weights.iter().map(|w| w.bytes).sum();
     let provenance = Provenance {
         source: source.name().into(),
         revision: source.revision().map(Into::into),
@@ -201,8 +226,6 @@ fn write(
         quantization: notes,
     };
     let mut writer = Writer::create(output, config, &provenance, tokenizer.json(), &specs)?;
-    progress.start(writer.remaining().map(|t| t.length).sum());
-
     let mut summary = Summary {
         output: output.into(),
         bytes: 0,
@@ -243,7 +266,7 @@ fn write(
                 }
                 (packed, squares) = match calibrator.as_mut().filter(|_| in_layers) {
                     Some(calibrator) => {
-                        let quantized = calibrator.quantize(tensor, format)?;
+                        let quantized = calibrator.quantize(tensor, format, progress)?;
                         bias = Some(quantized.bias);
                         (quantized.weight, quantized.squares)
                     }
@@ -260,7 +283,9 @@ fn write(
         };
         let length = length.unwrap_or_default() as u64;
         summary.add(tensor, spec.format, length, squares);
-        progress.tensor(&tensor.name, length);
+        if !is_calibrated(tensor, spec.format) {
+            progress.advance(&tensor.name, work::tensor(tensor, spec.format));
+        }
     }
     let written = writer.finish()?;
     (summary.bytes, summary.fingerprint) = (written.bytes, written.fingerprint);

@@ -3,17 +3,17 @@
 use super::eval;
 use crate::args::{self, Choice, one_of};
 use crate::console::{self, discard_when_interrupted, say};
-use crate::{human, locate};
+use crate::{human, locate, progress};
 use anyhow::{Context, Result};
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use rq_convert::{
     Calibrate, Calibration, CalibrationSummary, ConvertOptions, DownloadProgress, Progress, Quant,
     Source, Summary, convert_source,
 };
 use rq_format::Head;
 use std::borrow::Cow;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -144,12 +144,10 @@ struct Bar(ProgressBar);
 
 impl DownloadProgress for Bar {
     fn start(&self, repository: &str, commit: &str, total_bytes: u64) {
-        self.0.suspend(|| {
-            say(format_args!(
-                "downloading {} of {repository} at {commit}",
-                human::size(total_bytes)
-            ));
-        });
+        say(format_args!(
+            "downloading {} of {repository} at {commit}",
+            human::size(total_bytes)
+        ));
         self.0.set_length(total_bytes);
     }
 
@@ -163,34 +161,30 @@ impl DownloadProgress for Bar {
     }
 
     fn waiting(&self, file: &str, lock: &Path) {
-        self.0.suspend(|| {
-            say(format_args!(
-                "another process downloads {file}, and this one waits for it; Ctrl-C ends the wait (the lock is {})",
-                lock.display()
-            ));
-        });
+        say(format_args!(
+            "another process downloads {file}, and this one waits for it; Ctrl-C ends the wait (the lock is {})",
+            lock.display()
+        ));
     }
 }
 
 impl Progress for Bar {
-    fn start(&self, total_bytes: u64) {
+    fn start(&self, total_work: u64) {
         self.0.reset();
-        self.0.set_length(total_bytes);
+        self.0
+            .set_style(progress::style("{percent:>3} %, {eta} left  {wide_msg}"));
+        self.0.set_length(total_work);
     }
 
-    fn tensor(&self, name: &str, bytes: u64) {
-        self.0.set_message(name.to_owned());
-        self.0.inc(bytes);
+    fn advance(&self, part: &str, work: u64) {
+        self.0.set_message(human::visible(part));
+        self.0.inc(work);
     }
 }
 
 pub(super) fn run(args: &ConvertArgs) -> Result<ExitCode> {
-    let style = "{bar:32} {decimal_bytes:>10} of {decimal_total_bytes}  {wide_msg}";
-    let bar = match std::io::stderr().is_terminal() {
-        true => ProgressBar::no_length().with_style(ProgressStyle::with_template(style)?),
-        false => ProgressBar::hidden(),
-    };
-    let bar = Bar(bar);
+    let style = "{decimal_bytes:>10} of {decimal_total_bytes}  {wide_msg}";
+    let bar = Bar(progress::line().with_style(progress::style(style)));
     let shown = bar.0.clone();
     discard_when_interrupted(move || shown.finish_and_clear());
     let source = Source::obtain(&args.source, revision(args), &bar);

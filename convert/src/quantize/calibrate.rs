@@ -11,6 +11,7 @@ use super::error::QuantizeError;
 use super::gptq::{CHUNK, Factor, Moments};
 use super::pack::{Packed, Squares};
 use crate::checkpoint::{Checkpoint, Origin};
+use crate::progress::{Progress, work};
 use crate::reference::attention;
 use rayon::prelude::*;
 use rq::steps::{Embeddings, Linear, Norm, Product, State, Steps};
@@ -204,7 +205,7 @@ impl<'a> Calibrator<'a> {
         Ok(calibrator)
     }
 
-    /// Quantizes the next product, whose weight is `tensor`, and takes both streams through it.
+    /// Quantizes the next product, whose weight is `tensor`, and takes both streams through it. Tells of each step of its work.
     ///
     /// # Errors
     /// When a weight can't be read or represented, or the activations aren't finite.
@@ -212,18 +213,25 @@ impl<'a> Calibrator<'a> {
         &mut self,
         tensor: &ExpectedTensor,
         format: BlockFormat,
+        progress: &dyn Progress,
     ) -> Result<Quantized, QuantizeError> {
+        let tokens = self.sequences.iter().map(|s| s.tokens).sum();
+        let mut steps = work::calibrated(tensor, format.into(), tokens).into_iter();
+        let mut step_done = || progress.advance(&tensor.name, steps.next().unwrap_or_default());
         let weights = self.weights(tensor)?;
         let mut bias = self.floats(&tensor.name.replace(".weight", ".bias"))?;
         let lanes = to_lanes(&bias);
         self.exact_outputs(&weights, tensor.columns, &lanes);
         let statistics = self.statistics(tensor, &weights, &lanes);
+        step_done();
         let factor = Factor::new(&statistics.moments, self.tuning.damping, self.kernels);
         let factor = factor.ok_or_else(|| QuantizeError::Moments {
             tensor: tensor.name.clone(),
         })?;
+        step_done();
         let (weight, shifts) = pack(&factor, &statistics, &weights, format, tensor, self.kernels)?;
         drop((factor, statistics));
+        step_done();
         for (b, s) in bias.iter_mut().zip(shifts) {
             *b += s;
         }
@@ -233,6 +241,7 @@ impl<'a> Calibrator<'a> {
         };
         self.advance(tensor, &linear)?;
         let squares = squares(&linear.weight, &weights);
+        step_done();
         Ok(Quantized {
             weight,
             bias,

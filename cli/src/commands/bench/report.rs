@@ -2,11 +2,12 @@
 
 use crate::console;
 use crate::human::{count, figures, size};
+use crate::progress;
 use anyhow::Result;
-use indicatif::{ProgressBar, ProgressFinish};
+use indicatif::{ProgressBar, ProgressStyle};
 use rq::Profile;
 use serde::Serialize;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::time::Duration;
 
 /// A result.
@@ -163,10 +164,7 @@ impl Report {
     pub(super) fn new(json: bool) -> Self {
         Self {
             json,
-            progress: match std::io::stderr().is_terminal() {
-                true => ProgressBar::new_spinner().with_finish(ProgressFinish::AndClear),
-                false => ProgressBar::hidden(),
-            },
+            progress: progress::line().with_style(ProgressStyle::default_spinner()),
             begun: false,
         }
     }
