@@ -18,6 +18,8 @@ mod npz;
 mod precision;
 mod progress;
 mod records;
+mod resume;
+mod shard;
 mod task;
 mod texts;
 

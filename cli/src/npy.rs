@@ -1,6 +1,6 @@
 //! Writes NumPy's `.npy` file of a matrix, version 1.0: <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use rq_format::Output;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -59,6 +59,42 @@ impl NpyWriter {
         };
         writer.write(&writer.header())?;
         Ok(writer)
+    }
+
+    /// Goes on with a file for `path` that has its header and some rows, or nothing yet.
+    pub(crate) fn resume(
+        output: Output,
+        path: &Path,
+        columns: usize,
+        element: Element,
+    ) -> Result<Self> {
+        let length = output.file_to_fill().seek(SeekFrom::End(0))?;
+        let mut writer = Self {
+            output,
+            path: path.to_owned(),
+            rows: 0,
+            columns,
+            element,
+        };
+        match length {
+            0 => writer.write(&writer.header())?,
+            _ => {
+                let row = (columns * element.bytes()) as u64;
+                let values = length.saturating_sub(HEADER as u64);
+                ensure!(
+                    length >= HEADER as u64 && values.is_multiple_of(row),
+                    "what there is of {} isn't the beginning of such a file",
+                    path.display()
+                );
+                writer.rows = values / row;
+            }
+        }
+        Ok(writer)
+    }
+
+    /// What it is written to.
+    pub(crate) fn output(&self) -> &Output {
+        &self.output
     }
 
     /// Appends a row, in the bytes of the file.

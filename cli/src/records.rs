@@ -9,7 +9,7 @@ use crate::texts::{Repeated, Source};
 use anyhow::{Error, Result};
 
 use serde::Serialize;
-use std::io::{BufWriter, StdoutLock, Write};
+use std::io::{BufWriter, IsTerminal, StdoutLock, Write};
 use std::process::ExitCode;
 
 /// Answers all texts on standard output, as [`task::run`] does.
@@ -134,6 +134,10 @@ impl<C: Command> Sink<C> for Records {
             Format::Json => json_line(&mut self.out, &output),
             Format::Jsonl => object_line(&mut self.out, row, input, output),
         }
+    }
+
+    fn shows(&self) -> bool {
+        std::io::stdout().is_terminal()
     }
 
     /// Follows the answers for a person, else goes to standard error.

@@ -6,17 +6,22 @@
 use crate::console::say;
 use crate::human::grouped;
 use crate::locate::Located;
+use crate::progress;
 use crate::texts::{FromLine, Line, Lines, Repeated, Source, name_the_text};
 use anyhow::{Error, Result};
 use rq::Task;
 use serde::Serialize;
 use std::cmp::Ordering;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::io::{Read, Write};
 use std::process::ExitCode;
+use std::rc::Rc;
 
 /// The most inputs in a batch: enough for the kernels, and soon done.
 pub(crate) const AT_ONCE: usize = 128;
+
+/// What `--dedup` remembers at most, in bytes of inputs and answers as JSON.
+const KNOWN_BYTES: usize = 64 << 20;
 
 /// A command that answers texts with a task.
 pub(crate) trait Command {
@@ -49,6 +54,14 @@ pub(crate) trait Command {
     /// The heading of the table whose rows the answers are. Without one they are blocks.
     fn heading(&self) -> Option<String> {
         None
+    }
+
+    /// Whether an answer can be given as it is asked for.
+    ///
+    /// # Errors
+    /// When it can't, and then its text is refused.
+    fn check(&self, _answer: &Answer<Self>) -> Result<()> {
+        Ok(())
     }
 
     /// Counts an answer for the summary.
@@ -134,6 +147,16 @@ pub(crate) trait Sink<C: Command> {
 
     /// Passes on what it has, before the command waits for more input.
     fn flush(&mut self) -> Result<()>;
+
+    /// So many lines of the input are done, of which so many were refused: a place to go on from.
+    fn done(&mut self, _lines: u64, _refused: u64) -> Result<()> {
+        Ok(())
+    }
+
+    /// Whether a person sees each answer as it comes.
+    fn shows(&self) -> bool {
+        false
+    }
 }
 
 /// Gives the answers to all texts to a sink. The exit code is 1 if some lines have none.
@@ -159,14 +182,16 @@ struct Run<'a, C: Command, S> {
     command: C,
     sink: &'a mut S,
     /// The best inputs and answers so far, if answers are ranked.
-    best: Option<Best<(Repeated, C::Input, Answer<C>)>>,
+    best: Option<Best<(Repeated, C::Input, Rc<Answer<C>>)>>,
     /// The model, until it is announced.
     located: Option<&'a Located>,
 }
 
 /// What became of a line before its answer is computed.
-enum Outcome<I> {
-    Prepared(I),
+enum Outcome<I, A> {
+    /// Its answer will be in this place.
+    Prepared(I, usize),
+    Known(I, Rc<A>),
     Refused(Option<I>, Error),
 }
 
@@ -182,10 +207,10 @@ impl<C: Command, S: Sink<C>> Run<'_, C, S> {
         for prepared in prepared.chunks(self.command.at_once()) {
             let answers = self.compute(prepared)?.into_iter().zip(numbers.by_ref());
             let answers: Vec<Answer<C>> = answers
-                .map(|(answer, number)| name_the_text(answer.map_err(Error::from), number, count))
+                .map(|(answer, number)| name_the_text(answer, number, count))
                 .collect::<Result<_>>()?;
             for (answer, input) in answers.into_iter().zip(inputs.by_ref()) {
-                self.answered(Repeated::Input, input, answer)?;
+                self.answered(Repeated::Input, input, Rc::new(answer))?;
             }
             self.sink.flush()?;
         }
@@ -194,55 +219,78 @@ impl<C: Command, S: Sink<C>> Run<'_, C, S> {
     }
 
     fn lines(mut self, mut lines: Lines<impl Read>) -> Result<ExitCode> {
-        let (mut count, mut refused) = (0, 0);
+        let mut known = lines.remembers.then(Known::default);
+        let is_shown = self.best.is_some() || !self.sink.shows();
+        let mut progress = progress::Lines::new(is_shown, lines.end());
+        progress.at(lines.count(), lines.position());
         loop {
             let batch = lines.batch(self.command.at_once())?;
             if batch.is_empty() {
                 break;
             }
-            let mut prepared = Vec::new();
-            let outcomes: Vec<(u64, Repeated, Outcome<C::Input>)> = batch
+            let (mut prepared, mut keys) = (Vec::new(), HashMap::new());
+            let mut outcomes = Vec::new();
+            for Line { number, row, input } in batch {
+                let outcome = self.outcome(input, &mut prepared, known.as_ref(), &mut keys);
+                outcomes.push((number, row, outcome?));
+            }
+            let answers = self.compute(&prepared)?;
+            let mut answers: Vec<Result<Rc<Answer<C>>, Option<Error>>> = answers
                 .into_iter()
-                .map(|Line { number, row, input }| {
-                    (number, row, self.outcome(input, &mut prepared))
-                })
+                .map(|answer| answer.map(Rc::new).map_err(Some))
                 .collect();
-            let mut answers = self.compute(&prepared)?.into_iter();
             for (line, row, outcome) in outcomes {
-                count += 1;
-                let (input, error) = match outcome {
-                    Outcome::Prepared(input) => {
-                        let answer = answers.next().expect("an answer to each prepared input");
-                        match answer {
-                            Ok(answer) => {
-                                self.answered(row, input, answer)?;
-                                continue;
-                            }
-                            Err(error) => (Some(input), error.into()),
-                        }
+                let (input, answer) = match outcome {
+                    Outcome::Refused(input, error) => (input, Err(error)),
+                    Outcome::Known(input, answer) => (Some(input), Ok(answer)),
+                    Outcome::Prepared(input, at) => {
+                        let answer = match &mut answers[at] {
+                            Ok(answer) => Ok(Rc::clone(answer)),
+                            Err(error) => match error.take() {
+                                Some(error) => Err(error),
+                                // An equal line has taken it.
+                                None => self.again(&input)?,
+                            },
+                        };
+                        (Some(input), answer)
                     }
-                    Outcome::Refused(input, error) => (input, error),
                 };
-                refused += 1;
-                self.sink
-                    .refuse(lines.name(), line, &row, input.as_ref(), &error)?;
+                match (input, answer) {
+                    (Some(input), Ok(answer)) => self.answered(row, input, answer)?,
+                    (input, answer) => {
+                        let error = answer.err().expect("an answer has an input");
+                        lines.refused += 1;
+                        self.sink
+                            .refuse(lines.name(), line, &row, input.as_ref(), &error)?;
+                    }
+                }
+            }
+            if let Some(known) = &mut known {
+                for (key, at) in keys {
+                    if let Ok(answer) = &answers[at] {
+                        known.add(&self.command, key, Rc::clone(answer))?;
+                    }
+                }
             }
             self.sink.flush()?;
+            self.sink.done(lines.count(), lines.refused)?;
+            progress.at(lines.count(), lines.position());
         }
+        drop(progress);
         self.end()?;
-        if refused == 0 {
+        if lines.refused == 0 {
             return Ok(ExitCode::SUCCESS);
         }
         say(format_args!(
             "{} of {} texts could not be processed",
-            grouped(refused),
-            grouped(count)
+            grouped(lines.refused),
+            grouped(lines.answered())
         ));
         Ok(ExitCode::FAILURE)
     }
 
     /// Passes on an answer, or keeps it if answers are ranked.
-    fn answered(&mut self, row: Repeated, input: C::Input, answer: Answer<C>) -> Result<()> {
+    fn answered(&mut self, row: Repeated, input: C::Input, answer: Rc<Answer<C>>) -> Result<()> {
         self.command.note(&answer);
         match &mut self.best {
             None => self.sink.answer(&self.command, &row, &input, &answer),
@@ -270,32 +318,117 @@ impl<C: Command, S: Sink<C>> Run<'_, C, S> {
         Ok(command.task().prepare(input, command.options())?)
     }
 
+    /// Prepares an input, unless an equal one is known or was prepared before: `keys` has the places of those.
     fn outcome(
         &self,
         input: Result<C::Input>,
         prepared: &mut Vec<Prepared<C>>,
-    ) -> Outcome<C::Input> {
+        known: Option<&Known<Answer<C>>>,
+        keys: &mut HashMap<String, usize>,
+    ) -> Result<Outcome<C::Input, Answer<C>>> {
         let input = match input {
             Ok(input) => input,
-            Err(error) => return Outcome::Refused(None, error),
+            Err(error) => return Ok(Outcome::Refused(None, error)),
         };
-        match self.prepare(&input) {
+        let mut key = None;
+        if let Some(known) = known {
+            let text = serde_json::to_string(&input)?;
+            if let Some((answer, _)) = known.answers.get(text.as_str()) {
+                return Ok(Outcome::Known(input, Rc::clone(answer)));
+            }
+            if let Some(&at) = keys.get(&text) {
+                return Ok(Outcome::Prepared(input, at));
+            }
+            key = Some(text);
+        }
+        Ok(match self.prepare(&input) {
             Ok(ready) => {
+                let at = prepared.len();
                 prepared.push(ready);
-                Outcome::Prepared(input)
+                keys.extend(key.map(|key| (key, at)));
+                Outcome::Prepared(input, at)
             }
             Err(error) => Outcome::Refused(Some(input), error),
-        }
+        })
+    }
+
+    /// The answer to an input by itself.
+    fn again(&mut self, input: &C::Input) -> Result<Result<Rc<Answer<C>>>> {
+        let prepared = self.prepare(input)?;
+        let answer = self.compute(&[prepared])?.pop();
+        Ok(answer.expect("an answer to each input").map(Rc::new))
     }
 
     /// Computes answers. After the first ones, announces the model.
-    fn compute(&mut self, prepared: &[Prepared<C>]) -> Result<Vec<Result<Answer<C>, rq::Error>>> {
+    fn compute(&mut self, prepared: &[Prepared<C>]) -> Result<Vec<Result<Answer<C>>>> {
         let (task, options) = self.command.task_and_options();
         let answers = task.compute_each(prepared, options)?;
         if let Some(located) = self.located.take() {
             located.announce();
         }
-        Ok(answers)
+        let checked = |answer: Result<Answer<C>, rq::Error>| {
+            let answer = answer?;
+            self.command.check(&answer)?;
+            Ok(answer)
+        };
+        Ok(answers.into_iter().map(checked).collect())
+    }
+}
+
+/// Answers to the last different inputs: `--dedup`.
+struct Known<A> {
+    /// By the input as JSON, with the bytes that each takes.
+    answers: HashMap<Rc<str>, (Rc<A>, usize)>,
+    /// The inputs, in the order in which they came.
+    order: VecDeque<Rc<str>>,
+    bytes: usize,
+}
+
+impl<A> Default for Known<A> {
+    fn default() -> Self {
+        Self {
+            answers: HashMap::new(),
+            order: VecDeque::new(),
+            bytes: 0,
+        }
+    }
+}
+
+impl<A> Known<A> {
+    /// Adds an answer, and forgets the first ones of too many.
+    fn add<C>(&mut self, command: &C, key: String, answer: Rc<A>) -> Result<()>
+    where
+        C: Command,
+        C::Task: Task<Answer = A>,
+    {
+        let mut answer_bytes = Count(0);
+        serde_json::to_writer(&mut answer_bytes, &command.fields(&answer))?;
+        let bytes = key.len() + answer_bytes.0;
+        let key: Rc<str> = key.into();
+        self.order.push_back(Rc::clone(&key));
+        self.answers.insert(key, (answer, bytes));
+        self.bytes += bytes;
+        while self.bytes > KNOWN_BYTES
+            && let Some(first) = self.order.pop_front()
+        {
+            let forgotten = self.answers.remove(&first);
+            self.bytes -= forgotten.map_or(0, |(_, bytes)| bytes);
+        }
+        Ok(())
+    }
+}
+
+/// Counts bytes.
+struct Count(usize);
+
+impl Write for Count {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

@@ -6,6 +6,8 @@
 
 use crate::args::Format;
 use crate::fields::Fields;
+use crate::resume::Done;
+use crate::shard::Shard;
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
 use rq_convert::OtherEncoding;
@@ -13,6 +15,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, IsTerminal, Read};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// The longest line in bytes. The tokenizer takes about 180 bytes of memory for each of them, and a text that fits a model
@@ -36,6 +39,21 @@ pub(crate) struct InputArgs {
     /// of the answer replaces one of the same name; so does error, which only lines without an answer have.
     #[arg(short, long, value_name = "FILE", conflicts_with = "texts")]
     file: Option<PathBuf>,
+
+    /// Answer only a part of the lines of --file, such as 2/5, the second of five
+    ///
+    /// Parts follow each other, and have about the same number of lines: part I of N begins after the first L * (I - 1) / N of L
+    /// lines. What they give with --json or --jsonl is, one after the other, what the whole file gives; with --out, so are the rows.
+    /// Numbers of lines are those of the file.
+    #[arg(long, value_name = "I/N", requires = "file", hide_short_help = true)]
+    shard: Option<Shard>,
+
+    /// Compute equal texts once
+    ///
+    /// For inputs in which many are the same. Every line has its answer, in its place and with the same bytes. The last
+    /// different texts are remembered, as many as take 64 MiB with their answers as JSON.
+    #[arg(long, hide_short_help = true)]
+    dedup: bool,
 }
 
 /// An input of a command. With `--jsonl`, it is a JSON object with these fields, in the input and in the output; others are
@@ -66,11 +84,44 @@ pub(crate) enum Source<T> {
 }
 
 impl InputArgs {
+    /// Whether only a part of it is read.
+    pub(crate) fn is_sharded(&self) -> bool {
+        self.shard.is_some()
+    }
+
+    /// The file, for what must read it more than once.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
     /// The texts given as arguments. Without any, the lines of [`open`].
     pub(crate) fn open<T: FromLine>(&self, texts: &[String], format: Format) -> Result<Source<T>> {
         if texts.is_empty() {
-            return open(self.file.as_deref(), format);
+            let mut source = open(self.file.as_deref(), format)?;
+            if let Source::Lines(lines) = &mut source {
+                lines.remembers = self.dedup;
+                if let (Some(shard), Some(path)) = (self.shard, &self.file) {
+                    ensure!(
+                        format != Format::Human,
+                        "--shard is for answers that can be put together again: pass --json, --jsonl or --out, too"
+                    );
+                    let Source::<T>::Lines(mut counted) = open(Some(path), format)? else {
+                        unreachable!("a file has lines");
+                    };
+                    ensure!(
+                        counted.length.is_some(),
+                        "--shard counts the lines of {} first, which must be a file for it",
+                        path.display()
+                    );
+                    lines.only(shard.of_lines(counted.skip(u64::MAX)?))?;
+                }
+            }
+            return Ok(source);
         }
+        ensure!(
+            self.shard.is_none(),
+            "--shard is a part of the lines of a file: name it with --file"
+        );
         let inputs = (1..).zip(texts).map(|(number, text)| {
             let input = T::from_text(text.clone());
             name_the_text(input, number, texts.len())
@@ -79,12 +130,29 @@ impl InputArgs {
     }
 }
 
+impl<T> Source<T> {
+    /// Takes up lines where another run stopped.
+    pub(crate) fn resume(&mut self, done: Done) -> Result<()> {
+        if let Self::Lines(lines) = self {
+            lines.skip(done.lines)?;
+            lines.refused = done.refused;
+        }
+        Ok(())
+    }
+}
+
 /// Opens a file, or standard input.
 pub(crate) fn open<T>(file: Option<&Path>, format: Format) -> Result<Source<T>> {
+    let mut length = None;
     let (input, name): (Box<dyn Read>, _) = match file {
         Some(path) => {
             let name = path.display().to_string();
             let file = File::open(path).with_context(|| format!("can't read {name}"))?;
+            length = file
+                .metadata()
+                .ok()
+                .filter(|m| m.is_file())
+                .map(|m| m.len());
             (Box::new(file), name)
         }
         None => {
@@ -97,7 +165,9 @@ pub(crate) fn open<T>(file: Option<&Path>, format: Format) -> Result<Source<T>> 
         }
     };
     let jsonl = format == Format::Jsonl;
-    Ok(Source::Lines(Lines::new(input, name, jsonl)))
+    let mut lines = Lines::new(input, name, jsonl);
+    lines.length = length;
+    Ok(Source::Lines(lines))
 }
 
 /// The whole text of a file of at most so many bytes.
@@ -162,6 +232,15 @@ pub(crate) struct Lines<R> {
     jsonl: bool,
     /// Lines read so far.
     count: u64,
+    /// The lines to read, from 0, if not all.
+    part: Option<Range<u64>>,
+    /// Those without an answer, which who answers counts.
+    pub(crate) refused: u64,
+    /// Bytes read so far, and in all, if it is a file.
+    position: u64,
+    length: Option<u64>,
+    /// Whether answers are remembered, for equal lines.
+    pub(crate) remembers: bool,
     /// Whether the end was reached. A terminal can go on after it.
     ended: bool,
 }
@@ -173,6 +252,11 @@ impl<R: Read> Lines<R> {
             name,
             jsonl,
             count: 0,
+            part: None,
+            refused: 0,
+            position: 0,
+            length: None,
+            remembers: false,
             ended: false,
         }
     }
@@ -181,10 +265,64 @@ impl<R: Read> Lines<R> {
         &self.name
     }
 
+    /// Reads only these lines, counted from 0.
+    fn only(&mut self, part: Range<u64>) -> Result<()> {
+        self.skip(part.start)?;
+        self.part = Some(part);
+        Ok(())
+    }
+
+    /// Goes to the line after so many, or to the end, and returns how many there were.
+    fn skip(&mut self, lines: u64) -> Result<u64> {
+        while self.count < lines {
+            let line = self.line();
+            if line
+                .with_context(|| format!("can't read {}", self.name))?
+                .is_none()
+            {
+                break;
+            }
+        }
+        Ok(self.count)
+    }
+
+    /// The number of the last line that was read.
+    pub(crate) fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// How many of the lines to be read were read.
+    pub(crate) fn answered(&self) -> u64 {
+        self.count - self.part.as_ref().map_or(0, |part| part.start)
+    }
+
+    /// How far it is, in bytes of a file, or lines of a part.
+    pub(crate) fn position(&self) -> u64 {
+        match &self.part {
+            Some(_) => self.count,
+            None => self.position,
+        }
+    }
+
+    /// How far it goes, if that is known.
+    pub(crate) fn end(&self) -> Option<u64> {
+        match &self.part {
+            Some(part) => Some(part.end),
+            None => self.length,
+        }
+    }
+
     /// The next batch, of at most `most` lines; empty at the end.
     pub(crate) fn batch<T: FromLine>(&mut self, most: usize) -> Result<Vec<Line<T>>> {
         let (mut lines, mut bytes) = (Vec::new(), 0);
         while lines.is_empty() || (lines.len() < most && bytes < BATCH && self.line_is_there()) {
+            if self
+                .part
+                .as_ref()
+                .is_some_and(|part| part.end <= self.count)
+            {
+                break;
+            }
             let line = self.line();
             let Some(line) = line.with_context(|| format!("can't read {}", self.name))? else {
                 break;
@@ -232,6 +370,7 @@ impl<R: Read> Lines<R> {
             }
             whole = end.is_some();
             let taken = part.len() + usize::from(whole);
+            self.position += taken as u64;
             self.input.consume(taken);
         }
         if self.count == 0 && line.starts_with(BYTE_ORDER_MARK) {

@@ -10,6 +10,7 @@ mod joint;
 mod labels;
 mod outputs;
 mod published;
+mod resume;
 mod score;
 mod sparse;
 mod stream;

@@ -1,10 +1,13 @@
 //! Where a file goes that is written as a whole: in place of a file, never of anything else; or into a pipe or a device.
 
 use crate::error::FormatError;
-use crate::temporary::Temporary;
-use std::fs::{self, File};
+use crate::temporary::{Temporary, open_regular};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+
+/// What the name of a file ends with that another run may go on with.
+const PARTIAL: &str = ".partial";
 
 /// How many symbolic links lead from one to the next at most, as in Linux.
 const MAX_LINKS: usize = 40;
@@ -25,6 +28,12 @@ pub struct Output {
 enum To {
     /// The file, and where it goes.
     File(Temporary, PathBuf),
+    /// A file that stays when its writer ends early, and where it goes.
+    Partial {
+        file: File,
+        partial: PathBuf,
+        destination: PathBuf,
+    },
     Stream {
         held: File,
         stream: Stream,
@@ -86,6 +95,45 @@ impl Output {
         })
     }
 
+    /// As [`Output::file_at`], but what is written stays when the writer ends early, for another to go on with: beside its
+    /// destination, under the same name with `.partial` behind it. What is in it when this begins, a former writer left there.
+    ///
+    /// # Errors
+    /// [`FormatError::NotAFile`], when another process fills the file, and when it can't be opened.
+    pub fn partial_at(path: &Path) -> Result<Self, FormatError> {
+        let destination = match Self::place(path)? {
+            Place::File(file) => file,
+            Place::Stdout => return Err(not_a_file(path, "standard output")),
+            Place::Stream(what) | Place::Refused(what) => return Err(not_a_file(path, what)),
+        };
+        let partial = beside(&destination, PARTIAL);
+        let mut options = File::options();
+        options.read(true).write(true).create(true);
+        let file = open_regular(&mut options, &partial)
+            .map_err(|source| io_error("open", &partial, source))?;
+        // Where there are no locks, nobody can tell.
+        if let Err(TryLockError::WouldBlock) = file.try_lock() {
+            let other = io::Error::other("another process writes it");
+            return Err(io_error("open", &partial, other));
+        }
+        Ok(Self {
+            path: path.into(),
+            to: To::Partial {
+                file,
+                partial,
+                destination,
+            },
+        })
+    }
+
+    /// Where a file goes, all links followed, with `ending` behind its name; nothing if it isn't a file.
+    pub fn beside(path: &Path, ending: &str) -> Option<PathBuf> {
+        match Self::place(path) {
+            Ok(Place::File(file)) => Some(beside(&file, ending)),
+            _ => None,
+        }
+    }
+
     /// Whether what is written to `path` goes into a pipe, a device or standard output.
     pub fn is_stream(path: &Path) -> bool {
         matches!(
@@ -97,7 +145,7 @@ impl Output {
     /// Whether it goes to standard output.
     pub fn is_stdout(&self) -> bool {
         let stream = match &self.to {
-            To::File(..) => return false,
+            To::File(..) | To::Partial { .. } => return false,
             To::Stream { stream, .. } => stream,
         };
         matches!(stream, Stream::Stdout)
@@ -117,7 +165,23 @@ impl Output {
     pub fn file_to_fill(&self) -> &File {
         match &self.to {
             To::File(temporary, _) => temporary.file(),
+            To::Partial { file, .. } => file,
             To::Stream { held, .. } => held,
+        }
+    }
+
+    /// Removes what would be left for another writer, and every other file that isn't whole.
+    ///
+    /// # Errors
+    /// When the operating system refuses.
+    pub fn discard(self) -> Result<(), FormatError> {
+        match self.to {
+            To::Partial { file, partial, .. } => {
+                drop(file);
+                fs::remove_file(&partial).map_err(|source| io_error("remove", &partial, source))
+            }
+            // They go by themselves.
+            To::File(..) | To::Stream { .. } => Ok(()),
         }
     }
 
@@ -129,20 +193,25 @@ impl Output {
         let path = self.path;
         match self.to {
             To::File(temporary, destination) => {
-                match Self::place(&path)? {
-                    Place::File(file) if file == destination => {}
-                    Place::File(_) => return Err(not_a_file(&path, "another link by now")),
-                    Place::Stdout => return Err(not_a_file(&path, "standard output")),
-                    Place::Stream(what) | Place::Refused(what) => {
-                        return Err(not_a_file(&path, what));
-                    }
-                }
+                still_there(&path, &destination)?;
                 temporary
                     .move_to(&destination)
                     .map_err(|source| io_error("replace", &path, source))?;
-                // The new name is durable once its directory is. Some file systems can't say, and the file is whole either way.
-                let _ = File::open(directory_of(&destination))
-                    .and_then(|directory| directory.sync_all());
+                sync_directory_of(&destination);
+                Ok(())
+            }
+            To::Partial {
+                file,
+                partial,
+                destination,
+            } => {
+                still_there(&path, &destination)?;
+                let synced = file.sync_all();
+                synced.map_err(|source| io_error("write", &partial, source))?;
+                drop(file);
+                let moved = fs::rename(&partial, &destination);
+                moved.map_err(|source| io_error("replace", &path, source))?;
+                sync_directory_of(&destination);
                 Ok(())
             }
             To::Stream { mut held, stream } => held
@@ -162,6 +231,27 @@ impl Output {
     fn place(path: &Path) -> Result<Place, FormatError> {
         place(path).map_err(|source| io_error("create", path, source))
     }
+}
+
+/// Refuses a destination that isn't what it was.
+fn still_there(path: &Path, destination: &Path) -> Result<(), FormatError> {
+    match Output::place(path)? {
+        Place::File(file) if file == destination => Ok(()),
+        Place::File(_) => Err(not_a_file(path, "another link by now")),
+        Place::Stdout => Err(not_a_file(path, "standard output")),
+        Place::Stream(what) | Place::Refused(what) => Err(not_a_file(path, what)),
+    }
+}
+
+/// A new name is durable once its directory is. Some file systems can't say, and the file is whole either way.
+fn sync_directory_of(path: &Path) {
+    let _ = File::open(directory_of(path)).and_then(|directory| directory.sync_all());
+}
+
+fn beside(file: &Path, ending: &str) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
 }
 
 fn place(path: &Path) -> io::Result<Place> {

@@ -93,6 +93,11 @@ pub(crate) fn run() -> Result<ExitCode> {
     }
 }
 
+/// The arguments again, and what they may be, for what tells two runs apart.
+pub(crate) fn arguments() -> (clap::Command, clap::ArgMatches) {
+    (Cli::command(), Cli::command().get_matches())
+}
+
 /// clap's message about the arguments, without the usage, which `--help` gives.
 fn one_line(message: &str) -> String {
     let words = |paragraph: &str| paragraph.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -7,19 +7,21 @@ use crate::args::options;
 use crate::args::{Choice, ComputeArgs, Format, ModelArg, one_of, whole};
 use crate::console::{self, discard_when_interrupted, say, say_of_line};
 use crate::human::{column, shortened, visible};
+use crate::locate::Located;
 use crate::npy::NpyWriter;
 use crate::precision::{Precision, Ranges, bits, f16s};
 use crate::records;
+use crate::resume::{Begun, Job, Resumable, Spool};
 use crate::task::{self, AT_ONCE, Answer, Command, Sink, answers_with};
-use crate::texts::{InputArgs, Repeated, Text};
-use anyhow::{Error, Result, ensure};
+use crate::texts::{InputArgs, Repeated, Source, Text};
+use anyhow::{Context, Error, Result, bail, ensure};
 use clap::Args;
 use half::f16;
 use rq::{EmbedOptions, Embedder, Embedding, Pooling, Prompt, Task, Tokenizer};
 use serde::Serialize;
 use std::fmt::Display;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Values of a vector that are shown to a person.
@@ -118,6 +120,14 @@ pub(super) struct EmbedArgs {
     /// values are integers or sparse, so that row numbers match line numbers.
     #[arg(short, long, value_name = "FILE", conflicts_with = "json")]
     out: Option<PathBuf>,
+
+    /// Go on with --out where a run that was broken off has stopped, or begin so that another can
+    ///
+    /// Whatever ended it, a kill, a full disk or a power cut: the file gets the bytes of a run that nothing broke. What is done is
+    /// beside it until then, in FILE.partial, with a journal, FILE.journal; the same command goes on with them. That the input, the
+    /// model and the options are the same is checked. If FILE is there and these aren't, it is finished, and nothing is done.
+    #[arg(long, requires_all = ["out", "file"], hide_short_help = true)]
+    resume: bool,
 
     /// Cut texts that are too long for the model
     ///
@@ -294,6 +304,20 @@ impl Command for EmbedCommand {
         Ok(())
     }
 
+    fn check(&self, embedding: &Embedding) -> Result<()> {
+        let mut beyond = embedding
+            .embedding
+            .iter()
+            .filter(|&&x| f16::from_f32(x).is_infinite());
+        match beyond.next() {
+            Some(x) if self.precision == Precision::F16 => bail!(
+                "a value of the embedding is {x}, and --precision f16 goes to {}: pass --normalize, or --precision f32",
+                f16::MAX
+            ),
+            _ => Ok(()),
+        }
+    }
+
     fn json(&self, _: &Self::Input, embedding: &Embedding) -> impl Serialize {
         self.vector(embedding)
     }
@@ -321,6 +345,10 @@ struct ToFile {
     dimension: usize,
     /// Rows whose steps depend on those after them; `None` for one that is missing.
     waiting: Vec<Option<Vec<f32>>>,
+    /// With `--resume`, the same on the disk.
+    spool: Option<Spool>,
+    /// With `--resume`, where the rows of the file itself are.
+    resumable: Option<Resumable>,
     refused: bool,
 }
 
@@ -329,6 +357,12 @@ impl ToFile {
         let columns = self.precision.columns(self.dimension);
         let bytes = match (self.precision, row) {
             (Precision::Int8, row) => {
+                if let Some(spool) = &self.spool {
+                    let missing = [f32::NAN];
+                    let values = row.unwrap_or(&missing).iter().cycle().take(self.dimension);
+                    let bytes: Vec<u8> = values.flat_map(|x| x.to_le_bytes()).collect();
+                    spool.append(&bytes)?;
+                }
                 self.waiting.push(row.map(<[f32]>::to_vec));
                 return Ok(());
             }
@@ -339,7 +373,27 @@ impl ToFile {
             (Precision::F16, None) => f16::NAN.to_le_bytes().repeat(columns),
             (Precision::Ubinary, None) => vec![0; columns],
         };
-        self.file.row(&bytes)
+        let written = self.file.row(&bytes);
+        match &self.resumable {
+            Some(resumable) => written.with_context(|| resumable.failed()),
+            None => written,
+        }
+    }
+
+    /// Takes up the rows that wait.
+    fn replay(&mut self) -> Result<()> {
+        let Some(spool) = &self.spool else {
+            return Ok(());
+        };
+        let mut bytes = vec![0; 4 * self.dimension];
+        spool.replay(|from| {
+            from.read_exact(&mut bytes)?;
+            let (values, _) = bytes.as_chunks();
+            let row: Vec<f32> = values.iter().map(|x| f32::from_le_bytes(*x)).collect();
+            // No embedding has a value that isn't a number.
+            self.waiting.push(Some(row).filter(|row| !row[0].is_nan()));
+            Ok(())
+        })
     }
 
     /// Writes the rows that wait for the ranges of all.
@@ -360,7 +414,14 @@ impl ToFile {
                 self.file.row(&bytes)?;
             }
         }
-        self.file.finish()
+        let rows = self.file.finish()?;
+        if let Some(spool) = self.spool {
+            spool.finish()?;
+        }
+        if let Some(resumable) = self.resumable {
+            resumable.finish();
+        }
+        Ok(rows)
     }
 }
 
@@ -391,6 +452,16 @@ impl Sink<EmbedCommand> for ToFile {
     fn flush(&mut self) -> Result<()> {
         Ok(())
     }
+
+    fn done(&mut self, lines: u64, refused: u64) -> Result<()> {
+        if let Some(resumable) = &mut self.resumable {
+            resumable.save(self.file.output(), lines, refused)?;
+        }
+        match &mut self.spool {
+            Some(spool) => spool.save(lines, refused),
+            None => Ok(()),
+        }
+    }
 }
 
 pub(super) fn run(args: &EmbedArgs) -> Result<ExitCode> {
@@ -404,7 +475,12 @@ pub(super) fn run(args: &EmbedArgs) -> Result<ExitCode> {
         args.out.is_some() || args.json || args.jsonl || args.precision.is_none(),
         "--precision is for --json, --jsonl and --out: what is shown otherwise is the first values, rounded"
     );
-    let texts = args.input.open(&args.texts, format)?;
+    // With --out there is nothing for a person but what was written.
+    let format = match (&args.out, format) {
+        (Some(_), Format::Human) => Format::Json,
+        _ => format,
+    };
+    let mut texts = args.input.open(&args.texts, format)?;
     let located = args.model.open()?;
     let published = located.model.config().sparse_pooling.is_some();
     if args.sparse || (published && args.pooling.is_none()) {
@@ -438,16 +514,46 @@ pub(super) fn run(args: &EmbedArgs) -> Result<ExitCode> {
         path.extension().is_none_or(|end| end != "npz"),
         "dense embeddings are written as NumPy's .npy, and .npz is for sparse ones: give --out another name, or pass --sparse"
     );
+    ensure!(
+        precision != Precision::Int8 || !args.input.is_sharded(),
+        "--precision int8 takes the ranges of its steps from all embeddings, and --shard has only some: store them as f32, and make \
+         int8 of all of them"
+    );
     discard_when_interrupted(|| {});
     let dimension = command.dimension;
     let columns = precision.columns(dimension);
+    let element = precision.element();
+    let begun = match begin(args, path, &located, &mut texts)? {
+        Some(Begun::Finished) => return Ok(ExitCode::SUCCESS),
+        Some(Begun::At(output, resumable)) => Some((output, resumable)),
+        None => None,
+    };
+    let refused = matches!(&texts, Source::Lines(lines) if lines.refused > 0);
+    let (file, spool, resumable) = match begun {
+        None => (NpyWriter::create(path, columns, element)?, None, None),
+        Some((output, resumable)) if precision == Precision::Int8 => {
+            let spool = Spool::new(output, resumable);
+            (
+                NpyWriter::create(path, columns, element)?,
+                Some(spool),
+                None,
+            )
+        }
+        Some((output, resumable)) => {
+            let file = NpyWriter::resume(output, path, columns, element)?;
+            (file, None, Some(resumable))
+        }
+    };
     let mut sink = ToFile {
-        file: NpyWriter::create(path, columns, precision.element())?,
+        file,
         precision,
         dimension,
         waiting: Vec::new(),
-        refused: false,
+        spool,
+        resumable,
+        refused,
     };
+    sink.replay()?;
     let code = task::run(&mut sink, command, texts, &located)?;
     let (refused, is_stdout) = (sink.refused, sink.file.is_stdout());
     let rows = sink.finish()?;
@@ -464,6 +570,33 @@ pub(super) fn run(args: &EmbedArgs) -> Result<ExitCode> {
         format_args!("{path}: {rows} x {columns}, {dtype}"),
     )?;
     Ok(code)
+}
+
+/// With `--resume`, looks for what there is of the output, and takes the texts up behind it. Says if it is whole.
+fn begin(
+    args: &EmbedArgs,
+    path: &Path,
+    located: &Located,
+    texts: &mut Source<Text>,
+) -> Result<Option<Begun>> {
+    if !args.resume {
+        return Ok(None);
+    }
+    let file = args.input.file();
+    let file = file.context("--resume goes on with the lines of a file: name it with --file")?;
+    let (program, arguments) = super::arguments();
+    let job = Job::new(&program, &arguments, located, file)?;
+    let begun = Resumable::open(path, job, &[file, Path::new(&located.place)])?;
+    match &begun {
+        Begun::Finished => {
+            let path = path.display();
+            say(format_args!(
+                "{path} is finished already, and left as it is; to make it anew, leave out --resume"
+            ));
+        }
+        Begun::At(_, resumable) => texts.resume(resumable.done())?,
+    }
+    Ok(Some(begun))
 }
 
 /// Says what was written, where it isn't in the way of it.

@@ -1,19 +1,20 @@
 //! `rq embed --sparse`
 
-use super::{EmbedArgs, token_names, written};
+use super::{EmbedArgs, begin, token_names, written};
 use crate::args::{Format, options};
 use crate::console::{discard_when_interrupted, say, say_of_line};
 use crate::human::{column, visible};
 use crate::locate::Located;
 use crate::npz::CsrWriter;
 use crate::records;
+use crate::resume::{Begun, Spool};
 use crate::task::{self, Command, Sink, answers_with};
 use crate::texts::{Repeated, Source, Text};
 use anyhow::{Error, Result, ensure};
 use rq::{Session, SparseEmbedder, SparseEmbedding, SparseOptions, Task};
 use rq_format::Output;
 use serde::Serialize;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -98,7 +99,44 @@ impl Command for SparseCommand {
 /// Writes embeddings to a file, and errors to standard error.
 struct ToFile {
     file: CsrWriter,
+    /// With `--resume`, the rows on the disk.
+    spool: Option<Spool>,
     refused: bool,
+}
+
+impl ToFile {
+    fn row(&mut self, columns: &[u32], values: &[f32]) -> Result<()> {
+        if let Some(spool) = &self.spool {
+            let mut bytes = (columns.len() as u64).to_le_bytes().to_vec();
+            bytes.extend(columns.iter().flat_map(|x| x.to_le_bytes()));
+            bytes.extend(values.iter().flat_map(|x| x.to_le_bytes()));
+            spool.append(&bytes)?;
+        }
+        self.file.row(columns, values);
+        Ok(())
+    }
+
+    /// Takes up the rows of former runs.
+    fn replay(&mut self) -> Result<()> {
+        let Some(spool) = &self.spool else {
+            return Ok(());
+        };
+        spool.replay(|from| {
+            let mut count = [0; 8];
+            from.read_exact(&mut count)?;
+            let count = u64::from_le_bytes(count);
+            let mut words = |count| -> Result<Vec<[u8; 4]>> {
+                let mut bytes = Vec::new();
+                let whole = from.take(4 * count).read_to_end(&mut bytes)? as u64 == 4 * count;
+                ensure!(whole, "a row ends early");
+                Ok(bytes.as_chunks().0.to_vec())
+            };
+            let columns: Vec<u32> = words(count)?.into_iter().map(u32::from_le_bytes).collect();
+            let values: Vec<f32> = words(count)?.into_iter().map(f32::from_le_bytes).collect();
+            self.file.row(&columns, &values);
+            Ok(())
+        })
+    }
 }
 
 impl Sink<SparseCommand> for ToFile {
@@ -109,8 +147,7 @@ impl Sink<SparseCommand> for ToFile {
         _: &Text,
         answer: &SparseEmbedding,
     ) -> Result<()> {
-        self.file.row(&answer.indices, &answer.values);
-        Ok(())
+        self.row(&answer.indices, &answer.values)
     }
 
     fn refuse(
@@ -123,18 +160,24 @@ impl Sink<SparseCommand> for ToFile {
     ) -> Result<()> {
         say_of_line(name, line, error);
         self.refused = true;
-        self.file.row(&[], &[]);
-        Ok(())
+        self.row(&[], &[])
     }
 
     fn flush(&mut self) -> Result<()> {
         Ok(())
     }
+
+    fn done(&mut self, lines: u64, refused: u64) -> Result<()> {
+        match &mut self.spool {
+            Some(spool) => spool.save(lines, refused),
+            None => Ok(()),
+        }
+    }
 }
 
 pub(super) fn run(
     args: &EmbedArgs,
-    texts: Source<Text>,
+    mut texts: Source<Text>,
     format: Format,
     located: &Located,
 ) -> Result<ExitCode> {
@@ -160,13 +203,27 @@ pub(super) fn run(
     };
     discard_when_interrupted(|| {});
     let columns = command.task.dimension();
+    let spool = match begin(args, path, located, &mut texts)? {
+        Some(Begun::Finished) => return Ok(ExitCode::SUCCESS),
+        Some(Begun::At(output, resumable)) => Some(Spool::new(output, resumable)),
+        None => None,
+    };
+    ensure!(
+        !args.input.is_sharded(),
+        "a matrix of sparse embeddings isn't put together of parts: leave out --shard, or write JSON lines (--jsonl)"
+    );
     let mut sink = ToFile {
         file: CsrWriter::create(path, columns)?,
-        refused: false,
+        spool,
+        refused: matches!(&texts, Source::Lines(lines) if lines.refused > 0),
     };
+    sink.replay()?;
     let code = task::run(&mut sink, command, texts, located)?;
     let is_stdout = sink.file.is_stdout();
     let (rows, weights) = sink.file.finish()?;
+    if let Some(spool) = sink.spool {
+        spool.finish()?;
+    }
     if sink.refused {
         say("the rows of these texts are empty");
     }
