@@ -135,7 +135,8 @@ pub fn convert(
 /// is whole; on failure, for good. The same source and recipe make the same file, byte for byte.
 ///
 /// # Errors
-/// When the source isn't a model that can be converted, a weight can't be represented, or the file can't be written.
+/// When the source isn't a model that can be converted, a weight can't be represented, the file can't be written, or `progress` tells
+/// to stop.
 pub fn convert_source(
     source: &Source,
     output: &Path,
@@ -242,6 +243,9 @@ fn write(
     let mut embeddings: Vec<Packed> = Vec::new();
     let mut bias = None;
     for (tensor, spec) in tensors.iter().zip(&specs) {
+        if progress.is_cancelled() {
+            return Err(ConvertError::Cancelled);
+        }
         let mut squares = Squares::default();
         let length = match spec.format.block() {
             None => {

@@ -28,6 +28,9 @@ pub enum ConvertError {
     /// The file can't be written.
     #[error(transparent)]
     Format(#[from] FormatError),
+    /// Whoever hears how far it is doesn't want it any more.
+    #[error("the conversion was cancelled")]
+    Cancelled,
     /// The threads can't be started.
     #[error("can't start {threads} threads")]
     Threads {

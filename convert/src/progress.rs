@@ -11,6 +11,10 @@ pub trait Progress: Sync {
     fn start(&self, total_work: u64);
     /// So much of it is done, for a tensor or another part. The sum of all is the total.
     fn advance(&self, part: &str, work: u64);
+    /// Whether to stop. It is asked before each tensor; then nothing is left of the output.
+    fn is_cancelled(&self) -> bool {
+        false
+    }
 }
 
 /// Hears how far a download is.

@@ -5,7 +5,8 @@ use crate::common::{
     Dtype, HIDDEN, INTERMEDIATE, VOCAB, assert_error, model, model_with, source, tensors, write,
 };
 use rq_convert::{
-    Calibrate, ConvertOptions, NoProgress, Pretrained, Progress, Quant, Summary, convert_source,
+    Calibrate, ConvertError, ConvertOptions, NoProgress, Pretrained, Progress, Quant, Summary,
+    convert_source,
 };
 use rq_format::{ModelFile, TensorFormat};
 use rq_kernels::lanes::as_floats;
@@ -314,6 +315,32 @@ fn progress_adds_up() {
     let tensors = config.expected_tensors().into_iter().map(|t| t.name);
     let file = ["model.safetensors".to_owned()].into_iter();
     assert_eq!(names, file.chain(tensors).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_cancelled_conversion_leaves_nothing() {
+    /// Has enough after so many parts.
+    struct Impatient(Mutex<usize>);
+    impl Progress for Impatient {
+        fn start(&self, _: u64) {}
+        fn advance(&self, _: &str, _: u64) {
+            let mut left = self.0.lock().unwrap();
+            *left = left.saturating_sub(1);
+        }
+        fn is_cancelled(&self) -> bool {
+            *self.0.lock().unwrap() == 0
+        }
+    }
+    let directory = model(&tensors("roberta."));
+    let before = fs::read_dir(directory.path()).unwrap().count();
+    let output = directory.path().join("model.rq");
+    for parts in [0, 1, 7] {
+        let impatient = Impatient(Mutex::new(parts));
+        let options = ConvertOptions::default();
+        let error = convert_source(&source(directory.path()), &output, &options, &impatient);
+        assert!(matches!(error, Err(ConvertError::Cancelled)), "{error:?}");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), before);
+    }
 }
 
 /// What is at the output when a conversion fails is what was there before, and nothing else is left.
