@@ -29,7 +29,7 @@ fn a_text_is_whatever_looks_like_one() {
     run(embedder.run(&strings[..], &options));
     run(embedder.run(strings.iter(), &options));
     run(embedder.run(strings.iter().map(String::as_str), &options));
-    run(embedder.run(&[first, second], &options));
+    run(embedder.run([first, second].iter(), &options));
     run(embedder.run(vec![first, second], &options));
     run(embedder.run(&boxed, &options));
     run(embedder.run(&shared, &options));
@@ -91,11 +91,12 @@ fn a_pair_is_a_tuple_and_words_are_a_list() {
     let words = ["anna", "works", "here"];
     let expected = tagger.run_one(words, &()).unwrap();
     let owned = words.map(str::to_owned);
-    assert_eq!(tagger.run_one(&words, &()).unwrap(), expected);
+    assert_eq!(tagger.run_one(&words[..], &()).unwrap(), expected);
     assert_eq!(tagger.run_one(&owned, &()).unwrap(), expected);
     assert_eq!(tagger.run_one(&owned[..], &()).unwrap(), expected);
-    assert_eq!(tagger.run_one(&owned.to_vec(), &()).unwrap(), expected);
-    assert_eq!(tagger.run_one(owned.to_vec(), &()).unwrap(), expected);
+    let vector = owned.to_vec();
+    assert_eq!(tagger.run_one(&vector, &()).unwrap(), expected);
+    assert_eq!(tagger.run_one(vector, &()).unwrap(), expected);
     let both = tagger.run([&words, &words], &()).unwrap();
     assert_eq!(both, [expected.clone(), expected]);
 }

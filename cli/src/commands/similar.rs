@@ -249,7 +249,7 @@ where
         )?;
         return Ok(ExitCode::SUCCESS);
     };
-    let query = task.run_one(&query, options)?;
+    let query = task.run_one(query, options)?;
     let mut ranking = Ranking::new(query, measure, args.top_k as usize);
     let code = task::run(&mut ranking, command, lines, located)?;
     ranking.print(format)?;
