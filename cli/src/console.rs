@@ -29,6 +29,13 @@ pub(crate) fn buffered() -> Escaped<BufWriter<StdoutLock<'static>>> {
     Escaped(BufWriter::new(io::stdout().lock()))
 }
 
+impl<W> Escaped<W> {
+    /// What goes through to somewhere else, and is to have the same bytes.
+    pub(crate) fn new(to: W) -> Self {
+        Self(to)
+    }
+}
+
 impl<W: Write> Write for Escaped<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.write_all(bytes)?;

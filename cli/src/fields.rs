@@ -28,6 +28,58 @@ impl Fields {
     }
 }
 
+impl Fields {
+    /// Appends a field with a text.
+    pub(crate) fn push(&mut self, name: String, value: &str) -> serde_json::Result<()> {
+        self.0.push((name, serde_json::value::to_raw_value(value)?));
+        Ok(())
+    }
+
+    /// The names of the fields.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| &**name)
+    }
+
+    /// The value of a field as it is written.
+    fn value(&self, name: &str) -> Option<&RawValue> {
+        let field = self.0.iter().find(|(other, _)| other == name);
+        field.map(|(_, value)| &**value)
+    }
+
+    /// The value of a field that is a text.
+    pub(crate) fn text(&self, name: &str) -> Option<String> {
+        self.value(name)
+            .and_then(|value| serde_json::from_str(value.get()).ok())
+    }
+
+    /// About how many bytes the values take.
+    pub(crate) fn len(&self) -> usize {
+        self.0.iter().map(|(_, value)| value.get().len()).sum()
+    }
+
+    /// What stands in a table for a field: a text as it is, null and what isn't there as nothing, else JSON.
+    pub(crate) fn cell(&self, name: &str) -> String {
+        let json = self.value(name).map_or("null", RawValue::get);
+        match serde_json::from_str::<Option<String>>(json) {
+            Ok(text) => text.unwrap_or_default(),
+            Err(_) => json.to_owned(),
+        }
+    }
+
+    /// An object of these fields under other names. Those that aren't there, and all but the first that are empty texts, are left out.
+    pub(crate) fn select(&self, names: &[(&'static str, String)]) -> Self {
+        let mut fields = Vec::new();
+        for (i, (field, name)) in names.iter().enumerate() {
+            if let Some(value) = self.value(name)
+                && (i == 0 || value.get() != "\"\"")
+            {
+                fields.push(((*field).to_owned(), value.to_owned()));
+            }
+        }
+        Self(fields)
+    }
+}
+
 impl Serialize for Fields {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))

@@ -15,11 +15,13 @@ mod human;
 mod locate;
 mod npy;
 mod npz;
+mod out;
 mod precision;
 mod progress;
 mod records;
 mod resume;
 mod shard;
+mod table;
 mod task;
 mod texts;
 

@@ -53,8 +53,8 @@ impl Lines {
         let line = if shown { line() } else { ProgressBar::hidden() };
         match total {
             Some(total) => {
-                line.set_length(total.max(1));
                 line.set_style(style("{msg}"));
+                line.set_length(total.max(1));
             }
             None => line.set_style(ProgressStyle::with_template("{msg}").expect("a template")),
         }

@@ -4,21 +4,31 @@ use crate::advice::message;
 use crate::args::Format;
 use crate::console::{self, Escaped, say, say_of_line};
 use crate::locate::Located;
+use crate::out::{self, OutArgs};
 use crate::task::{self, Answer, Command, Sink};
 use crate::texts::{Repeated, Source};
-use anyhow::{Error, Result};
+use anyhow::{Error, Result, ensure};
 
 use serde::Serialize;
 use std::io::{BufWriter, IsTerminal, StdoutLock, Write};
 use std::process::ExitCode;
 
-/// Answers all texts on standard output, as [`task::run`] does.
+/// Answers all texts on standard output, or in the file that is asked for, as [`task::run`] does.
 pub(crate) fn run<C: Command>(
     command: C,
     source: Source<C::Input>,
     format: Format,
     located: &Located,
+    out: &OutArgs,
 ) -> Result<ExitCode> {
+    ensure!(
+        !source.is_part()
+            || (command.ranked().is_none() && (out.out.is_some() || format != Format::Human)),
+        "--shard is for answers that can be put together again: pass --json, --jsonl or --out, and no --top-k that ranks them"
+    );
+    if let Some(path) = &out.out {
+        return out::run(command, source, format, located, out, path);
+    }
     let mut records = Records {
         out: console::buffered(),
         format,
@@ -46,9 +56,9 @@ struct Object<I, O> {
 
 /// What a line has instead of an answer.
 #[derive(Serialize)]
-struct Refusal {
-    error: String,
-    line: u64,
+pub(crate) struct Refusal {
+    pub(crate) error: String,
+    pub(crate) line: u64,
 }
 
 /// A list as transformers returns it: a single item without the list around it.
@@ -114,6 +124,7 @@ impl<C: Command> Sink<C> for Records {
     /// Goes to standard error for a person, else where the answer would be.
     fn refuse(
         &mut self,
+        _: &C,
         name: &str,
         line: u64,
         row: &Repeated,

@@ -6,9 +6,11 @@
 //! cuts the file to what the journal tells of, and goes on from there; and as an answer depends on nothing but its own line, the
 //! output has the bytes of a run that nothing broke.
 
+use crate::commands;
 use crate::console::say;
 use crate::human::grouped;
 use crate::locate::Located;
+use crate::texts::Source;
 use anyhow::{Context, Result, bail, ensure};
 use clap::ArgMatches;
 use clap::parser::ValueSource;
@@ -338,6 +340,34 @@ impl Resumable {
         // Without its file it stands for nothing, and the next run removes it.
         let _ = fs::remove_file(self.path);
     }
+}
+
+/// With `--resume`, looks for what there is of the output, and takes the texts up behind it. Says if it is whole.
+pub(crate) fn begin<T>(
+    resume: bool,
+    path: &Path,
+    located: &Located,
+    texts: &mut Source<T>,
+) -> Result<Option<Begun>> {
+    if !resume {
+        return Ok(None);
+    }
+    let file = texts
+        .path()
+        .context("--resume goes on with the lines of a file: name it with --file")?;
+    let (program, arguments) = commands::arguments();
+    let job = Job::new(&program, &arguments, located, file)?;
+    let begun = Resumable::open(path, job, &[file, Path::new(&located.place)])?;
+    match &begun {
+        Begun::Finished => {
+            let path = path.display();
+            say(format_args!(
+                "{path} is finished already, and left as it is; to make it anew, leave out --resume"
+            ));
+        }
+        Begun::At(_, resumable) => texts.resume(resumable.done())?,
+    }
+    Ok(Some(begun))
 }
 
 #[cfg(test)]

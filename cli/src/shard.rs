@@ -12,6 +12,11 @@ pub(crate) struct Shard {
 }
 
 impl Shard {
+    /// Whether it begins with the first line.
+    pub(crate) fn is_first(self) -> bool {
+        self.number == 1
+    }
+
     /// Which of so many lines, counted from 0, belong to it. Those of all shards, in their order, are all lines.
     pub(crate) fn of_lines(self, lines: u64) -> Range<u64> {
         let end = |number: u64| {
@@ -50,7 +55,7 @@ mod tests {
                 for number in 1..=of {
                     let range = Shard { number, of }.of_lines(lines);
                     assert_eq!(range.start, next);
-                    assert!(range.end - range.start <= lines / of + 1);
+                    assert!((range.end - range.start).saturating_sub(1) <= lines / of);
                     next = range.end;
                 }
                 assert_eq!(next, lines);

@@ -51,6 +51,14 @@ pub(crate) trait Command {
     /// The fields of the answer that `--jsonl` prints after those of the input.
     fn fields(&self, answer: &Answer<Self>) -> impl Serialize;
 
+    /// The columns of a table for what [`Command::cells`] has of an answer.
+    fn columns(&self) -> Vec<&'static str>;
+
+    /// An answer as the fields of a table's row.
+    fn cells(&self, answer: &Answer<Self>) -> impl Serialize {
+        self.fields(answer)
+    }
+
     /// The heading of the table whose rows the answers are. Without one they are blocks.
     fn heading(&self) -> Option<String> {
         None
@@ -132,6 +140,7 @@ pub(crate) trait Sink<C: Command> {
     /// Takes the reason why a line of the input called `name` has no answer.
     fn refuse(
         &mut self,
+        command: &C,
         name: &str,
         line: u64,
         row: &Repeated,
@@ -174,7 +183,7 @@ pub(crate) fn run<C: Command>(
     };
     match source {
         Source::Given(inputs) => run.given(inputs),
-        Source::Lines(lines) => run.lines(lines),
+        Source::Lines(lines) => run.lines(*lines),
     }
 }
 
@@ -182,10 +191,13 @@ struct Run<'a, C: Command, S> {
     command: C,
     sink: &'a mut S,
     /// The best inputs and answers so far, if answers are ranked.
-    best: Option<Best<(Repeated, C::Input, Rc<Answer<C>>)>>,
+    best: Option<Best<Answered<C>>>,
     /// The model, until it is announced.
     located: Option<&'a Located>,
 }
+
+/// What was repeated, read and answered.
+type Answered<C> = (Repeated, <C as Command>::Input, Rc<Answer<C>>);
 
 /// What became of a line before its answer is computed.
 enum Outcome<I, A> {
@@ -260,8 +272,14 @@ impl<C: Command, S: Sink<C>> Run<'_, C, S> {
                     (input, answer) => {
                         let error = answer.err().expect("an answer has an input");
                         lines.refused += 1;
-                        self.sink
-                            .refuse(lines.name(), line, &row, input.as_ref(), &error)?;
+                        self.sink.refuse(
+                            &self.command,
+                            lines.name(),
+                            line,
+                            &row,
+                            input.as_ref(),
+                            &error,
+                        )?;
                     }
                 }
             }

@@ -4,11 +4,12 @@
 //! waits for each answer gets it, one that writes ahead is served in batches, and memory doesn't depend on the number of
 //! lines.
 
-use crate::args::Format;
+use crate::args::{Choice, Format, one_of};
 use crate::fields::Fields;
 use crate::resume::Done;
 use crate::shard::Shard;
-use anyhow::{Context, Result, anyhow, ensure};
+use crate::table::{self, Delimiter, Form};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::Args;
 use rq_convert::OtherEncoding;
 use serde::de::DeserializeOwned;
@@ -40,6 +41,9 @@ pub(crate) struct InputArgs {
     #[arg(short, long, value_name = "FILE", conflicts_with = "texts")]
     file: Option<PathBuf>,
 
+    #[command(flatten)]
+    pub(crate) form: FormArgs,
+
     /// Answer only a part of the lines of --file, such as 2/5, the second of five
     ///
     /// Parts follow each other, and have about the same number of lines: part I of N begins after the first L * (I - 1) / N of L
@@ -56,9 +60,97 @@ pub(crate) struct InputArgs {
     dedup: bool,
 }
 
+/// How the input is read.
+#[derive(Args)]
+pub(crate) struct FormArgs {
+    /// Columns of a table, or fields of JSON objects, to read: the texts', or such as text=review,pair=title
+    ///
+    /// What stands before = is a field that the command reads (see --jsonl); without it, it is the text. Without this flag, columns
+    /// have the names of the fields, and the only column of a table can have any. All other columns are repeated in the output.
+    #[arg(
+        long,
+        value_name = "COLUMN|FIELD=COLUMN,...",
+        value_delimiter = ',',
+        alias = "text-column",
+        hide_short_help = true
+    )]
+    columns: Vec<String>,
+
+    /// What the input is: lines, jsonl, csv or tsv [default: as --file is named]
+    ///
+    /// A file called .csv or .tsv is a table: its first record names the columns, and the others are the texts. One called .jsonl or
+    /// .ndjson has JSON lines, as with --jsonl. Any other, and standard input, has a text in each line, or JSON lines with --jsonl.
+    #[arg(long, value_name = "FORM", value_parser = one_of(FORMS), hide_possible_values = true, hide_short_help = true)]
+    input_format: Option<Form>,
+}
+
+/// The columns of tables, or fields of JSON lines, that the fields of an input are read from.
+struct Columns {
+    /// Fields and columns, the main one first.
+    names: Vec<(&'static str, String)>,
+    /// Whether the user chose them.
+    chosen: bool,
+}
+
+const FORMS: &[Choice<Form>] = &[
+    ("lines", Form::Lines, "A text in each line"),
+    ("jsonl", Form::Jsonl, "A JSON object in each line"),
+    ("csv", Form::Table(Delimiter::Comma), "A table with commas"),
+    ("tsv", Form::Table(Delimiter::Tab), "A table with tabs"),
+];
+
+impl FormArgs {
+    /// What a file, or standard input, is.
+    fn form(&self, file: Option<&Path>, format: Format) -> Result<Form> {
+        if let Some(form) = self.input_format {
+            return Ok(form);
+        }
+        let ending = file.and_then(Path::extension).unwrap_or_default();
+        ensure!(
+            ending != "parquet",
+            "rq reads no Parquet: write the table as CSV or JSON lines, with the columns that you need"
+        );
+        Ok(match file.and_then(Form::of) {
+            Some(Form::Table(delimiter)) => Form::Table(delimiter),
+            Some(Form::Jsonl) => Form::Jsonl,
+            _ if format == Format::Jsonl => Form::Jsonl,
+            _ => Form::Lines,
+        })
+    }
+
+    /// Which column each field is read from.
+    fn columns<T: FromLine>(&self) -> Result<Columns> {
+        let mut columns = Vec::new();
+        for column in &self.columns {
+            let (field, name) = column.split_once('=').unwrap_or((T::FIELDS[0], column));
+            let Some(field) = T::FIELDS.iter().find(|known| **known == field) else {
+                bail!(
+                    "--columns {column}: this command has no {field:?}, but {}",
+                    T::FIELDS.join(" and ")
+                );
+            };
+            columns.push((*field, name.to_owned()));
+        }
+        let chosen = !columns.is_empty();
+        for field in T::FIELDS {
+            if !columns.iter().any(|(other, _)| other == field) {
+                columns.push((field, (*field).to_owned()));
+            }
+        }
+        columns.sort_by_key(|(field, _)| T::FIELDS.iter().position(|other| other == field));
+        Ok(Columns {
+            names: columns,
+            chosen,
+        })
+    }
+}
+
 /// An input of a command. With `--jsonl`, it is a JSON object with these fields, in the input and in the output; others are
 /// repeated.
 pub(crate) trait FromLine: DeserializeOwned + Serialize {
+    /// The names of the fields, the main one first.
+    const FIELDS: &'static [&'static str];
+
     /// The input that an argument, a line that isn't JSON, or a JSON string stands for.
     fn from_text(text: String) -> Result<Self>;
 }
@@ -70,6 +162,8 @@ pub(crate) struct Text {
 }
 
 impl FromLine for Text {
+    const FIELDS: &'static [&'static str] = &["text"];
+
     fn from_text(text: String) -> Result<Self> {
         Ok(Self { text })
     }
@@ -80,32 +174,29 @@ pub(crate) enum Source<T> {
     /// Arguments.
     Given(Vec<T>),
     /// Lines to be read.
-    Lines(Lines<Box<dyn Read>>),
+    Lines(Box<Lines<Box<dyn Read>>>),
 }
 
 impl InputArgs {
+    /// Whether a line can have several fields.
+    pub(crate) fn has_fields(&self, format: Format) -> Result<bool> {
+        Ok(self.form.form(self.file.as_deref(), format)? != Form::Lines)
+    }
+
     /// Whether only a part of it is read.
     pub(crate) fn is_sharded(&self) -> bool {
         self.shard.is_some()
     }
 
-    /// The file, for what must read it more than once.
-    pub(crate) fn file(&self) -> Option<&Path> {
-        self.file.as_deref()
-    }
-
     /// The texts given as arguments. Without any, the lines of [`open`].
     pub(crate) fn open<T: FromLine>(&self, texts: &[String], format: Format) -> Result<Source<T>> {
         if texts.is_empty() {
-            let mut source = open(self.file.as_deref(), format)?;
+            let file = self.file.as_deref();
+            let mut source = open(file, &self.form, format)?;
             if let Source::Lines(lines) = &mut source {
                 lines.remembers = self.dedup;
                 if let (Some(shard), Some(path)) = (self.shard, &self.file) {
-                    ensure!(
-                        format != Format::Human,
-                        "--shard is for answers that can be put together again: pass --json, --jsonl or --out, too"
-                    );
-                    let Source::<T>::Lines(mut counted) = open(Some(path), format)? else {
+                    let Source::<T>::Lines(mut counted) = open(file, &self.form, format)? else {
                         unreachable!("a file has lines");
                     };
                     ensure!(
@@ -113,7 +204,9 @@ impl InputArgs {
                         "--shard counts the lines of {} first, which must be a file for it",
                         path.display()
                     );
-                    lines.only(shard.of_lines(counted.skip(u64::MAX)?))?;
+                    let part = shard.of_lines(counted.skip(u64::MAX)?);
+                    lines.is_later_part = !shard.is_first();
+                    lines.only(part)?;
                 }
             }
             return Ok(source);
@@ -131,6 +224,40 @@ impl InputArgs {
 }
 
 impl<T> Source<T> {
+    /// What lines are.
+    pub(crate) fn form(&self) -> Option<Form> {
+        match self {
+            Self::Given(_) => None,
+            Self::Lines(lines) => Some(lines.form),
+        }
+    }
+
+    /// The file, for what must read it more than once.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Given(_) => None,
+            Self::Lines(lines) => lines.path.as_deref(),
+        }
+    }
+
+    /// How many lines come before those that are read.
+    pub(crate) fn first(&self) -> u64 {
+        match self {
+            Self::Given(_) => 0,
+            Self::Lines(lines) => lines.first(),
+        }
+    }
+
+    /// Whether it is one of several parts.
+    pub(crate) fn is_part(&self) -> bool {
+        matches!(self, Self::Lines(lines) if lines.part.is_some())
+    }
+
+    /// Whether it is one of several parts, and which are behind the first.
+    pub(crate) fn is_later_part(&self) -> bool {
+        matches!(self, Self::Lines(lines) if lines.is_later_part)
+    }
+
     /// Takes up lines where another run stopped.
     pub(crate) fn resume(&mut self, done: Done) -> Result<()> {
         if let Self::Lines(lines) = self {
@@ -142,7 +269,17 @@ impl<T> Source<T> {
 }
 
 /// Opens a file, or standard input.
-pub(crate) fn open<T>(file: Option<&Path>, format: Format) -> Result<Source<T>> {
+pub(crate) fn open<T: FromLine>(
+    file: Option<&Path>,
+    args: &FormArgs,
+    format: Format,
+) -> Result<Source<T>> {
+    let form = args.form(file, format)?;
+    let columns = args.columns::<T>()?;
+    ensure!(
+        form != Form::Lines || !columns.chosen,
+        "--columns is for tables and JSON lines: name a .csv, .tsv or .jsonl file, or pass --input-format"
+    );
     let mut length = None;
     let (input, name): (Box<dyn Read>, _) = match file {
         Some(path) => {
@@ -164,10 +301,10 @@ pub(crate) fn open<T>(file: Option<&Path>, format: Format) -> Result<Source<T>> 
             (Box::new(stdin), "standard input".to_owned())
         }
     };
-    let jsonl = format == Format::Jsonl;
-    let mut lines = Lines::new(input, name, jsonl);
+    let mut lines = Lines::new(input, name, form, columns);
+    lines.path = file.map(Path::to_owned);
     lines.length = length;
-    Ok(Source::Lines(lines))
+    Ok(Source::Lines(Box::new(lines)))
 }
 
 /// The whole text of a file of at most so many bytes.
@@ -228,9 +365,17 @@ pub(crate) struct Lines<R> {
     input: BufReader<R>,
     /// Its name in messages.
     name: String,
-    /// Whether lines may be JSON.
-    jsonl: bool,
-    /// Lines read so far.
+    form: Form,
+    /// The file, if it is one.
+    path: Option<PathBuf>,
+    columns: Columns,
+    /// Of a table, what puts records together, and the names of its columns once they are read.
+    table: Option<(table::Records, Option<Vec<String>>)>,
+    /// The number of the last line; of a table, with those that are parts of records.
+    physical: u64,
+    /// Whether it is a part that comes behind the first.
+    pub(crate) is_later_part: bool,
+    /// Lines read so far; of a table, records.
     count: u64,
     /// The lines to read, from 0, if not all.
     part: Option<Range<u64>>,
@@ -246,11 +391,19 @@ pub(crate) struct Lines<R> {
 }
 
 impl<R: Read> Lines<R> {
-    fn new(input: R, name: String, jsonl: bool) -> Self {
+    fn new(input: R, name: String, form: Form, columns: Columns) -> Self {
         Self {
             input: BufReader::with_capacity(BUFFER, input),
             name,
-            jsonl,
+            form,
+            path: None,
+            columns,
+            table: match form {
+                Form::Table(delimiter) => Some((table::Records::new(delimiter), None)),
+                Form::Lines | Form::Jsonl => None,
+            },
+            physical: 0,
+            is_later_part: false,
             count: 0,
             part: None,
             refused: 0,
@@ -275,11 +428,7 @@ impl<R: Read> Lines<R> {
     /// Goes to the line after so many, or to the end, and returns how many there were.
     fn skip(&mut self, lines: u64) -> Result<u64> {
         while self.count < lines {
-            let line = self.line();
-            if line
-                .with_context(|| format!("can't read {}", self.name))?
-                .is_none()
-            {
+            if self.next()?.is_none() {
                 break;
             }
         }
@@ -293,7 +442,12 @@ impl<R: Read> Lines<R> {
 
     /// How many of the lines to be read were read.
     pub(crate) fn answered(&self) -> u64 {
-        self.count - self.part.as_ref().map_or(0, |part| part.start)
+        self.count - self.first()
+    }
+
+    /// How many lines come before those that are read.
+    fn first(&self) -> u64 {
+        self.part.as_ref().map_or(0, |part| part.start)
     }
 
     /// How far it is, in bytes of a file, or lines of a part.
@@ -323,20 +477,22 @@ impl<R: Read> Lines<R> {
             {
                 break;
             }
-            let line = self.line();
-            let Some(line) = line.with_context(|| format!("can't read {}", self.name))? else {
+            let Some((number, given)) = self.next()? else {
                 break;
             };
-            bytes += line.as_ref().map_or(0, String::len);
-            let (row, input) = match line {
-                Ok(line) => parse(line, self.jsonl),
+            let (row, input) = match given {
+                Ok(Given::Text(line)) => {
+                    bytes += line.len();
+                    parse(line, self.form == Form::Jsonl, &self.columns)
+                }
+                Ok(Given::Fields(fields)) => {
+                    let input = select(&fields, &self.columns.names);
+                    bytes += fields.len();
+                    (Repeated::Fields(fields), input)
+                }
                 Err(error) => (Repeated::Input, Err(error)),
             };
-            lines.push(Line {
-                number: self.count,
-                row,
-                input,
-            });
+            lines.push(Line { number, row, input });
         }
         Ok(lines)
     }
@@ -346,45 +502,176 @@ impl<R: Read> Lines<R> {
         self.input.buffer().contains(&b'\n')
     }
 
-    /// The next line, without its end.
-    fn line(&mut self) -> std::io::Result<Option<Result<String>>> {
-        // Nothing is kept of a line that is too long.
+    /// The next line or record, and the number of the line on which it begins.
+    fn next(&mut self) -> Result<Option<(u64, Result<Given>)>> {
+        let cannot = |name: &str| format!("can't read {name}");
+        let Some((mut records, header)) = self.table.take() else {
+            let line = self.line().with_context(|| cannot(&self.name))?;
+            let Some((mut line, too_long)) = line else {
+                return Ok(None);
+            };
+            self.count += 1;
+            line.pop_if(|byte| *byte == b'\n');
+            line.pop_if(|byte| *byte == b'\r');
+            return Ok(Some((self.physical, text(line, too_long).map(Given::Text))));
+        };
+        let record = self
+            .record(&mut records)
+            .with_context(|| cannot(&self.name));
+        let names = match header {
+            Some(names) => names,
+            None => {
+                let names = match record? {
+                    None => Vec::new(),
+                    Some((_, record)) => {
+                        let names = record.and_then(table::header);
+                        names.with_context(|| cannot(&self.name))?
+                    }
+                };
+                self.choose(&names)?;
+                self.table = Some((records, Some(names)));
+                return self.next();
+            }
+        };
+        let given = record?.map(|(number, record)| {
+            self.count += 1;
+            let fields = record.and_then(|record| table::fields(&names, record));
+            (number, fields.map(Given::Fields))
+        });
+        self.table = Some((records, Some(names)));
+        Ok(given)
+    }
+
+    /// The next record of a table, and the number of the line on which it begins.
+    fn record(
+        &mut self,
+        records: &mut table::Records,
+    ) -> std::io::Result<Option<(u64, Result<table::Record>)>> {
+        let mut first = None;
+        loop {
+            let Some((line, too_long)) = self.line()? else {
+                let Some(first) = first else {
+                    return Ok(None);
+                };
+                records.reset();
+                let open = anyhow!("the record has a quote at its beginning, and none at its end");
+                return Ok(Some((first, Err(open))));
+            };
+            let number = *first.get_or_insert(self.physical);
+            if too_long || records.pending() > MAX_LINE {
+                records.reset();
+                let long = anyhow!(
+                    "the record is longer than {} MiB: does it lack a quote?",
+                    MAX_LINE >> 20
+                );
+                return Ok(Some((number, Err(long))));
+            }
+            let record = match line.last() {
+                Some(b'\n') => records.line(&line),
+                _ => records.line(&[&line[..], b"\n"].concat()),
+            };
+            match record {
+                Some(record) => return Ok(Some((number, Ok(record)))),
+                // An empty line is none.
+                None if records.pending() == 0 && line.iter().all(u8::is_ascii_whitespace) => {
+                    first = None;
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// Says which of a table's columns is the text, and refuses a table without it.
+    fn choose(&mut self, names: &[String]) -> Result<()> {
+        let Columns {
+            names: columns,
+            chosen,
+        } = &mut self.columns;
+        if let [only] = names
+            && !*chosen
+        {
+            columns[0].1.clone_from(only);
+        }
+        let main = columns[0].0;
+        let missing = columns.iter().find(|(field, name)| {
+            let is_needed = *field == main || (*chosen && field != name);
+            is_needed && !names.contains(name)
+        });
+        match missing {
+            Some((_, name)) if !names.is_empty() => bail!(
+                "{} has no column {name:?}, but {}: say which one to read with --columns",
+                self.name,
+                names.join(", ")
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    /// The next line, with its end, and whether it is too long, of which nothing is kept then.
+    fn line(&mut self) -> std::io::Result<Option<(Vec<u8>, bool)>> {
         let (mut line, mut too_long) = (Vec::new(), false);
-        let mut whole = false;
+        let (mut whole, begins) = (false, self.position == 0);
         while !whole && !self.ended {
             let buffer = match self.input.fill_buf() {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 buffer => buffer?,
             };
-            if self.count == 0 && line.is_empty() {
+            if begins && line.is_empty() {
                 let encoding = OtherEncoding::of(buffer).map(std::io::Error::other);
                 encoding.map_or(Ok(()), Err)?;
             }
             self.ended = buffer.is_empty();
             let end = buffer.iter().position(|&byte| byte == b'\n');
-            let part = &buffer[..end.unwrap_or(buffer.len())];
-            too_long |= line.len() + part.len() > MAX_LINE;
+            whole = end.is_some();
+            let part = &buffer[..end.map_or(buffer.len(), |end| end + 1)];
+            too_long |= line.len() + part.len() - usize::from(whole) > MAX_LINE;
             match too_long {
                 true => line = Vec::new(),
                 false => line.extend_from_slice(part),
             }
-            whole = end.is_some();
-            let taken = part.len() + usize::from(whole);
+            let taken = part.len();
             self.position += taken as u64;
             self.input.consume(taken);
         }
-        if self.count == 0 && line.starts_with(BYTE_ORDER_MARK) {
+        if begins && line.starts_with(BYTE_ORDER_MARK) {
             line.drain(..BYTE_ORDER_MARK.len());
         }
         if !whole && line.is_empty() && !too_long {
             return Ok(None);
         }
-        self.count += 1;
-        if line.last() == Some(&b'\r') {
-            line.pop();
-        }
-        Ok(Some(text(line, too_long)))
+        self.physical += 1;
+        Ok(Some((line, too_long)))
     }
+}
+
+/// What a line or a record holds.
+enum Given {
+    Text(String),
+    Fields(Fields),
+}
+
+/// The input that some fields of an object or a record are.
+fn select<T: FromLine>(fields: &Fields, columns: &[(&'static str, String)]) -> Result<T> {
+    let selected = fields.select(columns);
+    let (main, name) = &columns[0];
+    ensure!(
+        selected.names().any(|field| field == *main),
+        "there is no {name:?}"
+    );
+    // A text by itself may stand for more than one field.
+    if let [field] = selected.names().collect::<Vec<_>>()[..]
+        && let Some(text) = selected.text(field)
+    {
+        return T::from_text(text);
+    }
+    serde_json::from_str(&serde_json::to_string(&selected)?).map_err(|error| {
+        let message = error.to_string();
+        let place = format!(" at line {} column {}", error.line(), error.column());
+        anyhow!(
+            "it isn't what is read: {}",
+            message.strip_suffix(&place).unwrap_or(&message)
+        )
+    })
 }
 
 fn text(line: Vec<u8>, too_long: bool) -> Result<String> {
@@ -395,13 +682,19 @@ fn text(line: Vec<u8>, too_long: bool) -> Result<String> {
     })
 }
 
-fn parse<T: FromLine>(line: String, jsonl: bool) -> (Repeated, Result<T>) {
+fn parse<T: FromLine>(line: String, jsonl: bool, columns: &Columns) -> (Repeated, Result<T>) {
     match line.as_bytes().first() {
-        Some(b'{') if jsonl => {
-            // What isn't JSON is said by the other.
-            let row = serde_json::from_str(&line).map_or(Repeated::Input, Repeated::Fields);
-            (row, from_json(&line))
-        }
+        Some(b'{') if jsonl => match serde_json::from_str::<Fields>(&line) {
+            Ok(fields) => {
+                let input = match columns.chosen {
+                    true => select(&fields, &columns.names),
+                    false => from_json(&line),
+                };
+                (Repeated::Fields(fields), input)
+            }
+            // It isn't JSON, which the other says.
+            Err(_) => (Repeated::Input, from_json(&line)),
+        },
         Some(b'"') if jsonl => (Repeated::Input, from_json(&line).and_then(T::from_text)),
         _ => (Repeated::Input, T::from_text(line)),
     }
@@ -432,9 +725,22 @@ mod tests {
         }
     }
 
+    /// Those of a text.
+    fn columns() -> Columns {
+        Columns {
+            names: vec![("text", "text".to_owned())],
+            chosen: false,
+        }
+    }
+
     /// The texts or errors of each batch.
     fn batches(pieces: &[&[u8]], jsonl: bool, most: usize) -> Vec<Vec<Result<String, String>>> {
-        let mut lines = Lines::new(Pieces(pieces.iter()), "the test".to_owned(), jsonl);
+        let form = match jsonl {
+            true => Form::Jsonl,
+            false => Form::Lines,
+        };
+        let pieces = Pieces(pieces.iter());
+        let mut lines = Lines::new(pieces, "the test".to_owned(), form, columns());
         let (mut batches, mut number) = (Vec::new(), 0);
         loop {
             let batch = lines.batch::<Text>(most).unwrap();
@@ -501,7 +807,7 @@ mod tests {
     #[test]
     fn another_encoding_ends_it_before_the_first_line() {
         for input in [&b"\xff\xfea\0\n\0"[..], b"\n\0a\0\n\0", b"\0{\0}"] {
-            let mut lines = Lines::new(input, "the test".to_owned(), true);
+            let mut lines = Lines::new(input, "the test".to_owned(), Form::Jsonl, columns());
             let error = format!("{:#}", lines.batch::<Text>(9).unwrap_err());
             assert!(
                 error.starts_with("can't read the test: it is UTF-16"),
@@ -581,7 +887,7 @@ f"#;
             }
         }
         let input = (&b"a\nb"[..]).chain(Broken);
-        let mut lines = Lines::new(input, "the disk".to_owned(), false);
+        let mut lines = Lines::new(input, "the disk".to_owned(), Form::Lines, columns());
         assert_eq!(lines.batch::<Text>(9).unwrap().len(), 1);
         let error = lines.batch::<Text>(9).unwrap_err();
         assert_eq!(format!("{error:#}"), "can't read the disk: unplugged");

@@ -14,3 +14,4 @@ mod resume;
 mod score;
 mod sparse;
 mod stream;
+mod tables;

@@ -49,8 +49,8 @@ fn names(user: &User) -> Vec<String> {
 }
 
 /// Kills runs at any moment until so many have left something to go on with, and compares what the last one makes of it with
-/// what a run does that nothing breaks.
-fn kills(user: &User, count: usize, wanted: usize, out: &str, options: &[&str]) {
+/// what a run does that nothing breaks. Returns how many went on behind the beginning.
+fn kills(user: &User, count: usize, wanted: usize, out: &str, options: &[&str]) -> usize {
     fs::write(user.path("texts"), lines(count)).unwrap();
     let whole = format!("whole-{out}");
     let began = Instant::now();
@@ -65,12 +65,27 @@ fn kills(user: &User, count: usize, wanted: usize, out: &str, options: &[&str]) 
     let arguments = [&embed(out)[..], &["--resume"]].concat();
     let (mut killed, mut went_on, mut random) = (0, 0, Random(count as u64));
     let journal = user.path(&format!("{out}.journal"));
+    let saved = || {
+        let bytes = fs::read(&journal).ok()?;
+        let json: Value = serde_json::from_slice(&bytes).ok()?;
+        json["done"]["lines"].as_u64()
+    };
     for _ in 0..20 * wanted {
         if killed == wanted {
             break;
         }
         let mut child = user.spawn(&arguments);
-        std::thread::sleep(Duration::from_millis(1 + random.below(time)));
+        match killed % 2 {
+            // Once more is safe than before.
+            0 => {
+                let before = saved();
+                while child.try_wait().unwrap().is_none() && saved() <= before {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                std::thread::sleep(Duration::from_millis(random.below(10)));
+            }
+            _ => std::thread::sleep(Duration::from_millis(1 + random.below(time))),
+        }
         child.kill().unwrap();
         let ran = Ran::new(&arguments, child.wait_with_output().unwrap());
         went_on += usize::from(ran.stderr.starts_with("rq: going on with"));
@@ -86,8 +101,8 @@ fn kills(user: &User, count: usize, wanted: usize, out: &str, options: &[&str]) 
         }
     }
     assert_eq!(killed, wanted);
-    assert!(went_on > 0);
     let last = user.rq(&arguments);
+    went_on += usize::from(last.stderr.starts_with("rq: going on with"));
     let bytes = fs::read(user.path(out)).unwrap();
     assert!(bytes == fs::read(user.path(&whole)).unwrap());
     assert_eq!(last.code, Some(1), "{last:?}");
@@ -109,26 +124,30 @@ fn kills(user: &User, count: usize, wanted: usize, out: &str, options: &[&str]) 
     assert_eq!(names(user), [out, "texts", whole.as_str()]);
     fs::remove_file(user.path(out)).unwrap();
     fs::remove_file(user.path(&whole)).unwrap();
+    went_on
 }
 
 #[test]
 fn killed_runs_are_taken_up_and_end_with_the_same_bytes() {
     let user = user();
-    kills(&user, 1_000, 5, "a.npy", &[]);
-    kills(&user, 400, 2, "a.npy", &["--precision", "int8"]);
-    kills(
-        &user,
-        400,
-        2,
-        "a.npy",
-        &["--precision", "f16", "--shard", "2/3"],
-    );
+    let went_on = [
+        kills(&user, 1_500, 3, "a.npy", &[]),
+        kills(&user, 1_500, 1, "a.npy", &["--precision", "int8"]),
+        kills(
+            &user,
+            1_500,
+            1,
+            "a.npy",
+            &["--precision", "f16", "--shard", "2/3"],
+        ),
+    ];
+    assert!(went_on.iter().sum::<usize>() > 0, "{went_on:?}");
 }
 
 #[test]
 #[ignore = "takes a minute: 20 kills of 50,000 lines"]
 fn twenty_kills() {
-    kills(&user(), 50_000, 20, "a.npy", &[]);
+    assert!(kills(&user(), 50_000, 20, "a.npy", &[]) > 0);
 }
 
 #[test]

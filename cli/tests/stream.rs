@@ -162,7 +162,7 @@ fn other_fields_of_a_line_are_repeated_as_they_are_written() {
         r#"{"masks": 1, "text": "EV<mask>", "line": 7, "error": "of another run"}"#,
         r#"{"id": 0.10, "text": "EVQL", "error": 1, "line": 7, "masks": [ ]}"#,
         r#"{"id": -0, "sequence": "EV<mask>"}"#,
-        r#"{"id": "a", "text": 5, "id": 2}"#,
+        r#"{"id": "\u0061", "text": 5, "id": 2}"#,
     ];
     let ran = user.rq_with(&["fill", "--jsonl", "-k", "1"], given.join("\n").as_bytes());
     assert_eq!(ran.code, Some(1), "{ran:?}");

@@ -3,6 +3,7 @@
 use crate::args::options;
 use crate::args::{ComputeArgs, Format, ModelArg, whole};
 use crate::human::{percent, visible};
+use crate::out::OutArgs;
 use crate::records::{self, Unwrapped};
 use crate::task::{AT_ONCE, Command, answers_with};
 use crate::texts::{self, FromLine, InputArgs};
@@ -33,6 +34,9 @@ pub(super) struct AnswerArgs {
 
     #[command(flatten)]
     input: InputArgs,
+
+    #[command(flatten)]
+    output: OutArgs,
 
     /// Print JSON: per question, what transformers' pipeline returns
     ///
@@ -110,6 +114,8 @@ struct QuestionLine {
 }
 
 impl FromLine for QuestionLine {
+    const FIELDS: &'static [&'static str] = &["question", "context"];
+
     fn from_text(question: String) -> Result<Self> {
         Ok(Self {
             question,
@@ -196,6 +202,12 @@ impl Command for AnswerCommand {
         Unwrapped::new(answers.iter().map(AnswerRecord::from).collect())
     }
 
+    fn columns(&self) -> Vec<&'static str> {
+        let best = ["score", "start", "end", "answer"].into_iter();
+        best.chain((self.options.top_k > 1).then_some("answers"))
+            .collect()
+    }
+
     fn fields(&self, answers: &Vec<Answer>) -> impl Serialize {
         let records = || answers.iter().map(AnswerRecord::from);
         Answers {
@@ -215,7 +227,7 @@ pub(super) fn run(args: &AnswerArgs) -> Result<ExitCode> {
     let context = match (&args.context, &args.context_file) {
         (Some(context), _) => Some(context.clone()),
         (None, Some(path)) => Some(texts::read(path, MAX_CONTEXT)?),
-        (None, None) if format == Format::Jsonl => None,
+        (None, None) if args.input.has_fields(format)? => None,
         (None, None) => bail!(
             "no context to find the answers in: pass --context or --context-file, or give each question its own, in JSON \
              lines (--jsonl)"
@@ -242,7 +254,7 @@ pub(super) fn run(args: &AnswerArgs) -> Result<ExitCode> {
         options,
         context: context.unwrap_or_default(),
     };
-    records::run(command, texts, format, &located)
+    records::run(command, texts, format, &located, &args.output)
 }
 
 /// An answer, which these bytes are, with the context before and after it, in one line.

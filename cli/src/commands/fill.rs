@@ -5,6 +5,7 @@ use crate::args::options;
 use crate::args::{ComputeArgs, Format, ModelArg, whole};
 use crate::console::say;
 use crate::human::{column, percent, token, visible, with_bar};
+use crate::out::OutArgs;
 use crate::records::{self, Unwrapped};
 use crate::task::{AT_ONCE, Command, answers_with};
 use crate::texts::{InputArgs, Text};
@@ -36,6 +37,9 @@ pub(super) struct FillArgs {
 
     #[command(flatten)]
     input: InputArgs,
+
+    #[command(flatten)]
+    output: OutArgs,
 
     /// Print JSON: per text, what transformers' pipeline returns
     ///
@@ -153,6 +157,10 @@ impl Command for FillCommand {
         Unwrapped::new(records(masks))
     }
 
+    fn columns(&self) -> Vec<&'static str> {
+        vec!["masks"]
+    }
+
     fn fields(&self, masks: &Vec<Vec<Fill>>) -> impl Serialize {
         BTreeMap::from([("masks", records(masks))])
     }
@@ -185,7 +193,7 @@ pub(super) fn run(args: &FillArgs) -> Result<ExitCode> {
             truncate,
         });
         let command = TargetCommand { task, options };
-        return records::run(command, texts, format, &located);
+        return records::run(command, texts, format, &located, &args.output);
     }
     let targets = || match &args.targets {
         None => Ok(None),
@@ -205,7 +213,7 @@ pub(super) fn run(args: &FillArgs) -> Result<ExitCode> {
             truncate,
         });
         let command = JointCommand { task, options };
-        return records::run(command, texts, format, &located);
+        return records::run(command, texts, format, &located, &args.output);
     }
     let task = located.task(FillMask::new(session))?;
     let options = options!(FillOptions {
@@ -215,7 +223,7 @@ pub(super) fn run(args: &FillArgs) -> Result<ExitCode> {
         truncate,
     });
     let command = FillCommand { task, options };
-    records::run(command, texts, format, &located)
+    records::run(command, texts, format, &located, &args.output)
 }
 
 fn records(masks: &[Vec<Fill>]) -> Vec<Vec<FillRecord<'_>>> {

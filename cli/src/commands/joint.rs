@@ -76,6 +76,10 @@ impl Command for JointCommand {
         joint_records(fillings)
     }
 
+    fn columns(&self) -> Vec<&'static str> {
+        vec!["fillings"]
+    }
+
     fn fields(&self, fillings: &Vec<Filling>) -> impl Serialize {
         BTreeMap::from([("fillings", joint_records(fillings))])
     }
@@ -136,6 +140,10 @@ impl Command for TargetCommand {
 
     fn json(&self, _: &Self::Input, masks: &Vec<Vec<TargetFilling>>) -> impl Serialize {
         Unwrapped::new(target_records(masks))
+    }
+
+    fn columns(&self) -> Vec<&'static str> {
+        vec!["masks"]
     }
 
     fn fields(&self, masks: &Vec<Vec<TargetFilling>>) -> impl Serialize {

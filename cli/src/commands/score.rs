@@ -3,6 +3,7 @@
 use crate::args::options;
 use crate::args::{Choice, ComputeArgs, Format, ModelArg, one_of};
 use crate::human::{column, count, share, token, visible, with_bar};
+use crate::out::OutArgs;
 use crate::records;
 use crate::task::{Command, answers_with};
 use crate::texts::{FromLine, InputArgs, Text, from_json};
@@ -37,6 +38,9 @@ pub(super) struct ScoreArgs {
 
     #[command(flatten)]
     input: InputArgs,
+
+    #[command(flatten)]
+    output: OutArgs,
 
     /// Print JSON: per text, an object with score, pseudo_perplexity and tokens
     #[arg(long, conflicts_with = "jsonl")]
@@ -150,6 +154,10 @@ impl Command for ScoreCommand {
         ScoreRecord::from(score)
     }
 
+    fn columns(&self) -> Vec<&'static str> {
+        vec!["score", "pseudo_perplexity", "tokens"]
+    }
+
     fn fields(&self, score: &Score) -> impl Serialize {
         ScoreRecord::from(score)
     }
@@ -165,6 +173,8 @@ struct Pair {
 }
 
 impl FromLine for Pair {
+    const FIELDS: &'static [&'static str] = &["good", "bad"];
+
     /// JSON needs no flag, because an object can't be mistaken for a pair of texts.
     fn from_text(line: String) -> Result<Self> {
         if line.starts_with('{') {
@@ -268,6 +278,10 @@ impl Command for PairCommand {
         PairRecord::from(scores)
     }
 
+    fn columns(&self) -> Vec<&'static str> {
+        vec!["score_good", "score_bad", "correct"]
+    }
+
     fn fields(&self, scores: &[Score; 2]) -> impl Serialize {
         PairRecord::from(scores)
     }
@@ -300,7 +314,7 @@ pub(super) fn run(args: &ScoreArgs) -> Result<ExitCode> {
             count: 0,
             right: 0,
         };
-        return records::run(command, pairs, format, &located);
+        return records::run(command, pairs, format, &located, &args.output);
     }
     let texts = args.input.open(&args.texts, format)?;
     let located = args.model.open()?;
@@ -310,5 +324,5 @@ pub(super) fn run(args: &ScoreArgs) -> Result<ExitCode> {
         options,
         tokens: args.tokens,
     };
-    records::run(command, texts, format, &located)
+    records::run(command, texts, format, &located, &args.output)
 }

@@ -8,7 +8,7 @@ use crate::human::{shortened, visible};
 use crate::locate::Located;
 use crate::records::{json_line, object_line};
 use crate::task::{self, Answer, Best, Command, Sink};
-use crate::texts::{Repeated, Source, Text, open};
+use crate::texts::{FormArgs, Repeated, Source, Text, open};
 use anyhow::{Error, Result, ensure};
 use clap::Args;
 use rq::{
@@ -37,6 +37,9 @@ pub(super) struct SimilarArgs {
     /// ranked, and the exit code is 1. Equally similar lines keep their order.
     #[arg(short, long, value_name = "FILE")]
     file: Option<PathBuf>,
+
+    #[command(flatten)]
+    form: FormArgs,
 
     /// Print JSON: the matrix of the texts, or the list of the ranked lines
     ///
@@ -133,6 +136,7 @@ impl<C: Command<Input = Text>> Sink<C> for Ranking<'_, Answer<C>> {
 
     fn refuse(
         &mut self,
+        _: &C,
         name: &str,
         line: u64,
         _: &Repeated,
@@ -194,7 +198,7 @@ impl<'m, E> Ranking<'m, E> {
 pub(super) fn run(args: &SimilarArgs) -> Result<ExitCode> {
     let format = Format::new(args.json, args.jsonl);
     let query = match &args.texts[..] {
-        [query] => Some((query, open(args.file.as_deref(), format)?)),
+        [query] => Some((query, open(args.file.as_deref(), &args.form, format)?)),
         _ => None,
     };
     ensure!(

@@ -3,6 +3,7 @@
 use crate::args::options;
 use crate::args::{Choice, ComputeArgs, Format, ModelArg, one_of, whole};
 use crate::human::{column, percent, visible};
+use crate::out::OutArgs;
 use crate::records;
 use crate::task::{Command, answers_with};
 use crate::texts::{FromLine, InputArgs, Text, from_json};
@@ -50,6 +51,9 @@ pub(super) struct TagArgs {
 
     #[command(flatten)]
     input: InputArgs,
+
+    #[command(flatten)]
+    output: OutArgs,
 
     /// Print JSON: per text, what transformers' pipeline returns
     ///
@@ -168,6 +172,10 @@ impl Command for TagCommand {
         records(entities)
     }
 
+    fn columns(&self) -> Vec<&'static str> {
+        vec!["entities"]
+    }
+
     fn fields(&self, entities: &Vec<Entity>) -> impl Serialize {
         BTreeMap::from([("entities", records(entities))])
     }
@@ -200,6 +208,8 @@ struct Words {
 }
 
 impl FromLine for Words {
+    const FIELDS: &'static [&'static str] = &["words"];
+
     fn from_text(text: String) -> Result<Self> {
         let words = from_json(&text)
             .context("the words of a text are a JSON array, such as [\"Anna\", \"Smith\"]")?;
@@ -260,6 +270,10 @@ impl Command for WordsCommand {
         word_records(&input.words, tags)
     }
 
+    fn columns(&self) -> Vec<&'static str> {
+        vec!["labels", "scores"]
+    }
+
     fn fields(&self, tags: &Vec<Option<WordTag>>) -> impl Serialize {
         let label = |tag: &Option<WordTag>| tag.as_ref().map(|tag| tag.label.clone());
         let score = |tag: &Option<WordTag>| tag.as_ref().map(|tag| f64::from(tag.score));
@@ -283,7 +297,7 @@ fn run_words(args: &TagArgs, format: Format) -> Result<ExitCode> {
     let session = args.compute.session(&located.model)?;
     let task = located.task(WordTagger::new(session))?;
     let command = WordsCommand { task, options: () };
-    records::run(command, texts, format, &located)
+    records::run(command, texts, format, &located, &args.output)
 }
 
 pub(super) fn run(args: &TagArgs) -> Result<ExitCode> {
@@ -303,5 +317,5 @@ pub(super) fn run(args: &TagArgs) -> Result<ExitCode> {
     // An impossible stride isn't the fault of a text.
     task.prepare("", &options)?;
     let command = TagCommand { task, options };
-    records::run(command, texts, format, &located)
+    records::run(command, texts, format, &located, &args.output)
 }

@@ -2,6 +2,7 @@
 
 use crate::args::options;
 use crate::args::{Choice, ComputeArgs, Format, ModelArg, one_of, whole};
+use crate::out::OutArgs;
 use crate::texts::{FromLine, InputArgs, Source};
 use anyhow::Result;
 use clap::Args;
@@ -40,6 +41,9 @@ pub(in crate::commands) struct ClassifyArgs {
 
     #[command(flatten)]
     input: InputArgs,
+
+    #[command(flatten)]
+    pub(super) output: OutArgs,
 
     /// Print JSON: per text, what transformers' pipelines return
     ///

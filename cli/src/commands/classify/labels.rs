@@ -22,6 +22,8 @@ struct TextOrPair {
 }
 
 impl FromLine for TextOrPair {
+    const FIELDS: &'static [&'static str] = &["text", "pair"];
+
     fn from_text(text: String) -> Result<Self> {
         Ok(Self { text, pair: None })
     }
@@ -50,6 +52,24 @@ fn records(labels: &[LabelScore]) -> Vec<LabelRecord<'_>> {
 /// What `--jsonl` adds to a text with these labels.
 pub(super) fn fields(labels: &[LabelScore]) -> impl Serialize {
     BTreeMap::from([("labels", records(labels))])
+}
+
+/// The columns of a table for labels: the best one and its score, and all.
+pub(super) const COLUMNS: [&str; 3] = ["label", "score", "labels"];
+
+/// The same of a text.
+#[derive(Serialize)]
+pub(super) struct Cells<'a> {
+    #[serde(flatten)]
+    best: Option<LabelRecord<'a>>,
+    labels: Vec<LabelRecord<'a>>,
+}
+
+pub(super) fn cells(labels: &[LabelScore]) -> Cells<'_> {
+    Cells {
+        best: labels.first().map(LabelRecord::from),
+        labels: records(labels),
+    }
 }
 
 /// Whether scores are probabilities.
@@ -110,6 +130,14 @@ impl Command for ClassifyCommand {
     fn fields(&self, labels: &Vec<LabelScore>) -> impl Serialize {
         fields(labels)
     }
+
+    fn columns(&self) -> Vec<&'static str> {
+        COLUMNS.to_vec()
+    }
+
+    fn cells(&self, labels: &Vec<LabelScore>) -> impl Serialize {
+        cells(labels)
+    }
 }
 
 pub(super) fn run(args: &ClassifyArgs) -> Result<ExitCode> {
@@ -122,5 +150,5 @@ pub(super) fn run(args: &ClassifyArgs) -> Result<ExitCode> {
         options: args.options(),
         pair: args.pair.clone(),
     };
-    records::run(command, texts, args.format(), &located)
+    records::run(command, texts, args.format(), &located, &args.output)
 }

@@ -63,6 +63,10 @@ impl Command for RerankCommand {
         }
     }
 
+    fn columns(&self) -> Vec<&'static str> {
+        vec!["score"]
+    }
+
     fn fields(&self, labels: &Vec<LabelScore>) -> impl Serialize {
         BTreeMap::from([("score", f64::from(relevance(labels)))])
     }
@@ -101,5 +105,5 @@ pub(super) fn run(args: &ClassifyArgs, query: &str) -> Result<ExitCode> {
             Source::Lines(_) => args.top_k(),
         },
     };
-    records::run(command, texts, args.format(), &located)
+    records::run(command, texts, args.format(), &located, &args.output)
 }

@@ -1,7 +1,7 @@
 //! `rq classify --labels`
 
 use super::args::ClassifyArgs;
-use super::labels::{fields, show};
+use super::labels::{COLUMNS, cells, fields, show};
 use crate::args::options;
 use crate::console::say;
 use crate::human::visible;
@@ -63,6 +63,14 @@ impl Command for ZeroShotCommand {
         fields(self.best(labels))
     }
 
+    fn columns(&self) -> Vec<&'static str> {
+        COLUMNS.to_vec()
+    }
+
+    fn cells(&self, labels: &Vec<LabelScore>) -> impl Serialize {
+        cells(self.best(labels))
+    }
+
     /// Each label makes another text.
     fn at_once(&self) -> usize {
         (AT_ONCE / self.count).max(1)
@@ -95,5 +103,5 @@ pub(super) fn run(args: &ClassifyArgs, labels: &[String]) -> Result<ExitCode> {
             command.task.entailment()
         ));
     }
-    records::run(command, texts, args.format(), &located)
+    records::run(command, texts, args.format(), &located, &args.output)
 }

@@ -7,11 +7,12 @@ use crate::args::options;
 use crate::args::{Choice, ComputeArgs, Format, ModelArg, one_of, whole};
 use crate::console::{self, discard_when_interrupted, say, say_of_line};
 use crate::human::{column, shortened, visible};
-use crate::locate::Located;
 use crate::npy::NpyWriter;
+use crate::out::OutArgs;
 use crate::precision::{Precision, Ranges, bits, f16s};
 use crate::records;
-use crate::resume::{Begun, Job, Resumable, Spool};
+use crate::resume::{self, Begun, Resumable, Spool};
+use crate::table::Form;
 use crate::task::{self, AT_ONCE, Answer, Command, Sink, answers_with};
 use crate::texts::{InputArgs, Repeated, Source, Text};
 use anyhow::{Context, Error, Result, bail, ensure};
@@ -21,7 +22,7 @@ use rq::{EmbedOptions, Embedder, Embedding, Pooling, Prompt, Task, Tokenizer};
 use serde::Serialize;
 use std::fmt::Display;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Values of a vector that are shown to a person.
@@ -113,6 +114,8 @@ pub(super) struct EmbedArgs {
 
     /// Write the embeddings to this file, as NumPy's .npy, one row per text
     ///
+    /// A name that ends in .jsonl or .ndjson gets JSON lines, one in .csv or .tsv a table: the columns of the input, the embedding
+    /// as JSON, and error, which says why a row has none.
     /// Sparse ones are written as SciPy's .npz instead, a matrix in compressed rows (CSR) for scipy.sparse.load_npz, which is held
     /// in memory until the last text. The values are what --precision says, float32 if it says nothing. An existing file is
     /// replaced once the new one is complete; a symbolic link stays, and what it leads to is replaced. A pipe, a device or standard
@@ -322,6 +325,13 @@ impl Command for EmbedCommand {
         self.vector(embedding)
     }
 
+    fn columns(&self) -> Vec<&'static str> {
+        match self.tokens {
+            true => vec!["tokens", "embedding"],
+            false => vec!["embedding"],
+        }
+    }
+
     fn fields(&self, embedding: &Embedding) -> impl Serialize {
         let tokenizer = self.task.model().tokenizer();
         Fields {
@@ -438,6 +448,7 @@ impl Sink<EmbedCommand> for ToFile {
 
     fn refuse(
         &mut self,
+        _: &EmbedCommand,
         name: &str,
         line: u64,
         _: &Repeated,
@@ -475,11 +486,6 @@ pub(super) fn run(args: &EmbedArgs) -> Result<ExitCode> {
         args.out.is_some() || args.json || args.jsonl || args.precision.is_none(),
         "--precision is for --json, --jsonl and --out: what is shown otherwise is the first values, rounded"
     );
-    // With --out there is nothing for a person but what was written.
-    let format = match (&args.out, format) {
-        (Some(_), Format::Human) => Format::Json,
-        _ => format,
-    };
     let mut texts = args.input.open(&args.texts, format)?;
     let located = args.model.open()?;
     let published = located.model.config().sparse_pooling.is_some();
@@ -503,8 +509,13 @@ pub(super) fn run(args: &EmbedArgs) -> Result<ExitCode> {
     let session = args.compute.session(&located.model)?;
     let mut command = EmbedCommand::new(Embedder::new(session), options)?;
     command.precision = precision;
-    let Some(path) = &args.out else {
-        return records::run(command, texts, format, &located);
+    let out = OutArgs {
+        out: args.out.clone(),
+        resume: args.resume,
+    };
+    let path = match &args.out {
+        Some(path) if Form::of(path).is_none() => path,
+        _ => return records::run(command, texts, format, &located, &out),
     };
     ensure!(
         !command.tokens,
@@ -515,6 +526,11 @@ pub(super) fn run(args: &EmbedArgs) -> Result<ExitCode> {
         "dense embeddings are written as NumPy's .npy, and .npz is for sparse ones: give --out another name, or pass --sparse"
     );
     ensure!(
+        path.extension().is_none_or(|end| end != "parquet"),
+        "{} would be no Parquet: embeddings are written as .npy, .jsonl, .csv or .tsv",
+        path.display()
+    );
+    ensure!(
         precision != Precision::Int8 || !args.input.is_sharded(),
         "--precision int8 takes the ranges of its steps from all embeddings, and --shard has only some: store them as f32, and make \
          int8 of all of them"
@@ -523,7 +539,7 @@ pub(super) fn run(args: &EmbedArgs) -> Result<ExitCode> {
     let dimension = command.dimension;
     let columns = precision.columns(dimension);
     let element = precision.element();
-    let begun = match begin(args, path, &located, &mut texts)? {
+    let begun = match resume::begin(args.resume, path, &located, &mut texts)? {
         Some(Begun::Finished) => return Ok(ExitCode::SUCCESS),
         Some(Begun::At(output, resumable)) => Some((output, resumable)),
         None => None,
@@ -570,33 +586,6 @@ pub(super) fn run(args: &EmbedArgs) -> Result<ExitCode> {
         format_args!("{path}: {rows} x {columns}, {dtype}"),
     )?;
     Ok(code)
-}
-
-/// With `--resume`, looks for what there is of the output, and takes the texts up behind it. Says if it is whole.
-fn begin(
-    args: &EmbedArgs,
-    path: &Path,
-    located: &Located,
-    texts: &mut Source<Text>,
-) -> Result<Option<Begun>> {
-    if !args.resume {
-        return Ok(None);
-    }
-    let file = args.input.file();
-    let file = file.context("--resume goes on with the lines of a file: name it with --file")?;
-    let (program, arguments) = super::arguments();
-    let job = Job::new(&program, &arguments, located, file)?;
-    let begun = Resumable::open(path, job, &[file, Path::new(&located.place)])?;
-    match &begun {
-        Begun::Finished => {
-            let path = path.display();
-            say(format_args!(
-                "{path} is finished already, and left as it is; to make it anew, leave out --resume"
-            ));
-        }
-        Begun::At(_, resumable) => texts.resume(resumable.done())?,
-    }
-    Ok(Some(begun))
 }
 
 /// Says what was written, where it isn't in the way of it.

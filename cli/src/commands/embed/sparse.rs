@@ -1,13 +1,15 @@
 //! `rq embed --sparse`
 
-use super::{EmbedArgs, begin, token_names, written};
+use super::{EmbedArgs, token_names, written};
 use crate::args::{Format, options};
 use crate::console::{discard_when_interrupted, say, say_of_line};
 use crate::human::{column, visible};
 use crate::locate::Located;
 use crate::npz::CsrWriter;
+use crate::out::OutArgs;
 use crate::records;
-use crate::resume::{Begun, Spool};
+use crate::resume::{self, Begun, Spool};
+use crate::table::Form;
 use crate::task::{self, Command, Sink, answers_with};
 use crate::texts::{Repeated, Source, Text};
 use anyhow::{Error, Result, ensure};
@@ -78,6 +80,10 @@ impl Command for SparseCommand {
 
     fn json(&self, _: &Text, embedding: &SparseEmbedding) -> impl Serialize {
         self.fields(embedding)
+    }
+
+    fn columns(&self) -> Vec<&'static str> {
+        vec!["indices", "values", "tokens"]
     }
 
     fn fields(&self, embedding: &SparseEmbedding) -> impl Serialize {
@@ -152,6 +158,7 @@ impl Sink<SparseCommand> for ToFile {
 
     fn refuse(
         &mut self,
+        _: &SparseCommand,
         name: &str,
         line: u64,
         _: &Repeated,
@@ -185,8 +192,11 @@ pub(super) fn run(
         !(args.normalize || args.no_normalize || args.dim.is_some() || args.precision.is_some()),
         "the model is a sparse encoder: --normalize, --no-normalize, --dim and --precision are for dense embeddings, which it makes with a --pooling"
     );
-    let is_npz =
-        |path: &Path| path.extension().is_some_and(|end| end == "npz") || Output::is_stream(path);
+    let is_npz = |path: &Path| {
+        path.extension().is_some_and(|end| end == "npz")
+            || Form::of(path).is_some()
+            || Output::is_stream(path)
+    };
     ensure!(
         args.out.as_deref().is_none_or(is_npz),
         "sparse embeddings are written as SciPy's .npz: give --out a name that ends in .npz"
@@ -198,12 +208,17 @@ pub(super) fn run(
     });
     let session = args.compute.session(&located.model)?;
     let command = SparseCommand::new(located, session, options)?;
-    let Some(path) = &args.out else {
-        return records::run(command, texts, format, located);
+    let out = OutArgs {
+        out: args.out.clone(),
+        resume: args.resume,
+    };
+    let path = match &args.out {
+        Some(path) if Form::of(path).is_none() => path,
+        _ => return records::run(command, texts, format, located, &out),
     };
     discard_when_interrupted(|| {});
     let columns = command.task.dimension();
-    let spool = match begin(args, path, located, &mut texts)? {
+    let spool = match resume::begin(args.resume, path, located, &mut texts)? {
         Some(Begun::Finished) => return Ok(ExitCode::SUCCESS),
         Some(Begun::At(output, resumable)) => Some(Spool::new(output, resumable)),
         None => None,

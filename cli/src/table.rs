@@ -1,0 +1,220 @@
+//! Tables of text: CSV (RFC 4180), and the same with tabs. The first record names the columns.
+
+use crate::fields::Fields;
+use anyhow::{Result, ensure};
+use csv_core::{ReadRecordResult, Reader, ReaderBuilder, Writer, WriterBuilder};
+
+/// What files of texts are, and answers can be written as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// A text in each line.
+    Lines,
+    /// A JSON object, a JSON string or a text in each line.
+    Jsonl,
+    /// Records, with this between their fields.
+    Table(Delimiter),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Delimiter {
+    Comma,
+    Tab,
+}
+
+impl Form {
+    /// What the ending of a name says.
+    pub(crate) fn of(path: &std::path::Path) -> Option<Self> {
+        let ending = path.extension()?.to_str()?.to_ascii_lowercase();
+        match ending.as_str() {
+            "csv" => Some(Self::Table(Delimiter::Comma)),
+            "tsv" => Some(Self::Table(Delimiter::Tab)),
+            "jsonl" | "ndjson" => Some(Self::Jsonl),
+            _ => None,
+        }
+    }
+}
+
+impl Delimiter {
+    fn byte(self) -> u8 {
+        match self {
+            Self::Comma => b',',
+            Self::Tab => b'\t',
+        }
+    }
+}
+
+/// The fields of a record.
+pub(crate) type Record = Vec<Vec<u8>>;
+
+/// Puts records together of lines.
+pub(crate) struct Records {
+    reader: Box<Reader>,
+    /// Of the record that isn't whole yet: its fields one after the other, and where they end.
+    fields: Vec<u8>,
+    length: usize,
+    ends: Vec<usize>,
+    count: usize,
+}
+
+impl Records {
+    pub(crate) fn new(delimiter: Delimiter) -> Self {
+        Self {
+            reader: Box::new(ReaderBuilder::new().delimiter(delimiter.byte()).build()),
+            fields: Vec::new(),
+            length: 0,
+            ends: vec![0; 64],
+            count: 0,
+        }
+    }
+
+    /// Takes a line, with its end, and gives the record that ends with it. Without a line, the input has ended.
+    pub(crate) fn line(&mut self, mut line: &[u8]) -> Option<Record> {
+        self.fields.resize(self.length + line.len() + 1, 0);
+        loop {
+            let (result, read, written, ended) = self.reader.read_record(
+                line,
+                &mut self.fields[self.length..],
+                &mut self.ends[self.count..],
+            );
+            line = &line[read..];
+            self.length += written;
+            self.count += ended;
+            match result {
+                ReadRecordResult::InputEmpty | ReadRecordResult::End => return None,
+                ReadRecordResult::OutputFull => self.fields.resize(2 * self.fields.len() + 16, 0),
+                ReadRecordResult::OutputEndsFull => self.ends.resize(2 * self.ends.len(), 0),
+                ReadRecordResult::Record => return Some(self.take()),
+            }
+        }
+    }
+
+    /// How many bytes the record that isn't whole yet has.
+    pub(crate) fn pending(&self) -> usize {
+        self.length
+    }
+
+    /// Forgets the record that isn't whole yet, and what the line after it would have belonged to.
+    pub(crate) fn reset(&mut self) {
+        self.reader.reset();
+        self.take();
+    }
+
+    fn take(&mut self) -> Record {
+        let mut start = 0;
+        let field = |&end: &usize| self.fields[std::mem::replace(&mut start, end)..end].to_vec();
+        let record = self.ends[..self.count].iter().map(field).collect();
+        (self.length, self.count) = (0, 0);
+        record
+    }
+}
+
+/// Appends a record.
+pub(crate) fn write<'f>(
+    out: &mut Vec<u8>,
+    delimiter: Delimiter,
+    record: impl IntoIterator<Item = &'f str>,
+) {
+    let mut writer: Writer = WriterBuilder::new().delimiter(delimiter.byte()).build();
+    // Room for a field of nothing but quotes, and the quotes around it.
+    let mut room = Vec::new();
+    for (i, field) in record.into_iter().enumerate() {
+        room.resize(room.len().max(2 * field.len() + 4), 0);
+        if i > 0 {
+            let (_, written) = writer.delimiter(&mut room);
+            out.extend_from_slice(&room[..written]);
+        }
+        let (_, _, written) = writer.field(field.as_bytes(), &mut room);
+        out.extend_from_slice(&room[..written]);
+    }
+    room.resize(room.len().max(4), 0);
+    let (_, written) = writer.terminator(&mut room);
+    out.extend_from_slice(&room[..written]);
+}
+
+/// The names of a table's columns.
+pub(crate) fn header(record: Record) -> Result<Vec<String>> {
+    let mut names: Vec<String> = Vec::new();
+    for name in record {
+        let name = String::from_utf8(name).ok();
+        let Some(name) = name else {
+            anyhow::bail!("the name of a column isn't UTF-8");
+        };
+        ensure!(
+            !names.contains(&name),
+            "two of the table's columns are called {name:?}: the first record names the columns"
+        );
+        names.push(name);
+    }
+    Ok(names)
+}
+
+/// A record as the fields of an object.
+pub(crate) fn fields(names: &[String], record: Record) -> Result<Fields> {
+    ensure!(
+        record.len() == names.len(),
+        "the record has {} fields, and the table {} columns",
+        record.len(),
+        names.len()
+    );
+    let mut fields = Fields::default();
+    for (name, value) in names.iter().zip(record) {
+        let Ok(value) = String::from_utf8(value) else {
+            anyhow::bail!("the field {name:?} isn't UTF-8");
+        };
+        fields.push(name.clone(), &value)?;
+    }
+    Ok(fields)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_go_round() {
+        let fields = [
+            "a",
+            "",
+            "b,c",
+            "d\te",
+            "say \"x\"",
+            "two\nlines",
+            "é",
+            "\"",
+            "'",
+        ];
+        for delimiter in [Delimiter::Comma, Delimiter::Tab] {
+            let mut table = Vec::new();
+            write(&mut table, delimiter, fields);
+            write(&mut table, delimiter, [""]);
+            write(&mut table, delimiter, ["last"; 100]);
+            let mut records = Records::new(delimiter);
+            let lines = table.split_inclusive(|&byte| byte == b'\n');
+            let read: Vec<Vec<Vec<u8>>> = lines.filter_map(|line| records.line(line)).collect();
+            assert_eq!(read.len(), 3);
+            assert_eq!(read[0], fields.map(|field| field.as_bytes().to_vec()));
+            assert_eq!(read[1], [b""]);
+            assert_eq!(read[2].len(), 100);
+        }
+    }
+
+    #[test]
+    fn records_of_others() {
+        let mut records = Records::new(Delimiter::Comma);
+        assert_eq!(
+            records.line(b"a, \"b\",5\" disk\r\n").unwrap(),
+            [&b"a"[..], b" \"b\"", b"5\" disk"]
+        );
+        assert_eq!(records.line(b"\n"), None);
+        assert_eq!(records.line(b"\"x\r\n"), None);
+        assert!(records.pending() > 0);
+        assert_eq!(
+            records.line(b"y\"").or_else(|| records.line(b"")).unwrap(),
+            [b"x\r\ny"]
+        );
+        assert_eq!(records.line(b""), None);
+        assert_eq!(records.line(b"\"never\n"), None);
+        records.reset();
+        assert_eq!(records.line(b"a\n").unwrap(), [b"a"]);
+    }
+}
