@@ -317,7 +317,8 @@ impl Error {
     /// What kind of error this is.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Format(FormatError::Io { .. }) | Self::Threads { .. } => ErrorKind::Io,
+            Self::Format(FormatError::Io { .. } | FormatError::NoRoom { .. })
+            | Self::Threads { .. } => ErrorKind::Io,
             Self::Format(FormatError::Part { .. }) => ErrorKind::Option,
             Self::Format(FormatError::NewerVersion { .. }) => ErrorKind::NewerVersion,
             // Each of its other variants is a rule of the format that the file breaks.

@@ -44,6 +44,17 @@ pub enum FormatError {
         source: std::io::Error,
     },
 
+    /// The disk has no room for a file.
+    #[error("can't write {}, which takes {} kB", path.display(), needed.div_ceil(1000))]
+    NoRoom {
+        /// The file.
+        path: PathBuf,
+        /// Its length when it is whole.
+        needed: u64,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+
     /// What is at an output's place isn't a file, and can't be replaced by one.
     #[error("{} is {what}, and nothing is put in its place; name a file", path.display())]
     NotAFile {

@@ -192,7 +192,7 @@ impl Writer {
         output
             .file_to_fill()
             .sync_all()
-            .map_err(|source| io_error("write", &path, source))?;
+            .map_err(|source| cannot_write(&path, sections[DATA].end(), source))?;
         output.finish()?;
         Ok(Written {
             bytes: sections[DATA].end(),
@@ -204,7 +204,7 @@ impl Writer {
         let mut file = self.output.file_to_fill();
         file.seek(SeekFrom::Start(offset))
             .and_then(|_| file.write_all(bytes))
-            .map_err(|source| io_error("write", &self.path, source))
+            .map_err(|source| cannot_write(&self.path, self.sections[DATA].end(), source))
     }
 }
 
@@ -248,6 +248,18 @@ fn lay_out(tensors: &[TensorSpec], mut end: u64) -> Result<Directory, FormatErro
         });
     }
     Directory::new(infos)
+}
+
+/// Why a file of so many bytes can't be written.
+fn cannot_write(path: &Path, needed: u64, source: io::Error) -> FormatError {
+    match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => FormatError::NoRoom {
+            path: path.to_path_buf(),
+            needed,
+            source,
+        },
+        _ => io_error("write", path, source),
+    }
 }
 
 fn io_error(action: &'static str, path: &Path, source: io::Error) -> FormatError {
