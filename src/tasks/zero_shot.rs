@@ -71,10 +71,10 @@ impl<S: BorrowMut<Session>> ZeroShot<S> {
             session.borrow(),
         )?;
         let of_model = &session.borrow().model().config().labels;
-        let last = match of_model.len() {
-            0 | 1 => return Err(Error::NoEntailment),
-            count => count - 1,
-        };
+        let count = of_model.len();
+        if count < 2 {
+            return Err(Error::NoEntailment);
+        }
         let labels: Vec<String> = labels.iter().map(|label| label.as_ref().into()).collect();
         if labels.is_empty() || labels.iter().any(|label| label.trim().is_empty()) {
             return Err(Error::NoLabels);
@@ -83,19 +83,30 @@ impl<S: BorrowMut<Session>> ZeroShot<S> {
             let template = template.to_owned();
             return Err(Error::Template { template });
         }
-        let entailment = entailment(of_model).unwrap_or(last);
+        let entailment = entailment(of_model).unwrap_or(count - 1);
         Ok(Self {
             session,
             hypotheses: labels.iter().map(|l| template.replace(PLACE, l)).collect(),
             labels,
             entailment,
-            contradiction: if entailment == 0 { last } else { 0 },
+            contradiction: contradiction(entailment, count),
         })
     }
 
     /// The model's label that stands for entailment.
     pub fn entailment(&self) -> &str {
         &self.model().config().labels[self.entailment]
+    }
+
+    /// The same task, with the label of the model that stands for entailment, in upper or lower case; `None` if it has no such
+    /// label.
+    pub fn with_entailment(mut self, label: &str) -> Option<Self> {
+        let labels = &self.model().config().labels;
+        let label = label.to_lowercase();
+        let entailment = labels.iter().position(|l| l.to_lowercase() == label)?;
+        self.contradiction = contradiction(entailment, labels.len());
+        self.entailment = entailment;
+        Some(self)
     }
 
     /// Whether that label's name says that it does.
@@ -120,6 +131,14 @@ impl<S: BorrowMut<Session>> ZeroShot<S> {
             }
         };
         best_labels(&self.labels, &scores, None)
+    }
+}
+
+/// The opposite of entailment among so many labels.
+fn contradiction(entailment: usize, count: usize) -> usize {
+    match entailment {
+        0 => count - 1,
+        _ => 0,
     }
 }
 
