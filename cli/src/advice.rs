@@ -1,12 +1,17 @@
 //! What to do about an error of the library, in the terms of the command line: the library says what is wrong, and knows
 //! no flags.
 
+use crate::words;
 use rq::{Error, Head};
 use std::io::{self, ErrorKind};
 
+/// The mask tokens of the family.
+const MASKS: [&str; 2] = ["<mask>", "[MASK]"];
+
 /// An error with its causes and the advice that it calls for, in one line.
 pub(crate) fn message(error: &anyhow::Error) -> String {
-    let mut message = format!("{error:#}");
+    let causes: Vec<String> = error.chain().map(words::of).collect();
+    let mut message = causes.join(": ");
     let advice = error.chain().find_map(|cause| {
         let of_system = cause.downcast_ref().and_then(advice_of_system);
         of_system.or_else(|| cause.downcast_ref().and_then(advice))
@@ -18,8 +23,16 @@ pub(crate) fn message(error: &anyhow::Error) -> String {
 }
 
 fn advice_of_system(error: &io::Error) -> Option<String> {
-    let limit = "it is beyond what the shell (`ulimit -f`) or the file system allows a file";
-    (error.kind() == ErrorKind::FileTooLarge).then(|| limit.to_owned())
+    let advice = match error.kind() {
+        ErrorKind::FileTooLarge => {
+            "it is beyond what the shell (`ulimit -f`) or the file system allows a file"
+        }
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            "make room there, or write to another disk"
+        }
+        _ => return None,
+    };
+    Some(advice.to_owned())
 }
 
 fn advice(error: &Error) -> Option<String> {
@@ -29,13 +42,19 @@ fn advice(error: &Error) -> Option<String> {
         Error::NotFinite { .. } | Error::EmbeddingRange => {
             Some("`rq verify` tells whether the file is damaged".to_owned())
         }
+        Error::NoMask { mask, text } => {
+            let other = MASKS
+                .iter()
+                .find(|other| *other != mask && text.contains(**other))?;
+            Some(format!("{other} is the mask of other models"))
+        }
         Error::InBatch { source, .. } => advice(source),
         _ => None,
     }
 }
 
 /// The command for models with a head.
-fn command(head: Head) -> &'static str {
+pub(crate) fn command(head: Head) -> &'static str {
     match head {
         Head::MaskedLm => "fill",
         Head::SequenceClassification => "classify",
@@ -48,6 +67,7 @@ fn command(head: Head) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rq::FormatError;
 
     #[test]
     fn advice_follows_the_cause_that_it_is_for() {
@@ -71,6 +91,20 @@ mod tests {
             "{too_large}"
         );
         assert!(too_large.contains("`ulimit -f`"), "{too_large}");
+        let full = FormatError::NoRoom {
+            path: "a.rq".into(),
+            needed: 365_100_000,
+            source: ErrorKind::StorageFull.into(),
+        };
+        let full = message(&full.into());
+        assert!(
+            full.starts_with("can't write a.rq, which takes 365100 kB: ")
+                && full.ends_with(": make room there, or write to another disk"),
+            "{full}"
+        );
+        let missing = io::Error::from_raw_os_error(2); // ENOENT
+        let missing = message(&anyhow::Error::new(missing).context("can't read a"));
+        assert_eq!(missing, "can't read a: No such file or directory");
         assert_eq!(
             message(&Error::EmptyQuestion.into()),
             "the question is empty"

@@ -4,35 +4,100 @@
 //! files, what a server says. It is shown and not obeyed: see [`Escaped`].
 
 use crate::advice::message;
-use crate::human::{invisible, visible};
+use crate::human::{bar, invisible, visible};
 use crate::progress;
+use crate::style::BAR;
+use anstream::{AutoStream, ColorChoice};
+use anstyle::Style;
 use anyhow::Error;
 use rq_format::discard_unfinished;
 use std::fmt::Display;
-use std::io::{self, BufWriter, StdoutLock, Write};
+use std::io::{self, BufWriter, ErrorKind, StdoutLock, Write};
 
 /// The exit code after an interrupt: 128 plus the number of SIGINT.
 const INTERRUPTED: i32 = 130;
 
 /// Standard output. Characters that a terminal would obey are escaped on the way, but for the end of a line, so that no text can
 /// move the cursor, change colours or set a title; and as JSON writes them, so that its strings stay what they are. What shows a
-/// text in its line makes it [`visible`] before.
-pub(crate) struct Escaped<W = StdoutLock<'static>>(W);
+/// text in its line makes it [`visible`] before. Colours are its own, and come in by [`Screen::paint`] alone.
+pub(crate) struct Escaped<W = StdoutLock<'static>> {
+    to: W,
+    colours: bool,
+}
+
+impl<W: Write> Escaped<W> {
+    pub(crate) fn new(to: W, colours: bool) -> Self {
+        Self { to, colours }
+    }
+}
 
 /// Standard output, held until the writer is dropped. It passes on each line.
 pub(crate) fn output() -> Escaped {
-    Escaped(io::stdout().lock())
+    Escaped::new(io::stdout().lock(), are_colours_wanted())
 }
 
 /// The same with a buffer, which must be flushed.
 pub(crate) fn buffered() -> Escaped<BufWriter<StdoutLock<'static>>> {
-    Escaped(BufWriter::new(io::stdout().lock()))
+    Escaped::new(BufWriter::new(io::stdout().lock()), are_colours_wanted())
 }
 
-impl<W> Escaped<W> {
-    /// What goes through to somewhere else, and is to have the same bytes.
-    pub(crate) fn new(to: W) -> Self {
-        Self(to)
+/// Whether standard output has colours: as `--color` says, or else on a terminal that has them, unless NO_COLOR is set.
+fn are_colours_wanted() -> bool {
+    AutoStream::choice(&io::stdout()) != ColorChoice::Never
+}
+
+/// The columns of the terminal that answers are shown on; 80 where there is none.
+pub(crate) fn columns() -> usize {
+    let size = terminal_size::terminal_size_of(io::stdout());
+    size.map_or(80, |(width, _)| usize::from(width.0).max(20))
+}
+
+/// Where a person sees answers.
+pub(crate) trait Screen: Write {
+    /// Whether it has colours.
+    fn has_colours(&self) -> bool;
+
+    /// Writes a text in a style where there are colours, and as it is where there are none.
+    fn paint(&mut self, style: Style, text: &str) -> io::Result<()>;
+
+    /// Writes a row with a bar at its end, whose length is a part of 1, the same in every table.
+    fn row_with_bar(&mut self, row: &str, part: f64) -> io::Result<()> {
+        let bar = bar(part);
+        if bar.is_empty() {
+            return writeln!(self, "{}", row.trim_end());
+        }
+        write!(self, "{row}  ")?;
+        self.paint(BAR, &bar)?;
+        writeln!(self)
+    }
+}
+
+impl<W: Write> Screen for Escaped<W> {
+    fn has_colours(&self) -> bool {
+        self.colours
+    }
+
+    fn paint(&mut self, style: Style, text: &str) -> io::Result<()> {
+        if !self.colours || style.is_plain() || text.is_empty() {
+            return self.write_all(text.as_bytes());
+        }
+        self.pass_on(&style.render().to_string())?;
+        self.write_all(text.as_bytes())?;
+        self.pass_on(&style.render_reset().to_string())
+    }
+}
+
+impl<W: Write> Escaped<W> {
+    fn pass_on(&mut self, text: &str) -> io::Result<()> {
+        self.to.write_all(text.as_bytes()).map_err(cannot_write)
+    }
+}
+
+/// An error of standard output, which says so. A broken pipe is none.
+fn cannot_write(error: io::Error) -> io::Error {
+    match error.kind() {
+        ErrorKind::BrokenPipe => error,
+        kind => io::Error::new(kind, format!("can't write to standard output: {error}")),
     }
 }
 
@@ -49,21 +114,20 @@ impl<W: Write> Write for Escaped<W> {
                 let (before, behind) = rest.split_at(at);
                 let length = behind.chars().next().map_or(0, char::len_utf8);
                 let (character, behind) = behind.split_at(length);
-                self.0.write_all(before.as_bytes())?;
-                self.0.write_all(visible(character).as_bytes())?;
+                self.pass_on(before)?;
+                self.pass_on(&visible(character))?;
                 rest = behind;
             }
-            self.0.write_all(rest.as_bytes())?;
+            self.pass_on(rest)?;
             if !chunk.invalid().is_empty() {
-                self.0
-                    .write_all(char::REPLACEMENT_CHARACTER.to_string().as_bytes())?;
+                self.pass_on(&char::REPLACEMENT_CHARACTER.to_string())?;
             }
         }
         Ok(())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
+        self.to.flush().map_err(cannot_write)
     }
 }
 
@@ -144,5 +208,43 @@ pub(crate) fn survive_a_limit_of_files() {
     {
         let told = std::sync::Arc::default();
         let _ = signal_hook::flag::register(signal_hook::consts::signal::SIGXFSZ, told);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::style::FOUND;
+
+    fn written(
+        colours: bool,
+        write: impl FnOnce(&mut Escaped<Vec<u8>>) -> io::Result<()>,
+    ) -> String {
+        let mut out = Escaped::new(Vec::new(), colours);
+        write(&mut out).unwrap();
+        String::from_utf8(out.to).unwrap()
+    }
+
+    #[test]
+    fn only_its_own_colours_come_through() {
+        let foreign = "a\u{1b}[31mb\u{9b}m\u{1b}]0;x\u{7}";
+        let shown = "a\\u001b[31mb\\u009bm\\u001b]0;x\\u0007";
+        let paint = |out: &mut Escaped<Vec<u8>>| {
+            out.paint(FOUND, foreign)?;
+            write!(out, "{foreign}")
+        };
+        let (on, off) = (FOUND.render(), FOUND.render_reset());
+        assert_eq!(written(true, paint), format!("{on}{shown}{off}{shown}"));
+        assert_eq!(written(false, paint), format!("{shown}{shown}"));
+    }
+
+    #[test]
+    fn bars_end_rows() {
+        let row = |part| written(false, |out| out.row_with_bar("  a  14.33 %", part));
+        assert_eq!(row(0.1433), "  a  14.33 %  ██▉\n");
+        assert_eq!(row(0.0001), "  a  14.33 %\n");
+        let coloured = written(true, |out| out.row_with_bar("a", 1.0));
+        let (on, off) = (BAR.render(), BAR.render_reset());
+        assert_eq!(coloured, format!("a  {on}{}{off}\n", "█".repeat(20)));
     }
 }

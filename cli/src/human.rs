@@ -1,21 +1,20 @@
 //! Numbers and texts as a person reads them.
 
+use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::UnicodeWidthStr;
 
-/// Columns of the longest bar.
-const BAR: usize = 24;
-/// Characters of a shortened text.
+/// Columns of a bar for 1: one for 5 %.
+pub(crate) const BAR: usize = 20;
+/// Columns of a shortened text.
 const SHORT: usize = 60;
+/// What stands for the rest of a text that is cut.
+const REST: &str = "...";
 
-/// A bar for a number from 0 to 1, which has this many columns for 1.
-pub(crate) fn bar(part: f64, columns: usize) -> String {
-    "█".repeat((part * columns as f64).round() as usize)
-}
-
-/// A cell and a bar after it, which is the longest for a part of 1.
-pub(crate) fn with_bar(cell: impl std::fmt::Display, part: f64) -> String {
-    let line = format!("{cell}  {}", bar(part, BAR));
-    line.trim_end().to_owned()
+/// A bar for a number from 0 to 1, in eighths of a column. It is the same length for the same number in every command.
+pub(crate) fn bar(part: f64) -> String {
+    const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
+    let eighths = (part.clamp(0.0, 1.0) * (8 * BAR) as f64).round() as usize;
+    "█".repeat(eighths / 8) + EIGHTHS[eighths % 8]
 }
 
 /// A probability in percent, eight characters wide.
@@ -87,17 +86,38 @@ pub(crate) fn visible(text: &str) -> String {
     shown
 }
 
-/// A token, visible, without the space that it begins with.
-pub(crate) fn token(token: &str) -> String {
-    let word = token.strip_prefix(' ').filter(|word| !word.is_empty());
-    visible(word.unwrap_or(token))
-}
-
 /// The beginning of a text, visible.
 pub(crate) fn shortened(text: &str) -> String {
-    match text.char_indices().nth(SHORT) {
-        Some((end, _)) => visible(&text[..end]) + "...",
-        None => visible(text),
+    cut(&visible(text), SHORT + REST.len())
+}
+
+/// A text in at most so many columns. One that has more ends with dots; no character is divided.
+pub(crate) fn cut(text: &str, columns: usize) -> String {
+    if text.width() <= columns {
+        return text.to_owned();
+    }
+    let end = end_of(text.graphemes(true), columns.saturating_sub(REST.len()));
+    text[..end].to_owned() + REST
+}
+
+/// Bytes of the characters that fit so many columns.
+pub(crate) fn end_of<'t>(characters: impl Iterator<Item = &'t str>, columns: usize) -> usize {
+    let mut width = 0;
+    let fitting = characters.take_while(|character| {
+        width += character.width();
+        width <= columns
+    });
+    fitting.map(str::len).sum()
+}
+
+/// The first of some labels, and how many more there are.
+pub(crate) fn listed(labels: &[String]) -> String {
+    const SHOWN: usize = 12;
+    let shown = labels.iter().take(SHOWN).map(|label| visible(label));
+    let shown = shown.collect::<Vec<_>>().join(", ");
+    match labels.len() - labels.len().min(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
     }
 }
 
@@ -137,11 +157,11 @@ mod tests {
     #[test]
     fn bars() {
         assert_eq!(
-            [0.0, 0.04, 0.5, 1.0].map(|x| bar(x, 4)),
-            ["", "", "██", "████"]
+            [0.0, 0.003, 0.00626, 0.1433, 0.5].map(bar),
+            ["", "", "▏", "██▉", &"█".repeat(10)]
         );
-        assert_eq!(with_bar("a", 1.0), format!("a  {}", "█".repeat(24)));
-        assert_eq!(with_bar("a", 0.0), "a");
+        assert_eq!([1.0, 1.2].map(bar), ["█".repeat(20), "█".repeat(20)]);
+        assert_eq!([f64::NAN, -1.0].map(bar), ["", ""]);
     }
 
     #[test]
@@ -150,12 +170,18 @@ mod tests {
         assert_eq!(visible(r#"'"\ \' \n"#), r#"'"\ \' \n"#);
         assert_eq!(visible("\u{200b}"), "\\u200b");
         assert_eq!(visible("👩\u{200d}👧 \u{202e}"), "👩\u{200d}👧 \\u202e");
+        assert_eq!(shortened(&"é".repeat(63)), "é".repeat(63));
+        assert_eq!(shortened(&"é".repeat(64)), "é".repeat(60) + "...");
+        // Wide characters, marks and emoji of several code points are whole or not there.
+        assert_eq!(cut("猫猫猫猫", 8), "猫猫猫猫");
+        assert_eq!(cut("猫猫猫猫", 7), "猫猫...");
+        assert_eq!(cut("e\u{301}abcd", 5), "e\u{301}abcd");
+        assert_eq!(cut("e\u{301}abcde", 5), "e\u{301}a...");
+        let family = "👩\u{200d}👧";
         assert_eq!(
-            [" door", " ", "\n", "'s"].map(token),
-            ["door", " ", "\\n", "'s"]
+            cut(&format!("{family}{family}ab"), 5),
+            format!("{family}...")
         );
-        assert_eq!(shortened(&"é".repeat(60)), "é".repeat(60));
-        assert_eq!(shortened(&"é".repeat(61)), "é".repeat(60) + "...");
     }
 
     #[test]

@@ -289,12 +289,12 @@ impl<C: Command> Sink<C> for ToFile {
     ) -> Result<()> {
         match self.kind {
             Kind::Json => json_line(
-                &mut Escaped::new(&mut self.buffer),
+                &mut Escaped::new(&mut self.buffer, false),
                 &command.json(input, answer),
             )?,
             Kind::Jsonl => {
                 let output = command.fields(answer);
-                object_line(&mut Escaped::new(&mut self.buffer), row, input, output)?;
+                object_line(&mut Escaped::new(&mut self.buffer, false), row, input, output)?;
             }
             Kind::Table(_) => {
                 let answer = Fields::of(&command.cells(answer))?;
@@ -317,8 +317,8 @@ impl<C: Command> Sink<C> for ToFile {
         let error = message(error);
         let output = Refusal { error, line };
         match self.kind {
-            Kind::Json => json_line(&mut Escaped::new(&mut self.buffer), &output)?,
-            Kind::Jsonl => object_line(&mut Escaped::new(&mut self.buffer), row, input, output)?,
+            Kind::Json => json_line(&mut Escaped::new(&mut self.buffer, false), &output)?,
+            Kind::Jsonl => object_line(&mut Escaped::new(&mut self.buffer, false), row, input, output)?,
             Kind::Table(_) => {
                 let fields = match (row, input) {
                     (Repeated::Input, None) if self.columns.is_none() => {

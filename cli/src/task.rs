@@ -3,7 +3,7 @@
 //! Texts are prepared one by one and computed in batches. Texts given as arguments stand or fall together: if one is wrong,
 //! the command fails. A line of the input that is wrong is refused, and the others are answered.
 
-use crate::console::say;
+use crate::console::{Screen, say};
 use crate::human::grouped;
 use crate::locate::Located;
 use crate::progress;
@@ -43,7 +43,8 @@ pub(crate) trait Command {
     fn input<'t>(&'t self, input: &'t Self::Input) -> <Self::Task as Task>::Input<'t>;
 
     /// Writes an answer in lines for a person.
-    fn show(&self, out: &mut impl Write, input: &Self::Input, answer: &Answer<Self>) -> Result<()>;
+    fn show(&self, out: &mut impl Screen, input: &Self::Input, answer: &Answer<Self>)
+    -> Result<()>;
 
     /// The answer as `--json` prints it.
     fn json(&self, input: &Self::Input, answer: &Answer<Self>) -> impl Serialize;
@@ -72,8 +73,8 @@ pub(crate) trait Command {
         Ok(())
     }
 
-    /// Counts an answer for the summary.
-    fn note(&mut self, _answer: &Answer<Self>) {}
+    /// Takes note of an answer, for what is said of all together.
+    fn note(&mut self, _input: &Self::Input, _answer: &Answer<Self>) {}
 
     /// A line about all answers together.
     fn summary(&self) -> Option<String> {
@@ -309,7 +310,7 @@ impl<C: Command, S: Sink<C>> Run<'_, C, S> {
 
     /// Passes on an answer, or keeps it if answers are ranked.
     fn answered(&mut self, row: Repeated, input: C::Input, answer: Rc<Answer<C>>) -> Result<()> {
-        self.command.note(&answer);
+        self.command.note(&input, &answer);
         match &mut self.best {
             None => self.sink.answer(&self.command, &row, &input, &answer),
             Some(best) => {

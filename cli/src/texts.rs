@@ -6,9 +6,11 @@
 
 use crate::args::{Choice, Format, one_of};
 use crate::fields::Fields;
+use crate::prompt::Prompted;
 use crate::resume::Done;
 use crate::shard::Shard;
 use crate::table::{self, Delimiter, Form};
+use crate::words;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::Args;
 use rq_convert::OtherEncoding;
@@ -294,11 +296,11 @@ pub(crate) fn open<T: FromLine>(
         }
         None => {
             let stdin = std::io::stdin().lock();
-            ensure!(
-                !stdin.is_terminal(),
-                "no text: give one as an argument, or one per line with --file or through a pipe (see --help)"
-            );
-            (Box::new(stdin), "standard input".to_owned())
+            let input: Box<dyn Read> = match stdin.is_terminal() {
+                true => Box::new(Prompted::new(stdin)),
+                false => Box::new(stdin),
+            };
+            (input, "standard input".to_owned())
         }
     };
     let mut lines = Lines::new(input, name, form, columns);
@@ -701,13 +703,8 @@ fn parse<T: FromLine>(line: String, jsonl: bool, columns: &Columns) -> (Repeated
 }
 
 pub(crate) fn from_json<T: DeserializeOwned>(line: &str) -> Result<T> {
-    serde_json::from_str(line).map_err(|error| {
-        // serde_json ends with a place in a document of several lines.
-        let (message, byte) = (error.to_string(), error.column());
-        let place = format!(" at line {} column {byte}", error.line());
-        let message = message.strip_suffix(&place).unwrap_or(&message);
-        anyhow!("the line isn't the expected JSON: {message}, at byte {byte}")
-    })
+    serde_json::from_str(line)
+        .map_err(|error| anyhow!("the line isn't the expected JSON: {}", words::of(&error)))
 }
 
 #[cfg(test)]
@@ -841,12 +838,12 @@ f"#;
             Ok(" {\"text\": \"c\"}"),
             Ok("[1]"),
             Ok(""),
-            Err("missing field `text`, at byte 14"),
-            Err("invalid type: integer `5`, expected a string, at byte 10"),
-            Err("trailing characters, at byte 15"),
-            Err("EOF while parsing a string, at byte 2"),
-            Err("unexpected end of hex escape, at byte 17"),
-            Err("EOF while parsing an object, at byte 1"),
+            Err("the field `text` is missing, at byte 14"),
+            Err("there is the number 5, in place of a string, at byte 10"),
+            Err("something follows the JSON, at byte 15"),
+            Err("it ends within the JSON, at byte 2"),
+            Err("an escape with a backslash isn't a character's, at byte 17"),
+            Err("it ends within the JSON, at byte 1"),
             Ok("f"),
         ];
         let expected = expected.map(|line| {

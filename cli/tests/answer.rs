@@ -93,7 +93,7 @@ fn json_lines_have_their_own_context_or_the_one_of_all() {
     for (i, reason) in [
         (1, "no context"),
         (2, "no context"),
-        (3, "expected a string"),
+        (3, "in place of a string"),
         (4, "is empty"),
     ] {
         let error = found[i]["error"].as_str().unwrap();

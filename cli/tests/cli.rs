@@ -58,9 +58,15 @@ mod embedded {
         let lines: Vec<&str> = ran.stdout.lines().collect();
         assert_eq!(lines.len(), 7, "{ran:?}");
         assert_eq!(lines[0], text);
-        assert!(lines[1].starts_with("  door "), "{ran:?}");
-        for row in &lines[1..6] {
-            assert!(row.contains(" %  █"), "{ran:?}");
+        // A bar of 20 columns is 100 %, here as everywhere.
+        assert_eq!(lines[1], "  door     14.33 %  ██▉", "{ran:?}");
+        for row in &lines[2..6] {
+            assert!(
+                ["▋", "▌", "▍"]
+                    .iter()
+                    .any(|bar| row.ends_with(&format!(" %  {bar}"))),
+                "{ran:?}"
+            );
         }
         assert_eq!(lines[6], "She opened the door and walked into the garden.");
     }
@@ -515,6 +521,10 @@ fn texts_that_cannot_be_filled() {
     let cut_off = format!("{long}<mask>");
     let cases: &[(&[&str], &[&str])] = &[
         (&["EVQL"], &["no mask token", "\"EVQL\"", "write <mask>"]),
+        (
+            &["EV[MASK]"],
+            &["write <mask>", "[MASK] is the mask of other models"],
+        ),
         (&["two\nlines"], &["no mask token", "two\\nlines"]),
         (&[""], &["the text is empty", "mask token"]),
         (&[&masked], &["203 tokens", "at most 144", "--truncate"]),
@@ -589,6 +599,46 @@ fn arguments_that_are_refused() {
             &["convert", ".", "-q", "q5"],
             &["'q5'", "--quant", "q8, q4"],
         ),
+        (
+            &["info", "--tokens", "x"],
+            &["--tokens", "a whole number from 1 up is needed"],
+        ),
+        (
+            &["info", "--tokens", "0"],
+            &["--tokens", "a whole number from 1 up is needed"],
+        ),
+        (
+            &["info", "--tokens", "99999999999999999999"],
+            &["--tokens", "the number is too large"],
+        ),
+        (
+            &["info", "--batch", "-1"],
+            &["--batch", "a whole number from 1 to 65536 is needed"],
+        ),
+        (
+            &["embed", "--max-active-dims", "0"],
+            &["--max-active-dims", "from 1 up"],
+        ),
+        (
+            &["answer", "--max-answer-len", "0"],
+            &["--max-answer-len", "from 1 up"],
+        ),
+        (
+            &["fill", "--device", "cuda"],
+            &["no option --device", "on the CPU", "--threads"],
+        ),
+        (
+            &["embed", "--batch_size=8", "a"],
+            &["no option --batch_size", "into batches by rq"],
+        ),
+        (
+            &["classify", "--max-length", "9"],
+            &["no option --max-length", "--truncate"],
+        ),
+        (
+            &["embed", "--dtype", "float16"],
+            &["no option --dtype", "--quant", "--precision"],
+        ),
         (&["convert"], &["not provided", "<SOURCE>"]),
         (&["verify"], &["not provided", "<FILE|NAME>"]),
     ];
@@ -637,6 +687,35 @@ fn files_that_are_no_models() {
     };
     check(b"", "0 bytes");
     check(b"The old man\nand the sea\n", "not an rq model");
+    // What isn't called a model never was one.
+    for (name, parts) in [
+        ("notes.txt", ["never was", "`rq list`"]),
+        (
+            "model.safetensors",
+            ["has weights that aren't converted", "`rq convert "],
+        ),
+        (
+            "pytorch_model.bin",
+            ["has weights that aren't converted", "`rq convert "],
+        ),
+        (
+            "model.onnx",
+            ["another program's format", "pytorch_model.bin"],
+        ),
+        (
+            "model.Q8_0.gguf",
+            ["another program's format", "model.safetensors"],
+        ),
+    ] {
+        for content in [&b"The old man\nand the sea\n"[..], b"ab"] {
+            fs::write(user.path(name), content).unwrap();
+            user.rq(&["fill", "-m", name, SEQUENCE])
+                .fails(&[name, parts[0], parts[1]]);
+            user.rq(&["verify", name])
+                .finds(&[name, parts[0], parts[1]]);
+        }
+    }
+    user.rq(&["verify", "nowhere.rq"]).fails(&["no model"]);
     for length in [5, 100, 5000, sound.len() - 1] {
         check(&sound[..length], &format!("{length}"));
     }
@@ -1048,8 +1127,23 @@ fn nobody_has_to_read_to_the_end() {
 fn help_fits_on_a_screen() {
     let user = User::new();
     for command in [
-        "", "answer", "bench", "classify", "convert", "embed", "eval", "fill", "info", "score",
-        "similar", "tag", "verify",
+        "",
+        "answer",
+        "bench",
+        "classify",
+        "completions",
+        "convert",
+        "embed",
+        "eval",
+        "fill",
+        "info",
+        "list",
+        "man",
+        "score",
+        "similar",
+        "tag",
+        "verify",
+        "version",
     ] {
         let arguments: Vec<&str> = [command, "-h"]
             .into_iter()
@@ -1065,6 +1159,15 @@ fn help_fits_on_a_screen() {
     assert_eq!(user.rq(&[]).succeeds(), user.rq(&["--help"]).succeeds());
     let version = format!("rq {}\n", env!("CARGO_PKG_VERSION"));
     assert_eq!(user.rq(&["--version"]).succeeds(), version);
+    assert_eq!(user.rq(&["version"]).succeeds(), version);
+    assert_eq!(
+        user.rq(&["help"]).succeeds(),
+        user.rq(&["--help"]).succeeds()
+    );
+    assert_eq!(
+        user.rq(&["help", "fill"]).succeeds(),
+        user.rq(&["fill", "--help"]).succeeds()
+    );
 }
 
 #[test]

@@ -36,17 +36,17 @@ fn classes_for_a_person() {
         "The team won the match with a late goal.",
         "Add butter and salt to the soup.",
     ]);
-    let bar = "█".repeat(24);
+    let bar = "█".repeat(19) + "▊";
     assert_eq!(
         without_digits(ran.succeeds()),
         [
             "The team won the match with a late goal.".to_owned(),
             format!("  sports    ..... %  {bar}"),
-            "  cooking    .... %".to_owned(),
+            "  cooking    .... %  ▏".to_owned(),
             String::new(),
             "Add butter and salt to the soup.".to_owned(),
             format!("  cooking   ..... %  {bar}"),
-            "  money      .... %".to_owned(),
+            "  money      .... %  ▏".to_owned(),
         ]
     );
     let ran = user.rq(&[
@@ -129,9 +129,23 @@ fn labels_of_ones_own() {
         let classify = ["classify", "-m", "nli.rq", text];
         user.rq(&[&classify[..], arguments].concat()).fails(parts);
     }
-    let ran = user.rq(&["classify", "-m", "topics.rq", text, "--labels", "a"]);
-    assert_eq!(ran.code, Some(0));
-    assert!(ran.stderr.starts_with("rq: warning: no label"), "{ran:?}");
+    // A model of something else is refused, unless one of its labels is said to mean it.
+    let topics = ["classify", "-m", "topics.rq", text, "--labels", "a,b"];
+    user.rq(&topics).fails(&[
+        "none of its labels, sports, cooking, weather, money,",
+        "--entailment-label",
+    ]);
+    let named = |label| user.rq(&[&topics[..], &["--entailment-label", label]].concat());
+    named("Sports").succeeds();
+    named("rugby").fails(&["--entailment-label rugby", "it has sports, cooking"]);
+    let nli = ["--labels", "a,b", "--template", template, "--json", text];
+    let named = |label| {
+        let how = ["classify", "-m", "nli.rq", "--entailment-label", label];
+        user.rq(&[&how[..], &nli].concat()).succeeds().to_owned()
+    };
+    let unnamed = user.rq(&[&["classify", "-m", "nli.rq"], &nli[..]].concat());
+    assert_eq!(named("entailment"), unnamed.succeeds());
+    assert_ne!(named("CONTRADICTION"), unnamed.stdout);
 }
 
 #[test]

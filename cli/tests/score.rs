@@ -97,7 +97,7 @@ fn pairs_are_compared_and_counted() {
         "{ran:?}"
     );
     assert!(
-        said[1].contains("line 5: ") && said[1].contains("missing field `bad`"),
+        said[1].contains("line 5: ") && said[1].contains("the field `bad` is missing"),
         "{ran:?}"
     );
     assert_eq!(said[2], "rq: 2 of 5 texts could not be processed");

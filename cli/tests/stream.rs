@@ -272,11 +272,19 @@ fn a_line_that_cannot_be_filled_has_an_error_in_its_place() {
     check_refused(&user, &FORMATS, &refused);
 
     let refused: [Refused<'_>; 6] = [
-        (b"{\"text\": \"<mask>", None, "EOF while parsing a string"),
+        (b"{\"text\": \"<mask>", None, "it ends within the JSON"),
         (b"{\"text\": \"EVQL\"}", Some("EVQL"), "no mask token"),
-        (b"{\"sequence\": \"<mask>\"}", None, "missing field `text`"),
-        (b"{\"text\": [\"<mask>\"]}", None, "expected a string"),
-        (b"\"<mask>\" EVQL", None, "trailing characters"),
+        (
+            b"{\"sequence\": \"<mask>\"}",
+            None,
+            "the field `text` is missing",
+        ),
+        (
+            b"{\"text\": [\"<mask>\"]}",
+            None,
+            "an array, in place of a string",
+        ),
+        (b"\"<mask>\" EVQL", None, "something follows the JSON"),
         (b"{\"text\": \"<mask>\xff\"}", None, "UTF-8"),
     ];
     check_refused(&user, &FORMATS[2..], &refused);

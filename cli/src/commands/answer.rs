@@ -2,25 +2,28 @@
 
 use crate::args::options;
 use crate::args::{ComputeArgs, Format, ModelArg, whole};
-use crate::human::{percent, visible};
+use crate::console::Screen;
+use crate::human::{end_of, percent, visible};
 use crate::out::OutArgs;
 use crate::records::{self, Unwrapped};
+use crate::style::{FAINT, FOUND};
 use crate::task::{AT_ONCE, Command, answers_with};
 use crate::texts::{self, FromLine, InputArgs};
 use anyhow::{Result, bail, ensure};
 use clap::Args;
 use rq::{Answer, AnswerOptions, Answerer, Question};
 use serde::{Deserialize, Serialize};
-use std::io::Write;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use unicode_segmentation::UnicodeSegmentation;
+use unicode_width::UnicodeWidthStr;
 
 /// About how many bytes of context are held as tokens at once, if all questions share one.
 const CONTEXTS_AT_ONCE: usize = 256 << 10;
 /// The largest context file in bytes. As tokens, a context takes about 200 bytes of memory for each of its bytes.
 const MAX_CONTEXT: u64 = 4 << 20;
-/// The most characters of context shown on each side of an answer.
+/// The most columns of context shown on each side of an answer.
 const AROUND: usize = 36;
 
 #[derive(Args)]
@@ -176,7 +179,7 @@ impl Command for AnswerCommand {
 
     fn show(
         &self,
-        out: &mut impl Write,
+        out: &mut impl Screen,
         input: &QuestionLine,
         answers: &Vec<Answer>,
     ) -> Result<()> {
@@ -186,14 +189,19 @@ impl Command for AnswerCommand {
             .iter()
             .map(|answer| in_context(context, &answer.bytes))
             .collect();
-        let lengths = shown.iter().map(|[before, ..]| before.chars().count());
-        let width = lengths.max().unwrap_or(0);
+        let widths = shown.iter().map(|[before, ..]| before.width());
+        let width = widths.max().unwrap_or(0);
         for (answer, [before, text, after]) in answers.iter().zip(&shown) {
-            let line = match answer.answer.is_empty() {
-                true => "(no answer)".to_owned(),
-                false => format!("{before:>width$}[{text}]{after}"),
-            };
-            writeln!(out, "  {}  {}", percent(answer.score), line.trim_end())?;
+            write!(out, "  {}  ", percent(answer.score))?;
+            if answer.answer.is_empty() {
+                out.paint(FAINT, "(no answer)")?;
+            } else {
+                let blanks = " ".repeat(width - before.width());
+                write!(out, "{blanks}{before}[")?;
+                out.paint(FOUND, text)?;
+                write!(out, "]{}", after.trim_end())?;
+            }
+            writeln!(out)?;
         }
         Ok(())
     }
@@ -260,18 +268,15 @@ pub(super) fn run(args: &AnswerArgs) -> Result<ExitCode> {
 /// An answer, which these bytes are, with the context before and after it, in one line.
 fn in_context(context: &str, answer: &Range<usize>) -> [String; 3] {
     let (before, after) = (&context[..answer.start], &context[answer.end..]);
-    let from = before.char_indices().rev().nth(AROUND - 1);
-    let mut before = before[from.map_or(0, |(i, _)| i)..].to_owned();
-    if from.is_some_and(|(i, _)| i > 0) {
-        before.insert_str(0, "...");
-    }
-    let to = after.char_indices().nth(AROUND);
-    let mut end = after[..to.map_or(after.len(), |(i, _)| i)].to_owned();
-    if to.is_some() {
-        end.push_str("...");
-    }
-    [&before, &context[answer.clone()], &end]
-        .map(|part| visible(&part.replace(['\n', '\r', '\t'], " ")))
+    let from = before.len() - end_of(before.graphemes(true).rev(), AROUND);
+    let to = end_of(after.graphemes(true), AROUND);
+    let dots = |cut: bool| if cut { "..." } else { "" };
+    [
+        format!("{}{}", dots(from > 0), &before[from..]),
+        context[answer.clone()].to_owned(),
+        format!("{}{}", &after[..to], dots(to < after.len())),
+    ]
+    .map(|part| visible(&part.replace(['\n', '\r', '\t'], " ")))
 }
 
 #[cfg(test)]
@@ -291,6 +296,12 @@ mod tests {
         assert_eq!(
             shown(&format!("é{a}b{a}é"), "b"),
             format!("{dots}{a}|b|{a}{dots}")
+        );
+        // Wide characters take two columns, and no character is divided.
+        let half = "猫".repeat(AROUND / 2);
+        assert_eq!(
+            shown(&format!("猫{half}b{half}猫"), "b"),
+            format!("{dots}{half}|b|{half}{dots}")
         );
     }
 }

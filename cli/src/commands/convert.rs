@@ -4,7 +4,7 @@ use super::eval;
 use crate::args::{self, Choice, one_of};
 use crate::console::{self, discard_when_interrupted, say};
 use crate::{human, locate, progress};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use indicatif::ProgressBar;
 use rq_convert::{
@@ -13,6 +13,7 @@ use rq_convert::{
 };
 use rq_format::Head;
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -60,10 +61,11 @@ const HEADS: &[Choice<Head>] = &[
 
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  rq convert roberta-large\n  rq convert ./my-roberta --quant q4 -o my-roberta-q4.rq"
+    after_help = "Examples:\n  rq convert roberta-large\n  rq convert ./my-roberta --quant q4 -o my-roberta-q4.rq\n  rq convert models/*/"
 )]
 pub(super) struct ConvertArgs {
-    /// Directory with config.json, weights and a tokenizer; or the name of a model on the Hugging Face hub
+    /// Directory with config.json, weights and a tokenizer; or the name of a model on the Hugging Face hub. Several are converted
+    /// one after the other
     #[cfg_attr(
         feature = "hub",
         doc = "\n\nWeights are model.safetensors or pytorch_model.bin. Files of a named model that are not in the Hugging Face \
@@ -78,8 +80,8 @@ pub(super) struct ConvertArgs {
         doc = "\n\nWeights are model.safetensors or pytorch_model.bin. The files of a named model must be in the Hugging Face \
                cache on this machine: this rq was built without downloads."
     )]
-    #[arg(value_name = "SOURCE")]
-    source: String,
+    #[arg(value_name = "SOURCE", required = true)]
+    sources: Vec<String>,
 
     /// Branch, tag or commit on the hub [default: main, as it is in the cache]
     ///
@@ -139,6 +141,15 @@ pub(super) struct ConvertArgs {
     threads: Option<u16>,
 }
 
+impl ConvertArgs {
+    fn has_revision(&self) -> bool {
+        #[cfg(feature = "hub")]
+        return self.revision.is_some();
+        #[cfg(not(feature = "hub"))]
+        false
+    }
+}
+
 /// On a terminal, a bar for the download and then for the conversion.
 struct Bar(ProgressBar);
 
@@ -187,12 +198,34 @@ pub(super) fn run(args: &ConvertArgs) -> Result<ExitCode> {
     let bar = Bar(progress::line().with_style(progress::style(style)));
     let shown = bar.0.clone();
     discard_when_interrupted(move || shown.finish_and_clear());
-    let source = Source::obtain(&args.source, revision(args), &bar);
-    if source.is_err() {
-        bar.0.finish_and_clear();
+    let several = args.sources.len() > 1;
+    ensure!(
+        !several || (args.output.is_none() && !args.has_revision()),
+        "--output and --revision are for one model: here are {}",
+        args.sources.len()
+    );
+    let mut written = HashMap::new();
+    for (i, name) in args.sources.iter().enumerate() {
+        let source = Source::obtain(name, revision(args), &bar);
+        let source = source.inspect_err(|_| bar.0.finish_and_clear())?;
+        let output = output(args, &source)?;
+        if let Some(other) = written.insert(output.clone(), name) {
+            bail!(
+                "{other} and {name} have the same name, {}: convert one of them alone, with --output",
+                source.name()
+            );
+        }
+        if i > 0 {
+            writeln!(console::output())?;
+        }
+        convert_one(args, &source, &output, &bar)?;
     }
-    let source = source?;
-    let output = match &args.output {
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Where a model's file goes.
+fn output(args: &ConvertArgs, source: &Source) -> Result<PathBuf> {
+    Ok(match &args.output {
         Some(output) => output.clone(),
         None => {
             let output = locate::converted_path(source.name())?;
@@ -201,14 +234,17 @@ pub(super) fn run(args: &ConvertArgs) -> Result<ExitCode> {
                 .with_context(|| format!("can't create {}", directory.display()))?;
             output
         }
-    };
+    })
+}
+
+fn convert_one(args: &ConvertArgs, source: &Source, output: &Path, bar: &Bar) -> Result<()> {
     let options = ConvertOptions {
         quant: args.quant,
         threads: args.threads.map_or(0, usize::from),
         calibration: calibration(args)?,
         head: args.head,
     };
-    let summary = convert_source(&source, &output, &options, &bar);
+    let summary = convert_source(source, output, &options, bar);
     bar.0.finish_and_clear();
     let summary = summary?;
     if let CalibrationSummary::Unknown { name } = &summary.calibration {
@@ -218,15 +254,16 @@ pub(super) fn run(args: &ConvertArgs) -> Result<ExitCode> {
         ));
     }
     let mut out = console::output();
-    write(&mut out, &summary)?;
+    write(&mut out, &summary, args.sources.len() == 1)?;
     if !args.no_eval && summary.source_bytes <= MAX_COMPARED_BYTES {
         let text = options.calibration_text();
         let text = text.map_or_else(Calibration::english, Cow::into_owned);
-        if let Some(line) = eval::short(&summary.output, &source, &text)? {
-            writeln!(out, "\n{line}")?;
+        if let Some(line) = eval::short(&summary.output, source, &text)? {
+            let blank = if args.sources.len() == 1 { "\n" } else { "" };
+            writeln!(out, "{blank}{line}")?;
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// Whether the weights are calibrated, and on what.
@@ -249,7 +286,8 @@ fn revision(_: &ConvertArgs) -> Option<&str> {
     None
 }
 
-fn write(out: &mut impl Write, summary: &Summary) -> Result<()> {
+/// Writes what was converted; with the sizes and errors of the kinds of tensors, if they are asked for.
+fn write(out: &mut impl Write, summary: &Summary, kinds: bool) -> Result<()> {
     writeln!(
         out,
         "{}: {}, {:.2} bits per weight, from {} of weights in {:.1} s",
@@ -262,6 +300,23 @@ fn write(out: &mut impl Write, summary: &Summary) -> Result<()> {
     if let CalibrationSummary::Text { name, tokens } = &summary.calibration {
         writeln!(out, "calibrated on {tokens} tokens of the {name}")?;
     }
+    if kinds {
+        table(out, summary)?;
+    }
+    if !summary.ignored.is_empty() {
+        writeln!(
+            out,
+            "\nnot needed and left out: {}",
+            human::visible(&summary.ignored.join(", "))
+        )?;
+    }
+    for note in &summary.notes {
+        writeln!(out, "\nnote: {}", human::visible(note))?;
+    }
+    Ok(())
+}
+
+fn table(out: &mut impl Write, summary: &Summary) -> Result<()> {
     writeln!(
         out,
         "\n{:<24} {:<6} {:>7} {:>10} {:>7}",
@@ -278,16 +333,6 @@ fn write(out: &mut impl Write, summary: &Summary) -> Result<()> {
             "{:<24} {format:<6} {:>7} {size:>10} {error:>7}",
             kind.kind, kind.tensors
         )?;
-    }
-    if !summary.ignored.is_empty() {
-        writeln!(
-            out,
-            "\nnot needed and left out: {}",
-            human::visible(&summary.ignored.join(", "))
-        )?;
-    }
-    for note in &summary.notes {
-        writeln!(out, "\nnote: {}", human::visible(note))?;
     }
     Ok(())
 }

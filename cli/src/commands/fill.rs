@@ -3,21 +3,22 @@
 use super::joint::{JointCommand, TargetCommand};
 use crate::args::options;
 use crate::args::{ComputeArgs, Format, ModelArg, whole};
-use crate::console::say;
-use crate::human::{column, percent, token, visible, with_bar};
+use crate::console::{Screen, say};
+use crate::human::{column, percent, visible};
 use crate::out::OutArgs;
 use crate::records::{self, Unwrapped};
+use crate::style::{FOUND, MASK};
 use crate::task::{AT_ONCE, Command, answers_with};
 use crate::texts::{InputArgs, Text};
+use crate::token;
 use anyhow::Result;
 use clap::Args;
 use rq::{
     Fill, FillMask, FillOptions, JointFill, JointOptions, Model, TargetFill, TargetOptions,
-    TargetWarning, Targets, Task, WholeTargets,
+    TargetWarning, Targets, Task, Tokenizer, WholeTargets,
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::process::ExitCode;
 
 /// The most answers held at once if each text has one mask, unless one text has more.
@@ -31,7 +32,7 @@ const MAX_BEAM: u32 = 4096;
     after_help = "Examples:\n  rq fill \"She opened the <mask> and walked into the garden.\"\n  rq fill --jsonl --file texts.jsonl > filled.jsonl"
 )]
 pub(super) struct FillArgs {
-    /// Texts with one or more <mask>; without any, standard input is read, one text per line
+    /// Texts with one or more <mask>; without any, lines of standard input, or what is typed
     #[arg(value_name = "TEXT")]
     texts: Vec<String>,
 
@@ -149,7 +150,7 @@ impl Command for FillCommand {
         (&input.text).into()
     }
 
-    fn show(&self, out: &mut impl Write, input: &Text, masks: &Vec<Vec<Fill>>) -> Result<()> {
+    fn show(&self, out: &mut impl Screen, input: &Text, masks: &Vec<Vec<Fill>>) -> Result<()> {
         show(out, self.task.model(), &input.text, masks)
     }
 
@@ -231,24 +232,71 @@ fn records(masks: &[Vec<Fill>]) -> Vec<Vec<FillRecord<'_>>> {
     records.map(Iterator::collect).collect()
 }
 
-fn show(out: &mut impl Write, model: &Model, text: &str, masks: &[Vec<Fill>]) -> Result<()> {
-    writeln!(out, "{}", visible(text))?;
+fn show(out: &mut impl Screen, model: &Model, text: &str, masks: &[Vec<Fill>]) -> Result<()> {
+    with_masks(out, model.tokenizer(), text)?;
+    let token = |fill: &Fill| token::shown(model.tokenizer(), fill.token, &fill.token_str);
+    let mut tokens = column(masks.iter().flatten().map(token)).into_iter();
     for (i, fills) in masks.iter().enumerate() {
         if masks.len() > 1 {
             writeln!(out, "  mask {}", i + 1)?;
         }
-        let scores = fills.iter().map(|fill| fill.score);
-        let best = scores.fold(f32::MIN_POSITIVE, f32::max);
-        let tokens = column(fills.iter().map(|fill| token(&fill.token_str)));
-        for (fill, token) in fills.iter().zip(tokens) {
+        for (fill, token) in fills.iter().zip(tokens.by_ref()) {
             let row = format!("  {token}  {}", percent(fill.score));
-            writeln!(out, "{}", with_bar(row, f64::from(fill.score / best)))?;
+            out.row_with_bar(&row, f64::from(fill.score))?;
         }
     }
     if let Some(completed) = completed(model, text, masks)? {
-        writeln!(out, "{}", visible(&completed))?;
+        let best = masks.iter().flat_map(|fills| fills.first());
+        let tokens = best.map(|fill| &*fill.token_str);
+        with_filled(out, model.tokenizer(), text, &completed, tokens)?;
     }
     Ok(())
+}
+
+/// Writes a text, in which masks stand out.
+pub(super) fn with_masks(out: &mut impl Screen, tokenizer: &Tokenizer, text: &str) -> Result<()> {
+    let mask = tokenizer.mask_token().filter(|mask| !mask.is_empty());
+    let mut rest = text;
+    while let Some(at) = mask.and_then(|mask| rest.find(mask)) {
+        let (before, behind) = rest.split_at(at);
+        let (mask, behind) = behind.split_at(mask.map_or(0, str::len));
+        write!(out, "{}", visible(before))?;
+        out.paint(MASK, &visible(mask))?;
+        rest = behind;
+    }
+    Ok(writeln!(out, "{}", visible(rest))?)
+}
+
+/// Writes a text whose masks are filled with these tokens, which stand out as far as they are where the masks were.
+pub(super) fn with_filled<'t>(
+    out: &mut impl Screen,
+    tokenizer: &Tokenizer,
+    text: &str,
+    filled: &str,
+    tokens: impl Iterator<Item = &'t str>,
+) -> Result<()> {
+    let mask = tokenizer.mask_token().filter(|mask| !mask.is_empty());
+    let mut rest = filled;
+    for (before, token) in mask
+        .into_iter()
+        .flat_map(|mask| text.split(mask))
+        .zip(tokens)
+    {
+        let (before, token) = (before.trim(), token.trim());
+        // Decoding may have changed spaces or case, and then nothing stands out.
+        let Some(at) = rest.find(before).map(|at| at + before.len()) else {
+            break;
+        };
+        let spaces = rest[at..].len() - rest[at..].trim_start().len();
+        let start = at + spaces;
+        if token.is_empty() || !rest[start..].starts_with(token) {
+            break;
+        }
+        write!(out, "{}", visible(&rest[..start]))?;
+        out.paint(FOUND, &visible(token))?;
+        rest = &rest[start + token.len()..];
+    }
+    Ok(writeln!(out, "{}", visible(rest))?)
 }
 
 /// The text with each mask replaced by its best token.

@@ -1,10 +1,11 @@
 //! `rq info`
 
 use super::cpu;
+use crate::args::{self, whole};
 use crate::console;
-use crate::human::{size, visible};
+use crate::human::{listed, size, visible};
+use crate::locate;
 use crate::records::json_line;
-use crate::{args, locate};
 use anyhow::{Result, ensure};
 use clap::Args;
 use rq::Model;
@@ -15,7 +16,6 @@ use rq_format::{
 use rq_kernels::threads::processors;
 use serde::Serialize;
 use std::io::Write;
-use std::num::NonZero;
 use std::process::ExitCode;
 
 /// The largest value of `--batch`.
@@ -33,14 +33,17 @@ pub(super) struct InfoArgs {
 
     /// State the arena for texts of this many tokens [default: as many as the model takes]
     #[arg(long, value_name = "N", conflicts_with = "cpu")]
-    tokens: Option<NonZero<usize>>,
+    #[arg(allow_negative_numbers = true, value_parser = whole::<usize>(1, None))]
+    tokens: Option<usize>,
 
     /// State the arena for this many texts computed together
-    #[arg(long, value_name = "N", conflicts_with = "cpu", default_value = "1")]
-    batch: NonZero<usize>,
+    #[arg(long, value_name = "N", conflicts_with = "cpu", default_value_t = 1)]
+    #[arg(allow_negative_numbers = true, value_parser = whole(1, Some(MAX_BATCH)))]
+    batch: usize,
 
     /// State the arena for this many threads [default: one per processor]
-    #[arg(long, value_name = "N", conflicts_with = "cpu", value_parser = args::threads())]
+    #[arg(long, value_name = "N", conflicts_with = "cpu")]
+    #[arg(allow_negative_numbers = true, value_parser = args::threads())]
     threads: Option<u16>,
 
     /// Print one JSON object
@@ -75,16 +78,12 @@ struct Arena {
 impl Arena {
     fn new(model: &Model, args: &InfoArgs) -> Result<Self> {
         let most = model.config().max_tokens();
-        let tokens = args.tokens.map_or(most, NonZero::get);
+        let tokens = args.tokens.unwrap_or(most);
         ensure!(
             tokens <= most,
             "--tokens {tokens}: the model takes at most {most} tokens"
         );
-        let batch = args.batch.get();
-        ensure!(
-            batch <= MAX_BATCH,
-            "--batch {batch}: at most {MAX_BATCH} texts are possible"
-        );
+        let batch = args.batch;
         let threads = args.threads.map_or_else(processors, usize::from);
         Ok(Self {
             tokens,
@@ -331,15 +330,4 @@ fn steps(pooling: &Pooling) -> String {
         };
     }
     text
-}
-
-/// The first of some labels, and how many more there are.
-fn listed(labels: &[String]) -> String {
-    const SHOWN: usize = 12;
-    let shown = labels.iter().take(SHOWN).map(|label| visible(label));
-    let shown = shown.collect::<Vec<_>>().join(", ");
-    match labels.len() - labels.len().min(SHOWN) {
-        0 => shown,
-        more => format!("{shown} and {more} more"),
-    }
 }

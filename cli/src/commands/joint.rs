@@ -1,14 +1,16 @@
 //! `rq fill --joint` and `rq fill --whole-targets`
 
-use crate::human::{column, percent, token, visible, with_bar};
+use super::fill::{with_filled, with_masks};
+use crate::console::Screen;
+use crate::human::{column, percent};
 use crate::records::Unwrapped;
 use crate::task::{AT_ONCE, Command, answers_with};
 use crate::texts::Text;
+use crate::token;
 use anyhow::Result;
-use rq::{Filling, JointFill, JointOptions, TargetFill, TargetFilling, TargetOptions};
+use rq::{Filling, JointFill, JointOptions, TargetFill, TargetFilling, TargetOptions, Task};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::io::Write;
 
 /// A filling, in transformers' fields where they exist.
 #[derive(Serialize)]
@@ -54,20 +56,24 @@ impl Command for JointCommand {
         (&input.text).into()
     }
 
-    fn show(&self, out: &mut impl Write, input: &Text, fillings: &Vec<Filling>) -> Result<()> {
-        writeln!(out, "{}", visible(&input.text))?;
-        let cell = |filling: &Filling, i: usize| token(&filling.tokens[i].token_str);
+    fn show(&self, out: &mut impl Screen, input: &Text, fillings: &Vec<Filling>) -> Result<()> {
+        let tokenizer = self.task.model().tokenizer();
+        with_masks(out, tokenizer, &input.text)?;
+        let cell = |filling: &Filling, i: usize| {
+            let token = &filling.tokens[i];
+            token::shown(tokenizer, token.token, &token.token_str)
+        };
         let masks = fillings.first().map_or(0, |best| best.tokens.len());
         let columns: Vec<Vec<String>> = (0..masks)
             .map(|i| column(fillings.iter().map(|filling| cell(filling, i))))
             .collect();
-        let best = fillings.first().map_or(0.0, |best| best.log_probability);
         for (row, filling) in fillings.iter().enumerate() {
             let tokens: Vec<&str> = columns.iter().map(|column| &*column[row]).collect();
-            writeln!(out, "{}", scored(&tokens.join("  "), filling, best))?;
+            scored(out, &tokens.join("  "), filling)?;
         }
         if let Some(best) = fillings.first() {
-            writeln!(out, "{}", visible(&best.sequence))?;
+            let tokens = best.tokens.iter().map(|token| &*token.token_str);
+            with_filled(out, tokenizer, &input.text, &best.sequence, tokens)?;
         }
         Ok(())
     }
@@ -115,25 +121,28 @@ impl Command for TargetCommand {
 
     fn show(
         &self,
-        out: &mut impl Write,
+        out: &mut impl Screen,
         input: &Text,
         masks: &Vec<Vec<TargetFilling>>,
     ) -> Result<()> {
-        writeln!(out, "{}", visible(&input.text))?;
+        let tokenizer = self.task.model().tokenizer();
+        with_masks(out, tokenizer, &input.text)?;
+        let targets = masks.iter().flatten();
+        let mut shown = column(targets.map(|t| token::word(&t.target))).into_iter();
         for (i, targets) in masks.iter().enumerate() {
             if masks.len() > 1 {
                 writeln!(out, "  mask {}", i + 1)?;
             }
-            let best = targets.first().map_or(0.0, |t| t.filling.log_probability);
-            let shown = column(targets.iter().map(|t| token(&t.target)));
-            for (target, shown) in targets.iter().zip(shown) {
-                writeln!(out, "{}", scored(&shown, &target.filling, best))?;
+            for (target, shown) in targets.iter().zip(shown.by_ref()) {
+                scored(out, &shown, &target.filling)?;
             }
         }
         if let [targets] = &masks[..]
             && let Some(best) = targets.first()
         {
-            writeln!(out, "{}", visible(&best.filling.sequence))?;
+            let (target, sequence) = (&best.target, &best.filling.sequence);
+            let tokens = std::iter::once(&**target);
+            with_filled(out, tokenizer, &input.text, sequence, tokens)?;
         }
         Ok(())
     }
@@ -155,9 +164,9 @@ impl Command for TargetCommand {
     }
 }
 
-/// A row: its tokens, the logarithm of the probability, the probability, and a bar that is the longest for the best.
-fn scored(tokens: &str, filling: &Filling, best: f64) -> String {
-    let log = filling.log_probability;
-    let row = format!("  {tokens}  {log:8.2}  {}", percent(filling.score as f32));
-    with_bar(row, libm::exp(log - best))
+/// Writes a row: its tokens, the logarithm of the probability, the probability, and its bar.
+fn scored(out: &mut impl Screen, tokens: &str, filling: &Filling) -> Result<()> {
+    let (log, score) = (filling.log_probability, filling.score);
+    let row = format!("  {tokens}  {log:8.2}  {}", percent(score as f32));
+    Ok(out.row_with_bar(&row, score)?)
 }

@@ -10,25 +10,44 @@ mod eval;
 mod fill;
 mod info;
 mod joint;
+mod list;
+mod packaging;
 mod score;
 mod similar;
 mod tag;
 mod verify;
 
+use crate::args::{Choice, one_of};
+use crate::console;
+use crate::elsewhere;
+use anstream::ColorChoice;
 use anyhow::{Result, bail};
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
+use std::io::Write;
 use std::process::ExitCode;
+
+const COLOURS: &[Choice<ColorChoice>] = &[
+    (
+        "auto",
+        ColorChoice::Auto,
+        "On a terminal that has them, unless NO_COLOR is set",
+    ),
+    ("always", ColorChoice::Always, "Also into a file or a pipe"),
+    ("never", ColorChoice::Never, "Plain text"),
+];
 
 /// Run RoBERTa and its family on a CPU, from one quantized file
 #[derive(Parser)]
-#[command(
-    name = "rq",
-    version,
-    max_term_width = 100,
-    disable_help_subcommand = true
-)]
+#[command(name = "rq", version, max_term_width = 100)]
 struct Cli {
+    /// Colours in what is shown to a person: auto, always or never
+    ///
+    /// auto means on a terminal that has them, unless the environment variable NO_COLOR is set.
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", value_parser = one_of(COLOURS))]
+    #[arg(hide_short_help = true, hide_possible_values = true)]
+    color: ColorChoice,
+
     #[command(subcommand)]
     command: Command,
 }
@@ -41,7 +60,9 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Classify texts or pairs of texts by the model's labels or your own, or rank passages
     Classify(classify::ClassifyArgs),
-    /// Convert a checkpoint into one quantized file
+    /// Print a script with which a shell completes commands and options
+    Completions(packaging::CompletionsArgs),
+    /// Convert checkpoints, each into one quantized file
     Convert(convert::ConvertArgs),
     /// Compute embeddings of texts
     Embed(embed::EmbedArgs),
@@ -51,6 +72,11 @@ enum Command {
     Fill(fill::FillArgs),
     /// Show what a model file holds, or what this processor supports
     Info(info::InfoArgs),
+    /// List the converted models
+    List(list::ListArgs),
+    /// Write manual pages, for a package
+    #[command(hide = true)]
+    Man(packaging::ManArgs),
     /// Score texts by how probable a masked language model finds them
     Score(score::ScoreArgs),
     /// Compare texts by their embeddings, or rank lines by their similarity to a text
@@ -59,6 +85,8 @@ enum Command {
     Tag(tag::TagArgs),
     /// Check every byte of a model file
     Verify(verify::VerifyArgs),
+    /// Print the version
+    Version,
 }
 
 /// Parses the arguments and runs the command.
@@ -71,25 +99,46 @@ pub(crate) fn run() -> Result<ExitCode> {
                 return Ok(ExitCode::SUCCESS);
             }
             ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-                Cli::command().print_help()?;
+                Cli::command().print_long_help()?;
                 return Ok(ExitCode::SUCCESS);
             }
-            _ => bail!(one_line(&error.render().to_string())),
+            _ => bail!(refusal(&error)),
         },
     };
+    cli.color.write_global();
     match cli.command {
         Command::Answer(args) => answer::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Classify(args) => classify::run(&args),
+        Command::Completions(args) => packaging::completions(&args),
         Command::Convert(args) => convert::run(&args),
         Command::Embed(args) => embed::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Fill(args) => fill::run(&args),
         Command::Info(args) => info::run(&args),
+        Command::List(args) => list::run(&args),
+        Command::Man(args) => packaging::man(&args),
         Command::Score(args) => score::run(&args),
         Command::Similar(args) => similar::run(&args),
         Command::Tag(args) => tag::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Version => {
+            let version = Cli::command().render_version();
+            write!(console::output(), "{version}")?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// What clap says of the arguments, in one line; of an option that other programs have, what it is called here.
+fn refusal(error: &clap::Error) -> String {
+    let unknown = match (error.kind(), error.get(ContextKind::InvalidArg)) {
+        (ErrorKind::UnknownArgument, Some(ContextValue::String(option))) => Some(option),
+        _ => None,
+    };
+    match unknown.and_then(|option| Some((option, elsewhere::advice(option)?))) {
+        Some((option, advice)) => format!("there is no option {option}: {advice}"),
+        None => one_line(&error.render().to_string()),
     }
 }
 

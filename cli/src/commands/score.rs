@@ -2,17 +2,28 @@
 
 use crate::args::options;
 use crate::args::{Choice, ComputeArgs, Format, ModelArg, one_of};
-use crate::human::{column, count, share, token, visible, with_bar};
+use crate::console::{Screen, say};
+use crate::human::{column, count, percent, share, visible};
 use crate::out::OutArgs;
+use crate::plot::{self, Plot, Surprisals};
 use crate::records;
+use crate::style::{FAINT, FOUND, SURPRISE, surprise};
 use crate::task::{Command, answers_with};
 use crate::texts::{FromLine, InputArgs, Text, from_json};
+use crate::token;
 use anyhow::{Context, Result};
 use clap::Args;
-use rq::{Error, PreparedScore, Score, ScoreMethod, ScoreOptions, Scorer, Session, Task, Texts};
+use rq::{
+    Error, PreparedScore, Score, ScoreMethod, ScoreOptions, Scorer, Session, Task, Texts, Tokenizer,
+};
 use serde::{Deserialize, Serialize};
-use std::io::Write;
+use std::cell::Cell;
+use std::ops::Range;
+use std::path::PathBuf;
 use std::process::ExitCode;
+
+/// The most texts of a picture.
+const MAX_PLOTTED: usize = 500;
 
 const METHODS: &[Choice<ScoreMethod>] = &[
     (
@@ -61,8 +72,17 @@ pub(super) struct ScoreArgs {
     method: ScoreMethod,
 
     /// Show the score of each token
+    ///
+    /// It is a natural logarithm, and the probability beside it. On a terminal with colours the text is shaded, too: the less
+    /// probable a token, the redder.
     #[arg(long)]
     tokens: bool,
+
+    /// Draw the texts into this SVG file, each token shaded by its surprisal
+    ///
+    /// The surprisal is minus the natural logarithm of the token's probability, in nats. Of more than 500 texts the first are drawn.
+    #[arg(long, value_name = "FILE", conflicts_with = "pairs")]
+    plot: Option<PathBuf>,
 
     /// Compare pairs of texts: which one is more probable?
     ///
@@ -111,14 +131,25 @@ impl<'a> From<&'a Score> for ScoreRecord<'a> {
     }
 }
 
-struct ScoreCommand {
+struct ScoreCommand<'p> {
     task: Scorer,
     options: ScoreOptions,
     /// Whether a person sees the tokens.
     tokens: bool,
+    /// Whether the shades were explained.
+    explained: Cell<bool>,
+    /// What is drawn, if anything is.
+    drawn: Option<&'p mut Drawn>,
 }
 
-impl Command for ScoreCommand {
+/// The texts of a picture.
+#[derive(Default)]
+struct Drawn {
+    texts: Vec<Surprisals>,
+    left_out: usize,
+}
+
+impl Command for ScoreCommand<'_> {
     answers_with!(Scorer, ScoreOptions);
     type Input = Text;
 
@@ -126,28 +157,52 @@ impl Command for ScoreCommand {
         (&input.text).into()
     }
 
-    fn show(&self, out: &mut impl Write, input: &Text, score: &Score) -> Result<()> {
-        writeln!(out, "{}", visible(&input.text))?;
-        if self.tokens {
-            let logs = score.tokens.iter().map(|token| token.log_probability);
-            let least = logs.fold(-f64::MIN_POSITIVE, f64::min);
-            let shown = column(score.tokens.iter().map(|t| token(&t.token_str)));
-            for (token, shown) in score.tokens.iter().zip(shown) {
-                let log = token.log_probability;
-                writeln!(
-                    out,
-                    "{}",
-                    with_bar(format!("  {shown}  {log:8.2}"), log / least)
-                )?;
-            }
+    fn show(&self, out: &mut impl Screen, input: &Text, score: &Score) -> Result<()> {
+        if !self.tokens {
+            writeln!(out, "{}", visible(&input.text))?;
+            return Ok(writeln!(out, "  {}", summary(score))?);
         }
-        let tokens = count(score.tokens.len(), "token");
-        write!(out, "  {:.2} nats, {tokens}", score.total)?;
-        match score.pseudo_perplexity() {
-            Some(perplexity) => writeln!(out, ", pseudo-perplexity {perplexity:.2}")?,
-            None => writeln!(out)?,
+        for (part, log) in self.parts(&input.text, score)? {
+            let style = log.map(|log| surprise(libm::exp(log)));
+            out.paint(style.unwrap_or_default(), &visible(part))?;
+        }
+        writeln!(out)?;
+        let tokenizer = self.task.model().tokenizer();
+        let shown = score.tokens.iter();
+        let shown = column(shown.map(|t| token::shown(tokenizer, t.token, &t.token_str)));
+        for (token, shown) in score.tokens.iter().zip(shown) {
+            let log = token.log_probability;
+            let probability = libm::exp(log);
+            let row = format!("  {shown}  {log:8.2}  {}", percent(probability as f32));
+            out.row_with_bar(&row, probability)?;
+        }
+        writeln!(out, "  {}", summary(score))?;
+        if out.has_colours() && !self.explained.replace(true) {
+            legend(out)?;
         }
         Ok(())
+    }
+
+    fn note(&mut self, input: &Text, score: &Score) {
+        if self
+            .drawn
+            .as_ref()
+            .is_none_or(|drawn| drawn.texts.len() == MAX_PLOTTED)
+        {
+            if let Some(drawn) = &mut self.drawn {
+                drawn.left_out += 1;
+            }
+            return;
+        }
+        // What could be scored has its tokens.
+        let Ok(parts) = self.parts(&input.text, score) else {
+            return;
+        };
+        let parts = parts.into_iter().map(|(part, log)| (part.to_owned(), log));
+        let (parts, summary) = (parts.collect(), summary(score));
+        if let Some(drawn) = &mut self.drawn {
+            drawn.texts.push(Surprisals { parts, summary });
+        }
     }
 
     fn json(&self, _: &Self::Input, score: &Score) -> impl Serialize {
@@ -161,6 +216,79 @@ impl Command for ScoreCommand {
     fn fields(&self, score: &Score) -> impl Serialize {
         ScoreRecord::from(score)
     }
+}
+
+impl ScoreCommand<'_> {
+    /// A text in parts; those of tokens with the logarithms of their probabilities.
+    fn parts<'t>(&self, text: &'t str, score: &Score) -> Result<Vec<(&'t str, Option<f64>)>> {
+        let tokenizer = self.task.model().tokenizer();
+        let places = places(tokenizer, text, self.options.truncate)?;
+        let logs = score.tokens.iter().map(|token| token.log_probability);
+        Ok(parts(text, places.into_iter().zip(logs)))
+    }
+}
+
+/// The bytes of a text that its tokens stand for.
+fn places(tokenizer: &Tokenizer, text: &str, truncate: bool) -> Result<Vec<Range<usize>>> {
+    let tokens = tokenizer.tokens_within(text, truncate)?;
+    let ends = text.char_indices().map(|(byte, _)| byte);
+    let bytes: Vec<usize> = ends.chain([text.len()]).collect();
+    let byte = |character: usize| bytes.get(character).copied().unwrap_or(text.len());
+    let places = tokens.offsets.iter().zip(&tokens.special);
+    let of_text = places.filter(|(_, special)| !**special);
+    Ok(of_text
+        .map(|((start, end), _)| byte(*start)..byte(*end))
+        .collect())
+}
+
+/// Divides a text at its tokens. Those that share a character are one part, whose logarithms add up.
+fn parts(
+    text: &str,
+    tokens: impl Iterator<Item = (Range<usize>, f64)>,
+) -> Vec<(&str, Option<f64>)> {
+    let mut merged: Vec<(Range<usize>, f64)> = Vec::new();
+    for (place, log) in tokens {
+        match merged.last_mut() {
+            Some((last, sum)) if place.start < last.end => {
+                last.end = last.end.max(place.end);
+                *sum += log;
+            }
+            _ => merged.push((place, log)),
+        }
+    }
+    let (mut parts, mut end) = (Vec::new(), 0);
+    for (place, log) in merged {
+        parts.push((&text[end..place.start], None));
+        parts.push((&text[place.clone()], Some(log)));
+        end = place.end;
+    }
+    parts.push((&text[end..], None));
+    parts.retain(|(part, _)| !part.is_empty());
+    parts
+}
+
+fn summary(score: &Score) -> String {
+    let tokens = count(score.tokens.len(), "token");
+    let perplexity = score.pseudo_perplexity();
+    let perplexity = perplexity.map(|x| format!(", pseudo-perplexity {x:.2}"));
+    format!(
+        "{:.2} nats, {tokens}{}",
+        score.total,
+        perplexity.unwrap_or_default()
+    )
+}
+
+/// Says what the shades mean.
+fn legend(out: &mut impl Screen) -> Result<()> {
+    out.paint(FAINT, "  probability of a token: ")?;
+    for (i, (least, style)) in SURPRISE.iter().enumerate() {
+        let text = match i {
+            4 => " less ".to_owned(),
+            _ => format!(" from {} % ", 100.0 * least),
+        };
+        out.paint(*style, &text)?;
+    }
+    Ok(writeln!(out)?)
 }
 
 /// Two texts to compare. The aliases are the names in BLiMP's files.
@@ -262,14 +390,18 @@ impl Command for PairCommand {
         (input.good.as_str(), input.bad.as_str()).into()
     }
 
-    fn show(&self, out: &mut impl Write, input: &Pair, scores: &[Score; 2]) -> Result<()> {
+    fn show(&self, out: &mut impl Screen, input: &Pair, scores: &[Score; 2]) -> Result<()> {
         let [good, bad] = [scores[0].total, scores[1].total];
         for (name, text, score, other) in [
             ("good", &input.good, good, bad),
             ("bad ", &input.bad, bad, good),
         ] {
-            let mark = if score > other { '>' } else { ' ' };
-            writeln!(out, "{mark} {name}  {score:9.2}  {text}")?;
+            let row = format!("{name}  {score:9.2}  {}", visible(text));
+            match score > other {
+                true => out.paint(FOUND, &format!("> {row}"))?,
+                false => write!(out, "  {row}")?,
+            }
+            writeln!(out)?;
         }
         Ok(())
     }
@@ -286,7 +418,7 @@ impl Command for PairCommand {
         PairRecord::from(scores)
     }
 
-    fn note(&mut self, scores: &[Score; 2]) {
+    fn note(&mut self, _: &Pair, scores: &[Score; 2]) {
         self.count += 1;
         self.right += u64::from(PairRecord::from(scores).correct);
     }
@@ -319,10 +451,47 @@ pub(super) fn run(args: &ScoreArgs) -> Result<ExitCode> {
     let texts = args.input.open(&args.texts, format)?;
     let located = args.model.open()?;
     let session = args.compute.session(&located.model)?;
+    let task = located.task(Scorer::new(session))?;
+    let plot = args.plot.as_deref();
+    let plot = plot.map(|path| Ok::<_, anyhow::Error>((Plot::create(path)?, path)));
+    let plot = plot.transpose()?;
+    let mut drawn = Drawn::default();
     let command = ScoreCommand {
-        task: located.task(Scorer::new(session))?,
+        task,
         options,
         tokens: args.tokens,
+        explained: Cell::new(false),
+        drawn: plot.is_some().then_some(&mut drawn),
     };
-    records::run(command, texts, format, &located, &args.output)
+    let code = records::run(command, texts, format, &located, &args.output)?;
+    if let Some((plot, path)) = plot {
+        plot.finish(&plot::surprisal(&drawn.texts), path)?;
+        if drawn.left_out > 0 {
+            say(format_args!(
+                "{} has the first {MAX_PLOTTED} texts; {} more were scored",
+                path.display(),
+                drawn.left_out
+            ));
+        }
+    }
+    Ok(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_divided_at_its_tokens() {
+        let tokens = [(0..2, -1.0), (3..7, -2.0), (3..7, -0.5), (7..8, -0.25)];
+        let expected = [
+            ("ab", Some(-1.0)),
+            (" ", None),
+            ("😀", Some(-2.5)),
+            ("c", Some(-0.25)),
+            (" d", None),
+        ];
+        assert_eq!(parts("ab 😀c d", tokens.into_iter()), expected);
+        assert_eq!(parts("", std::iter::empty()), []);
+    }
 }

@@ -3,10 +3,12 @@
 use super::embed::{EmbedCommand, SparseCommand, TEXT_POOLINGS};
 use crate::args::options;
 use crate::args::{ComputeArgs, Format, ModelArg, one_of, whole};
-use crate::console::{self, say_of_line};
-use crate::human::{shortened, visible};
+use crate::console::{self, Screen, say_of_line};
+use crate::human::{cut, visible};
 use crate::locate::Located;
+use crate::plot::{self, MAX_TEXTS, Plot};
 use crate::records::{json_line, object_line};
+use crate::style::{FAINT, similarity};
 use crate::task::{self, Answer, Best, Command, Sink};
 use crate::texts::{FormArgs, Repeated, Source, Text, open};
 use anyhow::{Error, Result, ensure};
@@ -27,7 +29,8 @@ pub(super) struct SimilarArgs {
     /// Two or more texts to compare with each other, or one text to rank the lines of the input by
     ///
     /// Similarity is the cosine of the embeddings, from -1 to 1; of a sparse encoder's, unless --pooling makes dense ones, their
-    /// inner product. Two texts give one number, more give a matrix.
+    /// inner product. Two texts give one number, more give a matrix. Where that is wider than the terminal, or than 80 columns
+    /// elsewhere, each text has the three that are most similar to it instead.
     #[arg(value_name = "TEXT", required = true)]
     texts: Vec<String>,
 
@@ -62,6 +65,12 @@ pub(super) struct SimilarArgs {
     #[arg(short = 'k', long, value_name = "N", default_value_t = 10)]
     #[arg(allow_negative_numbers = true, value_parser = whole::<u32>(1, None))]
     top_k: u32,
+
+    /// Draw the matrix into this SVG file
+    ///
+    /// A heat map of two to 256 texts, which are given as arguments.
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
 
     /// How to pool the tokens' vectors [default: as the publisher says, or else mean]
     ///
@@ -202,6 +211,14 @@ pub(super) fn run(args: &SimilarArgs) -> Result<ExitCode> {
         _ => None,
     };
     ensure!(
+        args.plot.is_none() || (2..=MAX_TEXTS).contains(&args.texts.len()),
+        "--plot draws how similar two to {MAX_TEXTS} texts are to each other, and takes them as arguments: there {}",
+        match args.texts.len() {
+            1 => "is only one".to_owned(),
+            count => format!("are {count}"),
+        }
+    );
+    ensure!(
         query.is_some() || args.file.is_none(),
         "the lines of a file are ranked by one text: give only one, or leave out --file"
     );
@@ -242,15 +259,18 @@ where
 {
     let (task, options) = command.task_and_options();
     let Some((query, lines)) = query else {
+        let plot = args.plot.as_deref();
+        let plot = plot.map(|path| Ok::<_, Error>((Plot::create(path)?, path)));
+        let plot = plot.transpose()?;
         let embeddings = task.run(&args.texts, options)?;
         located.announce();
         let of = measure.of;
         let row = |a| embeddings.iter().map(|b| of(a, b)).collect();
-        matrix(
-            &args.texts,
-            &embeddings.iter().map(row).collect::<Vec<_>>(),
-            format,
-        )?;
+        let rows: Vec<Vec<f32>> = embeddings.iter().map(row).collect();
+        print(&args.texts, &rows, format)?;
+        if let Some((plot, path)) = plot {
+            plot.finish(&plot::heat(&args.texts, &rows, measure.name), path)?;
+        }
         return Ok(ExitCode::SUCCESS);
     };
     let query = task.run_one(query, options)?;
@@ -261,19 +281,11 @@ where
 }
 
 /// Prints the similarity of each text with each.
-fn matrix(texts: &[String], rows: &[Vec<f32>], format: Format) -> Result<()> {
+fn print(texts: &[String], rows: &[Vec<f32>], format: Format) -> Result<()> {
     let mut out = console::buffered();
     match (format, texts.len()) {
         (Format::Human, 2) => writeln!(out, "{:.4}", rows[0][1])?,
-        (Format::Human, count) => {
-            let width = count.to_string().len();
-            let numbers: String = (1..=count).map(|number| format!("{number:9}")).collect();
-            writeln!(out, "{:width$}{numbers}", "")?;
-            for ((number, text), row) in (1..).zip(texts).zip(rows) {
-                let row: String = row.iter().map(|x| format!("{x:9.4}")).collect();
-                writeln!(out, "{number:width$}{row}  {}", shortened(text))?;
-            }
-        }
+        (Format::Human, _) => show(&mut out, texts, rows, console::columns())?,
         (Format::Json, _) => json_line(&mut out, &rows)?,
         (Format::Jsonl, _) => {
             for (text, similarities) in texts.iter().zip(rows) {
@@ -282,4 +294,116 @@ fn matrix(texts: &[String], rows: &[Vec<f32>], format: Format) -> Result<()> {
         }
     }
     Ok(out.flush()?)
+}
+
+/// The columns of a number in a matrix, its decimals, and the least columns of a text beside it.
+const WIDTHS: [(usize, usize, usize); 2] = [(9, 4, 20), (6, 2, 16)];
+
+/// Writes the matrix of some texts in so many columns, or where it is too wide what is most similar to each.
+fn show(out: &mut impl Screen, texts: &[String], rows: &[Vec<f32>], columns: usize) -> Result<()> {
+    let digits = texts.len().to_string().len();
+    let largest = largest(rows);
+    let taken = |(width, ..): (usize, usize, usize)| digits + width * texts.len() + 2;
+    let fits = |widths: &(usize, usize, usize)| {
+        // Products of sparse embeddings may have more digits before the point.
+        let digits = (largest as u64).to_string().len();
+        taken(*widths) + widths.2 <= columns && digits + widths.1 + 3 <= widths.0
+    };
+    let Some(widths) = WIDTHS.into_iter().find(fits) else {
+        return nearest(out, texts, rows, columns);
+    };
+    let (width, decimals, _) = widths;
+    let numbers = (1..=texts.len()).map(|number| format!("{number:width$}"));
+    let numbers: String = numbers.collect();
+    out.paint(FAINT, &format!("{:digits$}{numbers}", ""))?;
+    writeln!(out)?;
+    for ((number, text), row) in (1..).zip(texts).zip(rows) {
+        write!(out, "{number:digits$}")?;
+        for &x in row {
+            let shown = format!("{x:.decimals$}");
+            write!(out, "{}", " ".repeat(width.saturating_sub(shown.len())))?;
+            out.paint(similarity(x / largest), &shown)?;
+        }
+        writeln!(out, "  {}", cut(&visible(text), columns - taken(widths)))?;
+    }
+    Ok(())
+}
+
+/// The largest similarity, which is 1 or more: a product of sparse embeddings may be.
+fn largest(rows: &[Vec<f32>]) -> f32 {
+    rows.iter().flatten().fold(1.0, |a, b| a.max(b.abs()))
+}
+
+/// Writes for each text which others are most similar to it, the most similar first, by their numbers.
+fn nearest(
+    out: &mut impl Screen,
+    texts: &[String],
+    rows: &[Vec<f32>],
+    columns: usize,
+) -> Result<()> {
+    const SHOWN: usize = 3;
+    let most = largest(rows);
+    let digits = texts.len().to_string().len();
+    for ((i, text), row) in (0..).zip(texts).zip(rows) {
+        let mut best = Best::new(SHOWN);
+        for (j, &x) in row.iter().enumerate().filter(|(j, _)| *j != i) {
+            best.push(x, || j);
+        }
+        write!(out, "{:digits$}", i + 1)?;
+        let mut taken = digits;
+        for (x, j) in best.into_sorted() {
+            let shade = similarity(x / most);
+            let (number, x) = (format!("  {:digits$} ", j + 1), format!("{x:.2}"));
+            taken += number.len() + x.len();
+            out.paint(FAINT, &number)?;
+            out.paint(shade, &x)?;
+        }
+        let room = columns.saturating_sub(taken + 2).max(8);
+        writeln!(out, "  {}", cut(&visible(text), room))?;
+    }
+    writeln!(
+        out,
+        "\nEach text has the numbers of the {SHOWN} most similar to it, and how similar they are.\n\
+         --json prints the whole matrix, --plot FILE.svg draws it."
+    )?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::console::Escaped;
+    use unicode_width::UnicodeWidthStr;
+
+    fn shown(count: usize, columns: usize) -> Vec<String> {
+        let texts: Vec<String> = (0..count)
+            .map(|i| format!("猫 {i} {}", "long ".repeat(40)))
+            .collect();
+        let row = |i: usize| (0..count).map(move |j| 1.0 - (i.abs_diff(j) as f32) / 100.0);
+        let rows: Vec<Vec<f32>> = (0..count).map(|i| row(i).collect()).collect();
+        let mut bytes = Vec::new();
+        show(&mut Escaped::new(&mut bytes, false), &texts, &rows, columns).unwrap();
+        let text = String::from_utf8(bytes).unwrap();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_matrix_fits_the_terminal() {
+        for columns in [80, 120] {
+            for count in [3, 6, 7, 9, 10, 11, 20, 100] {
+                let lines = shown(count, columns);
+                let widest = lines.iter().map(|line| line.width()).max();
+                assert!(widest <= Some(columns), "{count} in {columns}: {lines:#?}");
+                assert!(lines.len() > count, "{lines:#?}");
+            }
+        }
+        assert!(shown(6, 80)[1].starts_with("1   1.0000   0.9900   0.9800"));
+        assert!(shown(8, 80)[1].starts_with("1  1.00  0.99  0.98"));
+        let many = shown(100, 80);
+        assert!(
+            many[0].starts_with("  1    2 0.99    3 0.98    4 0.97  猫 0 long"),
+            "{many:#?}"
+        );
+        assert!(many.last().unwrap().contains("--plot"), "{many:#?}");
+    }
 }

@@ -2,17 +2,19 @@
 
 use crate::args::options;
 use crate::args::{Choice, ComputeArgs, Format, ModelArg, one_of, whole};
+use crate::console::Screen;
 use crate::human::{column, percent, visible};
 use crate::out::OutArgs;
 use crate::records;
+use crate::style;
 use crate::task::{Command, answers_with};
 use crate::texts::{FromLine, InputArgs, Text, from_json};
+use anstyle::{Effects, Style};
 use anyhow::{Context, Result};
 use clap::Args;
 use rq::{Aggregation, Entity, TagOptions, Tagger, Task, WordTag, WordTagger};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::ops::Range;
 use std::process::ExitCode;
 
@@ -164,8 +166,13 @@ impl Command for TagCommand {
         (&input.text).into()
     }
 
-    fn show(&self, out: &mut impl Write, input: &Text, entities: &Vec<Entity>) -> Result<()> {
-        show(out, &input.text, entities)
+    fn show(&self, out: &mut impl Screen, input: &Text, entities: &Vec<Entity>) -> Result<()> {
+        show(
+            out,
+            &self.task.model().config().labels,
+            &input.text,
+            entities,
+        )
     }
 
     fn json(&self, _: &Text, entities: &Vec<Entity>) -> impl Serialize {
@@ -181,9 +188,42 @@ impl Command for TagCommand {
     }
 }
 
-/// Writes the text and a table of its entities.
-fn show(out: &mut impl Write, text: &str, entities: &[Entity]) -> Result<()> {
-    writeln!(out, "{}", visible(text))?;
+/// The style of a label, whose kind is B-, I- or nothing before the same name.
+fn style_of(label: &str, labels: &[String]) -> Style {
+    let name = |label: &str| {
+        let kind = label.strip_prefix("B-").or(label.strip_prefix("I-"));
+        kind.unwrap_or(label).to_owned()
+    };
+    let mut names: Vec<String> = Vec::new();
+    for name in labels
+        .iter()
+        .map(|label| name(label))
+        .filter(|name| name != "O")
+    {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    let label = name(label);
+    let place = names.iter().position(|name| *name == label);
+    style::label(place.unwrap_or(names.len()))
+}
+
+/// Writes the text, in which entities stand out, and a table of them.
+fn show(out: &mut impl Screen, of_model: &[String], text: &str, entities: &[Entity]) -> Result<()> {
+    let mut end = 0;
+    for entity in entities {
+        // Of those that overlap, the first.
+        if let (Some(before), Some(word)) = (
+            text.get(end..entity.bytes.start),
+            text.get(entity.bytes.clone()),
+        ) {
+            write!(out, "{}", visible(before))?;
+            out.paint(style_of(&entity.label, of_model), &visible(word))?;
+            end = entity.bytes.end;
+        }
+    }
+    writeln!(out, "{}", visible(&text[end..]))?;
     let word = |entity: &Entity| visible(text.get(entity.bytes.clone()).unwrap_or_default());
     let words = column(entities.iter().map(word));
     let labels = column(entities.iter().map(|entity| visible(&entity.label)));
@@ -193,7 +233,12 @@ fn show(out: &mut impl Write, text: &str, entities: &[Entity]) -> Result<()> {
     for ((entity, word), label) in entities.iter().zip(words).zip(labels) {
         let score = percent(entity.score);
         let Range { start, end } = entity.characters;
-        writeln!(out, "  {word}  {label}  {score}  {start:width$}-{end}")?;
+        write!(out, "  {word}  ")?;
+        out.paint(
+            style_of(&entity.label, of_model).effects(Effects::BOLD),
+            &label,
+        )?;
+        writeln!(out, "  {score}  {start:width$}-{end}")?;
     }
     if entities.is_empty() {
         writeln!(out, "  nothing found")?;
@@ -250,15 +295,31 @@ impl Command for WordsCommand {
         (&input.words).into()
     }
 
-    fn show(&self, out: &mut impl Write, input: &Words, tags: &Vec<Option<WordTag>>) -> Result<()> {
+    fn show(
+        &self,
+        out: &mut impl Screen,
+        input: &Words,
+        tags: &Vec<Option<WordTag>>,
+    ) -> Result<()> {
+        let of_model = &self.task.model().config().labels;
         let words = column(input.words.iter().map(|word| visible(word)));
         let label =
-            |tag: &Option<WordTag>| tag.as_ref().map_or("-".into(), |tag| tag.label.clone());
+            |tag: &Option<WordTag>| tag.as_ref().map_or("-".into(), |tag| visible(&tag.label));
         let labels = column(tags.iter().map(label));
         for ((word, label), tag) in words.iter().zip(labels).zip(tags) {
-            let score = tag.as_ref().map(|tag| percent(tag.score));
-            let row = format!("{word}  {label}  {}", score.unwrap_or_default());
-            writeln!(out, "{}", row.trim_end())?;
+            write!(out, "{word}  ")?;
+            match tag {
+                Some(tag) if tag.label != "O" => {
+                    let style = style_of(&tag.label, of_model).effects(Effects::BOLD);
+                    out.paint(style, &label)?;
+                }
+                Some(_) => write!(out, "{label}")?,
+                None => write!(out, "{}", label.trim_end())?,
+            }
+            match tag {
+                Some(tag) => writeln!(out, "  {}", percent(tag.score))?,
+                None => writeln!(out)?,
+            }
         }
         if tags.is_empty() {
             writeln!(out, "no words")?;

@@ -9,6 +9,9 @@ use std::io::Write;
 use std::process::ExitCode;
 
 #[derive(Args)]
+#[command(
+    after_help = "The exit code is 0 for a sound file, 1 for one that is damaged or no model, and 2 if it can't be read."
+)]
 pub(super) struct VerifyArgs {
     /// Model file, or name of a converted model
     #[arg(value_name = "FILE|NAME")]

@@ -141,7 +141,10 @@ pub(crate) fn apply(
         path: path.into(),
         reason: reason.replace('\n', " "),
     };
-    let text = std::str::from_utf8(&json).map_err(|error| refuse(error.to_string()))?;
+    let text = std::str::from_utf8(&json).map_err(|error| {
+        let at = error.valid_up_to() + 1;
+        refuse(format!("it isn't UTF-8, at byte {at}"))
+    })?;
     let mut whole: Whole<'_> =
         serde_json::from_str(text).map_err(|error| refuse(error.to_string()))?;
     let model: Model =

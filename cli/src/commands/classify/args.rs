@@ -85,6 +85,15 @@ pub(in crate::commands) struct ClassifyArgs {
     #[arg(long, value_name = "TEXT", requires = "labels")]
     pub(super) template: Option<String>,
 
+    /// Label of the model that means entailment [default: the one whose name begins with "entail"]
+    #[arg(
+        long,
+        value_name = "LABEL",
+        requires = "labels",
+        hide_short_help = true
+    )]
+    pub(super) entailment_label: Option<String>,
+
     /// Score each label by itself: any number of them can apply
     ///
     /// Without this flag exactly one label applies, and the scores of all labels sum to 100 %.

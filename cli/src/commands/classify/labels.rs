@@ -1,7 +1,8 @@
 //! `rq classify` by the labels of the model.
 
 use super::args::ClassifyArgs;
-use crate::human::{column, percent, visible, with_bar};
+use crate::console::Screen;
+use crate::human::{column, percent, visible};
 use crate::records;
 use crate::task::{Command, answers_with};
 use crate::texts::FromLine;
@@ -10,7 +11,6 @@ use rq::{Classifier, ClassifyOptions, LabelScore, Task, Texts};
 use rq_format::ScoreFunction;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::process::ExitCode;
 
 /// A text or a pair of texts.
@@ -78,14 +78,18 @@ pub(super) fn are_probabilities(classifier: &Classifier, options: &ClassifyOptio
     function.or(classifier.model().config().score_function) != Some(ScoreFunction::None)
 }
 
-/// Writes labels with bars, the longest of which would be 100 %, or with bare numbers.
-pub(super) fn show(out: &mut impl Write, labels: &[LabelScore], probabilities: bool) -> Result<()> {
+/// Writes labels with bars, or with bare numbers.
+pub(super) fn show(
+    out: &mut impl Screen,
+    labels: &[LabelScore],
+    probabilities: bool,
+) -> Result<()> {
     let names = column(labels.iter().map(|label| visible(&label.label)));
     for (LabelScore { score, .. }, name) in labels.iter().zip(names) {
         match probabilities {
             true => {
                 let row = format!("  {name}  {}", percent(*score));
-                writeln!(out, "{}", with_bar(row, f64::from(*score)))?;
+                out.row_with_bar(&row, f64::from(*score))?;
             }
             false => writeln!(out, "  {name}  {score:9.4}")?,
         }
@@ -112,7 +116,7 @@ impl Command for ClassifyCommand {
 
     fn show(
         &self,
-        out: &mut impl Write,
+        out: &mut impl Screen,
         input: &TextOrPair,
         labels: &Vec<LabelScore>,
     ) -> Result<()> {

@@ -2,19 +2,17 @@
 
 use super::args::ClassifyArgs;
 use super::labels::are_probabilities;
-use crate::human::{bar, percent, visible};
+use crate::console::Screen;
+use crate::human::{self, bar, percent, visible};
 use crate::records;
+use crate::style;
 use crate::task::{Command, answers_with};
 use crate::texts::{Source, Text};
 use anyhow::{Result, ensure};
 use rq::{Classifier, ClassifyOptions, LabelScore, Texts};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::process::ExitCode;
-
-/// Columns of the longest bar.
-const BAR: usize = 12;
 
 struct RerankCommand {
     task: Classifier,
@@ -44,12 +42,15 @@ impl Command for RerankCommand {
         (self.query.as_str(), input.text.as_str()).into()
     }
 
-    fn show(&self, out: &mut impl Write, input: &Text, labels: &Vec<LabelScore>) -> Result<()> {
+    fn show(&self, out: &mut impl Screen, input: &Text, labels: &Vec<LabelScore>) -> Result<()> {
         let (score, text) = (relevance(labels), visible(&input.text));
         match are_probabilities(&self.task, &self.options) {
             true => {
-                let bar = bar(f64::from(score), BAR);
-                writeln!(out, "{}  {bar:BAR$}  {text}", percent(score))?;
+                let bar = bar(f64::from(score));
+                let blanks = " ".repeat(human::BAR - bar.chars().count());
+                write!(out, "{}  ", percent(score))?;
+                out.paint(style::BAR, &bar)?;
+                writeln!(out, "{blanks}  {text}")?;
             }
             false => writeln!(out, "{score:9.4}  {text}")?,
         }

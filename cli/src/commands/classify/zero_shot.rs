@@ -3,15 +3,14 @@
 use super::args::ClassifyArgs;
 use super::labels::{COLUMNS, cells, fields, show};
 use crate::args::options;
-use crate::console::say;
-use crate::human::visible;
+use crate::console::Screen;
+use crate::human::{listed, visible};
 use crate::records;
 use crate::task::{AT_ONCE, Command, answers_with};
 use crate::texts::Text;
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use rq::{LabelScore, ZeroShot, ZeroShotOptions};
 use serde::Serialize;
-use std::io::Write;
 use std::process::ExitCode;
 
 struct ZeroShotCommand {
@@ -45,7 +44,7 @@ impl Command for ZeroShotCommand {
         (&input.text).into()
     }
 
-    fn show(&self, out: &mut impl Write, input: &Text, labels: &Vec<LabelScore>) -> Result<()> {
+    fn show(&self, out: &mut impl Screen, input: &Text, labels: &Vec<LabelScore>) -> Result<()> {
         writeln!(out, "{}", visible(&input.text))?;
         show(out, self.best(labels), true)
     }
@@ -87,9 +86,22 @@ pub(super) fn run(args: &ClassifyArgs, labels: &[String]) -> Result<ExitCode> {
         .collect();
     let template = args.template.as_deref().unwrap_or(ZeroShot::TEMPLATE);
     let session = args.compute.session(&located.model)?;
-    let task = ZeroShot::new(session, &labels, template);
+    let mut task = located.task(ZeroShot::new(session, &labels, template))?;
+    let of_model = listed(&located.model.config().labels);
+    if let Some(label) = &args.entailment_label {
+        let named = task.with_entailment(label);
+        task = named.with_context(|| {
+            format!("--entailment-label {label}: the model has no such label; it has {of_model}")
+        })?;
+    } else {
+        ensure!(
+            task.entailment_is_named(),
+            "the model isn't known to be one of entailment (NLI), which --labels needs: none of its labels, {of_model}, is named \
+             after it; if one means it, name it with --entailment-label"
+        );
+    }
     let command = ZeroShotCommand {
-        task: located.task(task)?,
+        task,
         options: options!(ZeroShotOptions {
             multi_label: args.multi_label,
             truncate: args.truncate,
@@ -97,11 +109,5 @@ pub(super) fn run(args: &ClassifyArgs, labels: &[String]) -> Result<ExitCode> {
         count: labels.len(),
         top_k: args.top_k().unwrap_or(usize::MAX),
     };
-    if !command.task.entailment_is_named() {
-        say(format_args!(
-            "warning: no label of the model begins with \"entail\": its last one, {:?}, is used instead",
-            command.task.entailment()
-        ));
-    }
     records::run(command, texts, args.format(), &located, &args.output)
 }
