@@ -294,7 +294,12 @@ impl<C: Command> Sink<C> for ToFile {
             )?,
             Kind::Jsonl => {
                 let output = command.fields(answer);
-                object_line(&mut Escaped::new(&mut self.buffer, false), row, input, output)?;
+                object_line(
+                    &mut Escaped::new(&mut self.buffer, false),
+                    row,
+                    input,
+                    output,
+                )?;
             }
             Kind::Table(_) => {
                 let answer = Fields::of(&command.cells(answer))?;
@@ -318,7 +323,12 @@ impl<C: Command> Sink<C> for ToFile {
         let output = Refusal { error, line };
         match self.kind {
             Kind::Json => json_line(&mut Escaped::new(&mut self.buffer, false), &output)?,
-            Kind::Jsonl => object_line(&mut Escaped::new(&mut self.buffer, false), row, input, output)?,
+            Kind::Jsonl => object_line(
+                &mut Escaped::new(&mut self.buffer, false),
+                row,
+                input,
+                output,
+            )?,
             Kind::Table(_) => {
                 let fields = match (row, input) {
                     (Repeated::Input, None) if self.columns.is_none() => {
