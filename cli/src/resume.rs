@@ -26,7 +26,8 @@ use xxhash_rust::xxh3::Xxh3Default;
 /// What the journal's name ends with.
 const JOURNAL: &str = ".journal";
 /// Flags on which no byte of the output depends, and those whose values are in the journal by their contents.
-const NOT_OPTIONS: [&str; 8] = [
+const NOT_OPTIONS: [&str; 9] = [
+    "color",
     "threads",
     "isa",
     "resume",

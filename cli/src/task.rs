@@ -233,7 +233,7 @@ impl<C: Command, S: Sink<C>> Run<'_, C, S> {
 
     fn lines(mut self, mut lines: Lines<impl Read>) -> Result<ExitCode> {
         let mut known = lines.remembers.then(Known::default);
-        let is_shown = self.best.is_some() || !self.sink.shows();
+        let is_shown = (self.best.is_some() || !self.sink.shows()) && !lines.typed;
         let mut progress = progress::Lines::new(is_shown, lines.end());
         progress.at(lines.count(), lines.position());
         loop {

@@ -282,7 +282,7 @@ pub(crate) fn open<T: FromLine>(
         form != Form::Lines || !columns.chosen,
         "--columns is for tables and JSON lines: name a .csv, .tsv or .jsonl file, or pass --input-format"
     );
-    let mut length = None;
+    let (mut length, mut typed) = (None, false);
     let (input, name): (Box<dyn Read>, _) = match file {
         Some(path) => {
             let name = path.display().to_string();
@@ -296,7 +296,8 @@ pub(crate) fn open<T: FromLine>(
         }
         None => {
             let stdin = std::io::stdin().lock();
-            let input: Box<dyn Read> = match stdin.is_terminal() {
+            typed = stdin.is_terminal();
+            let input: Box<dyn Read> = match typed {
                 true => Box::new(Prompted::new(stdin)),
                 false => Box::new(stdin),
             };
@@ -305,7 +306,7 @@ pub(crate) fn open<T: FromLine>(
     };
     let mut lines = Lines::new(input, name, form, columns);
     lines.path = file.map(Path::to_owned);
-    lines.length = length;
+    (lines.length, lines.typed) = (length, typed);
     Ok(Source::Lines(Box::new(lines)))
 }
 
@@ -386,6 +387,8 @@ pub(crate) struct Lines<R> {
     /// Bytes read so far, and in all, if it is a file.
     position: u64,
     length: Option<u64>,
+    /// Whether they are typed at a terminal, which shows no progress among them.
+    pub(crate) typed: bool,
     /// Whether answers are remembered, for equal lines.
     pub(crate) remembers: bool,
     /// Whether the end was reached. A terminal can go on after it.
@@ -411,6 +414,7 @@ impl<R: Read> Lines<R> {
             refused: 0,
             position: 0,
             length: None,
+            typed: false,
             remembers: false,
             ended: false,
         }

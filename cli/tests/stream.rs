@@ -177,8 +177,8 @@ fn other_fields_of_a_line_are_repeated_as_they_are_written() {
     assert_eq!(lines[1], format!("{start}{}", masks("EV<mask>")));
     let starts = [
         r#"{"id":0.10,"text":"EVQL","masks":[],"error":"no mask token found"#,
-        r#"{"id":-0,"sequence":"EV<mask>","error":"the line isn't the expected JSON: missing"#,
-        r#"{"id":"\u0061","text":5,"id":2,"error":"the line isn't the expected JSON: invalid type"#,
+        r#"{"id":-0,"sequence":"EV<mask>","error":"the line isn't the expected JSON: the field `text` is missing"#,
+        r#"{"id":"\u0061","text":5,"id":2,"error":"the line isn't the expected JSON: there is the number 5"#,
     ];
     for ((line, start), number) in lines[2..].iter().zip(starts).zip(3..) {
         assert!(line.starts_with(start), "{line}");
