@@ -1,5 +1,6 @@
 //! `--out` of answers: JSON lines, or a table.
 
+use crate::Ended;
 use crate::advice::message;
 use crate::args::Format;
 use crate::console::{self, Escaped, discard_when_interrupted, say};
@@ -17,7 +18,6 @@ use rq_format::Output;
 use serde::Serialize;
 use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 /// The column that says why a row has no answer.
 const ERROR: &str = "error";
@@ -79,7 +79,7 @@ pub(crate) fn run<C: Command>(
     located: &Located,
     args: &OutArgs,
     path: &Path,
-) -> Result<ExitCode> {
+) -> Result<Ended> {
     let kind = kind(path, format, &source)?;
     ensure!(
         !args.resume || command.ranked().is_none(),
@@ -88,7 +88,7 @@ pub(crate) fn run<C: Command>(
     discard_when_interrupted(|| {});
     let (output, resumable) = match resume::begin(args.resume, path, located, &mut source)? {
         None => (Output::at(path)?, None),
-        Some(Begun::Finished) => return Ok(ExitCode::SUCCESS),
+        Some(Begun::Finished) => return Ok(Ended::Success),
         Some(Begun::At(output, resumable)) => (output, Some(resumable)),
     };
     let mut sink = ToFile {

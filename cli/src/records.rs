@@ -9,9 +9,9 @@ use crate::task::{self, Answer, Command, Sink};
 use crate::texts::{Repeated, Source};
 use anyhow::{Error, Result, ensure};
 
+use crate::Ended;
 use serde::Serialize;
 use std::io::{BufWriter, IsTerminal, StdoutLock, Write};
-use std::process::ExitCode;
 
 /// Answers all texts on standard output, or in the file that is asked for, as [`task::run`] does.
 pub(crate) fn run<C: Command>(
@@ -20,7 +20,7 @@ pub(crate) fn run<C: Command>(
     format: Format,
     located: &Located,
     out: &OutArgs,
-) -> Result<ExitCode> {
+) -> Result<Ended> {
     ensure!(
         !source.is_part()
             || (command.ranked().is_none() && (out.out.is_some() || format != Format::Human)),

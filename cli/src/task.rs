@@ -3,6 +3,7 @@
 //! Texts are prepared one by one and computed in batches. Texts given as arguments stand or fall together: if one is wrong,
 //! the command fails. A line of the input that is wrong is refused, and the others are answered.
 
+use crate::Ended;
 use crate::console::{Screen, say};
 use crate::human::grouped;
 use crate::locate::Located;
@@ -14,7 +15,6 @@ use serde::Serialize;
 use std::cmp::Ordering;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::io::{Read, Write};
-use std::process::ExitCode;
 use std::rc::Rc;
 
 /// The most inputs in a batch: enough for the kernels, and soon done.
@@ -175,7 +175,7 @@ pub(crate) fn run<C: Command>(
     command: C,
     source: Source<C::Input>,
     located: &Located,
-) -> Result<ExitCode> {
+) -> Result<Ended> {
     let run = Run {
         best: command.ranked().map(Best::new),
         command,
@@ -209,7 +209,7 @@ enum Outcome<I, A> {
 }
 
 impl<C: Command, S: Sink<C>> Run<'_, C, S> {
-    fn given(mut self, inputs: Vec<C::Input>) -> Result<ExitCode> {
+    fn given(mut self, inputs: Vec<C::Input>) -> Result<Ended> {
         let count = inputs.len();
         let prepared = (1..).zip(&inputs).map(|(number, input)| {
             let prepared = self.prepare(input);
@@ -228,10 +228,10 @@ impl<C: Command, S: Sink<C>> Run<'_, C, S> {
             self.sink.flush()?;
         }
         self.end()?;
-        Ok(ExitCode::SUCCESS)
+        Ok(Ended::Success)
     }
 
-    fn lines(mut self, mut lines: Lines<impl Read>) -> Result<ExitCode> {
+    fn lines(mut self, mut lines: Lines<impl Read>) -> Result<Ended> {
         let mut known = lines.remembers.then(Known::default);
         let is_shown = (self.best.is_some() || !self.sink.shows()) && !lines.typed;
         let mut progress = progress::Lines::new(is_shown, lines.end());
@@ -298,14 +298,14 @@ impl<C: Command, S: Sink<C>> Run<'_, C, S> {
         drop(progress);
         self.end()?;
         if lines.refused == 0 {
-            return Ok(ExitCode::SUCCESS);
+            return Ok(Ended::Success);
         }
         say(format_args!(
             "{} of {} texts could not be processed",
             grouped(lines.refused),
             grouped(lines.answered())
         ));
-        Ok(ExitCode::FAILURE)
+        Ok(Ended::Failure)
     }
 
     /// Passes on an answer, or keeps it if answers are ranked.

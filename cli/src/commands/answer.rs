@@ -1,5 +1,6 @@
 //! `rq answer`
 
+use crate::Ended;
 use crate::args::options;
 use crate::args::{ComputeArgs, Format, ModelArg, whole};
 use crate::console::Screen;
@@ -15,7 +16,6 @@ use rq::{Answer, AnswerOptions, Answerer, Question};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::UnicodeWidthStr;
 
@@ -230,7 +230,7 @@ impl Command for AnswerCommand {
     }
 }
 
-pub(super) fn run(args: &AnswerArgs) -> Result<ExitCode> {
+pub(super) fn run(args: &AnswerArgs) -> Result<Ended> {
     let format = Format::new(args.json, args.jsonl);
     let context = match (&args.context, &args.context_file) {
         (Some(context), _) => Some(context.clone()),

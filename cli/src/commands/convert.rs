@@ -1,6 +1,7 @@
 //! `rq convert`
 
 use super::eval;
+use crate::Ended;
 use crate::args::{self, Choice, one_of};
 use crate::console::{self, discard_when_interrupted, say};
 use crate::{human, locate, progress};
@@ -16,7 +17,6 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 /// The largest checkpoint whose conversion ends with a comparison.
 const MAX_COMPARED_BYTES: u64 = 600_000_000;
@@ -193,7 +193,7 @@ impl Progress for Bar {
     }
 }
 
-pub(super) fn run(args: &ConvertArgs) -> Result<ExitCode> {
+pub(super) fn run(args: &ConvertArgs) -> Result<Ended> {
     let style = "{decimal_bytes:>10} of {decimal_total_bytes}  {wide_msg}";
     let bar = Bar(progress::line().with_style(progress::style(style)));
     let shown = bar.0.clone();
@@ -220,7 +220,7 @@ pub(super) fn run(args: &ConvertArgs) -> Result<ExitCode> {
         }
         convert_one(args, &source, &output, &bar)?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(Ended::Success)
 }
 
 /// Where a model's file goes.

@@ -1,5 +1,6 @@
 //! `rq info --cpu`: the instruction sets that are compiled in and detected, and the one that is used.
 
+use crate::Ended;
 use crate::args::blame_variable;
 use crate::console;
 use crate::records::json_line;
@@ -9,7 +10,6 @@ use rq_kernels::kernels::features;
 use rq_kernels::threads::processors;
 use serde::Serialize;
 use std::io::Write;
-use std::process::ExitCode;
 
 /// The object of `--json`.
 #[derive(Serialize)]
@@ -70,7 +70,7 @@ impl InstructionSet {
     }
 }
 
-pub(super) fn run(json: bool) -> Result<ExitCode> {
+pub(super) fn run(json: bool) -> Result<Ended> {
     let chosen = blame_variable(None, SessionOptions::default().chosen_isa())?;
     let cpu = Cpu {
         architecture: std::env::consts::ARCH,
@@ -82,7 +82,7 @@ pub(super) fn run(json: bool) -> Result<ExitCode> {
     let mut out = console::output();
     if json {
         json_line(&mut out, &cpu)?;
-        return Ok(ExitCode::SUCCESS);
+        return Ok(Ended::Success);
     }
     writeln!(
         out,
@@ -92,5 +92,5 @@ pub(super) fn run(json: bool) -> Result<ExitCode> {
     for isa in &cpu.instruction_sets {
         writeln!(out, "{:<14} {}", isa.name, isa.state())?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(Ended::Success)
 }

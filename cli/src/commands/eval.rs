@@ -1,5 +1,6 @@
 //! `rq eval`, and its short form at the end of a conversion.
 
+use crate::Ended;
 use crate::args::{ComputeArgs, whole};
 use crate::console::{self, say};
 use crate::human::share;
@@ -15,7 +16,6 @@ use rq_format::Head;
 use serde::Serialize;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::sync::Arc;
 
 /// The tokens of the short form.
@@ -73,7 +73,7 @@ struct Report<'a> {
     closeness: &'a Closeness,
 }
 
-pub(super) fn run(args: &EvalArgs) -> Result<ExitCode> {
+pub(super) fn run(args: &EvalArgs) -> Result<Ended> {
     let path = locate::find(&args.file)?;
     let model = Arc::new(locate::open_file(&path)?);
     let source = Source::find(&args.against, &HubCache::from_env())?;
@@ -102,19 +102,19 @@ pub(super) fn run(args: &EvalArgs) -> Result<ExitCode> {
         table(&mut out, model.config().head, &closeness)?;
     }
     let Some(least) = args.min_agreement else {
-        return Ok(ExitCode::SUCCESS);
+        return Ok(Ended::Success);
     };
     let Some(agreement) = closeness.top1_agreement else {
         bail!("--min-agreement: the model has no head, so it has no answers that could agree");
     };
     if agreement >= least {
-        return Ok(ExitCode::SUCCESS);
+        return Ok(Ended::Success);
     }
     let (best, of) = words(model.config().head);
     say(format_args!(
         "the {best} agrees with the checkpoint's for {agreement:.4} of the {of}, less than {least}"
     ));
-    Ok(ExitCode::FAILURE)
+    Ok(Ended::Failure)
 }
 
 /// A line that compares a converted file with its source on a short text. `None` if the tokenizer doesn't know the text.

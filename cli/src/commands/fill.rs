@@ -1,6 +1,7 @@
 //! `rq fill`
 
 use super::joint::{JointCommand, TargetCommand};
+use crate::Ended;
 use crate::args::options;
 use crate::args::{ComputeArgs, Format, ModelArg, whole};
 use crate::console::{Screen, say};
@@ -19,7 +20,6 @@ use rq::{
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::process::ExitCode;
 
 /// The most answers held at once if each text has one mask, unless one text has more.
 const FILLS_AT_ONCE: usize = 25_600;
@@ -171,7 +171,7 @@ impl Command for FillCommand {
     }
 }
 
-pub(super) fn run(args: &FillArgs) -> Result<ExitCode> {
+pub(super) fn run(args: &FillArgs) -> Result<Ended> {
     let format = Format::new(args.json, args.jsonl);
     let texts = args.input.open(&args.texts, format)?;
     let located = args.model.open()?;

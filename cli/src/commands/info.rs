@@ -1,6 +1,7 @@
 //! `rq info`
 
 use super::cpu;
+use crate::Ended;
 use crate::args::{self, whole};
 use crate::console;
 use crate::human::{listed, size, visible};
@@ -16,7 +17,6 @@ use rq_format::{
 use rq_kernels::threads::processors;
 use serde::Serialize;
 use std::io::Write;
-use std::process::ExitCode;
 
 /// The largest value of `--batch`.
 const MAX_BATCH: usize = 65_536;
@@ -113,7 +113,7 @@ struct TensorRecord<'a> {
     bytes: u64,
 }
 
-pub(super) fn run(args: &InfoArgs) -> Result<ExitCode> {
+pub(super) fn run(args: &InfoArgs) -> Result<Ended> {
     if args.cpu {
         return cpu::run(args.json);
     }
@@ -138,7 +138,7 @@ pub(super) fn run(args: &InfoArgs) -> Result<ExitCode> {
     } else {
         info.write(&mut out)?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(Ended::Success)
 }
 
 fn parameters(tensor: &TensorInfo) -> u64 {

@@ -1,5 +1,6 @@
 //! `rq list`
 
+use crate::Ended;
 use crate::advice;
 use crate::console;
 use crate::human::{column, size, visible};
@@ -12,7 +13,6 @@ use rq_format::ModelFile;
 use serde::Serialize;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 #[derive(Args)]
 pub(super) struct ListArgs {
@@ -94,7 +94,7 @@ impl Listed {
     }
 }
 
-pub(super) fn run(args: &ListArgs) -> Result<ExitCode> {
+pub(super) fn run(args: &ListArgs) -> Result<Ended> {
     let directory = locate::data_directory()?;
     let models = crate::names::converted(&directory)?;
     let default = locate::default_path();
@@ -117,7 +117,7 @@ pub(super) fn run(args: &ListArgs) -> Result<ExitCode> {
     }
     // A variable that names no model is an error of every command that takes one, and said at the end.
     default?;
-    Ok(ExitCode::SUCCESS)
+    Ok(Ended::Success)
 }
 
 fn table(out: &mut impl Write, listed: &[Listed], directory: &Path) -> Result<()> {

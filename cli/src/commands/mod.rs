@@ -17,6 +17,7 @@ mod similar;
 mod tag;
 mod verify;
 
+use crate::Ended;
 use crate::args::{Choice, one_of};
 use crate::console;
 use crate::elsewhere;
@@ -24,8 +25,9 @@ use anstream::ColorChoice;
 use anyhow::{Result, bail};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
+use std::ffi::OsString;
 use std::io::Write;
-use std::process::ExitCode;
+use std::sync::Mutex;
 
 const COLOURS: &[Choice<ColorChoice>] = &[
     (
@@ -89,18 +91,23 @@ enum Command {
     Version,
 }
 
+/// The arguments of this run.
+static GIVEN: Mutex<Vec<OsString>> = Mutex::new(Vec::new());
+
 /// Parses the arguments and runs the command.
-pub(crate) fn run() -> Result<ExitCode> {
-    let cli = match Cli::try_parse() {
+pub(crate) fn run(arguments: Vec<OsString>) -> Result<Ended> {
+    let given = GIVEN.lock().map(|mut given| given.clone_from(&arguments));
+    given.expect("nobody panics with the arguments");
+    let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
                 error.print()?;
-                return Ok(ExitCode::SUCCESS);
+                return Ok(Ended::Success);
             }
             ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
                 Cli::command().print_long_help()?;
-                return Ok(ExitCode::SUCCESS);
+                return Ok(Ended::Success);
             }
             _ => bail!(refusal(&error)),
         },
@@ -125,7 +132,7 @@ pub(crate) fn run() -> Result<ExitCode> {
         Command::Version => {
             let version = Cli::command().render_version();
             write!(console::output(), "{version}")?;
-            Ok(ExitCode::SUCCESS)
+            Ok(Ended::Success)
         }
     }
 }
@@ -144,7 +151,8 @@ fn refusal(error: &clap::Error) -> String {
 
 /// The arguments again, and what they may be, for what tells two runs apart.
 pub(crate) fn arguments() -> (clap::Command, clap::ArgMatches) {
-    (Cli::command(), Cli::command().get_matches())
+    let given = GIVEN.lock().expect("nobody panics with the arguments");
+    (Cli::command(), Cli::command().get_matches_from(&*given))
 }
 
 /// clap's message about the arguments, without the usage, which `--help` gives.

@@ -1,13 +1,13 @@
 //! `rq completions` and `rq man`: what a shell and a package need of the command line.
 
 use super::Cli;
+use crate::Ended;
 use crate::console::say;
 use anyhow::{Context, Result};
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 use std::io::Write;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 #[derive(Args)]
 #[command(
@@ -26,7 +26,7 @@ pub(super) struct ManArgs {
     out: PathBuf,
 }
 
-pub(super) fn completions(args: &CompletionsArgs) -> Result<ExitCode> {
+pub(super) fn completions(args: &CompletionsArgs) -> Result<Ended> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "rq", &mut script);
     // A script has tabs, which are for its shell.
@@ -34,14 +34,14 @@ pub(super) fn completions(args: &CompletionsArgs) -> Result<ExitCode> {
     out.write_all(&script)
         .and_then(|()| out.flush())
         .context("can't write to standard output")?;
-    Ok(ExitCode::SUCCESS)
+    Ok(Ended::Success)
 }
 
-pub(super) fn man(args: &ManArgs) -> Result<ExitCode> {
+pub(super) fn man(args: &ManArgs) -> Result<Ended> {
     let directory = args.out.display();
     std::fs::create_dir_all(&args.out)
         .and_then(|()| clap_mangen::generate_to(Cli::command(), &args.out))
         .with_context(|| format!("can't write the pages into {directory}"))?;
     say(format_args!("man pages are in {directory}"));
-    Ok(ExitCode::SUCCESS)
+    Ok(Ended::Success)
 }

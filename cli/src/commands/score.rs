@@ -1,5 +1,6 @@
 //! `rq score`
 
+use crate::Ended;
 use crate::args::options;
 use crate::args::{Choice, ComputeArgs, Format, ModelArg, one_of};
 use crate::console::{Screen, say};
@@ -20,7 +21,6 @@ use serde::{Deserialize, Serialize};
 use std::cell::Cell;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 /// The most texts of a picture.
 const MAX_PLOTTED: usize = 500;
@@ -430,7 +430,7 @@ impl Command for PairCommand {
     }
 }
 
-pub(super) fn run(args: &ScoreArgs) -> Result<ExitCode> {
+pub(super) fn run(args: &ScoreArgs) -> Result<Ended> {
     let options = options!(ScoreOptions {
         method: args.method,
         truncate: args.truncate,

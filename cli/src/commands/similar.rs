@@ -1,6 +1,7 @@
 //! `rq similar`
 
 use super::embed::{EmbedCommand, SparseCommand, TEXT_POOLINGS};
+use crate::Ended;
 use crate::args::options;
 use crate::args::{ComputeArgs, Format, ModelArg, one_of, whole};
 use crate::console::{self, Screen, say_of_line};
@@ -19,7 +20,6 @@ use rq::{
 use serde::Serialize;
 use std::io::Write;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 #[derive(Args)]
 #[command(
@@ -204,7 +204,7 @@ impl<'m, E> Ranking<'m, E> {
     }
 }
 
-pub(super) fn run(args: &SimilarArgs) -> Result<ExitCode> {
+pub(super) fn run(args: &SimilarArgs) -> Result<Ended> {
     let format = Format::new(args.json, args.jsonl);
     let query = match &args.texts[..] {
         [query] => Some((query, open(args.file.as_deref(), &args.form, format)?)),
@@ -252,7 +252,7 @@ fn compare<C>(
     query: Option<(&String, Source<Text>)>,
     format: Format,
     located: &Located,
-) -> Result<ExitCode>
+) -> Result<Ended>
 where
     C: Command<Input = Text>,
     C::Task: for<'t> Task<Input<'t> = rq::Text<'t>>,
@@ -271,7 +271,7 @@ where
         if let Some((plot, path)) = plot {
             plot.finish(&plot::heat(&args.texts, &rows, measure.name), path)?;
         }
-        return Ok(ExitCode::SUCCESS);
+        return Ok(Ended::Success);
     };
     let query = task.run_one(query, options)?;
     let mut ranking = Ranking::new(query, measure, args.top_k as usize);

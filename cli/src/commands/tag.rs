@@ -1,5 +1,6 @@
 //! `rq tag`
 
+use crate::Ended;
 use crate::args::options;
 use crate::args::{Choice, ComputeArgs, Format, ModelArg, one_of, whole};
 use crate::console::Screen;
@@ -16,7 +17,6 @@ use rq::{Aggregation, Entity, TagOptions, Tagger, Task, WordTag, WordTagger};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::process::ExitCode;
 
 const AGGREGATIONS: &[Choice<Aggregation>] = &[
     ("none", Aggregation::None, "Each token by itself"),
@@ -352,7 +352,7 @@ struct WordFields {
     scores: Vec<Option<f64>>,
 }
 
-fn run_words(args: &TagArgs, format: Format) -> Result<ExitCode> {
+fn run_words(args: &TagArgs, format: Format) -> Result<Ended> {
     let texts = args.input.open(&args.texts, format)?;
     let located = args.model.open()?;
     let session = args.compute.session(&located.model)?;
@@ -361,7 +361,7 @@ fn run_words(args: &TagArgs, format: Format) -> Result<ExitCode> {
     records::run(command, texts, format, &located, &args.output)
 }
 
-pub(super) fn run(args: &TagArgs) -> Result<ExitCode> {
+pub(super) fn run(args: &TagArgs) -> Result<Ended> {
     let format = Format::new(args.json, args.jsonl);
     if args.words {
         return run_words(args, format);

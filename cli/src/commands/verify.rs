@@ -1,12 +1,12 @@
 //! `rq verify`
 
+use crate::Ended;
 use crate::advice::message;
 use crate::console::{self, say};
 use crate::{human, locate};
 use anyhow::Result;
 use clap::Args;
 use std::io::Write;
-use std::process::ExitCode;
 
 #[derive(Args)]
 #[command(
@@ -19,7 +19,7 @@ pub(super) struct VerifyArgs {
 }
 
 /// The exit code is 1 if the file isn't sound.
-pub(super) fn run(args: &VerifyArgs) -> Result<ExitCode> {
+pub(super) fn run(args: &VerifyArgs) -> Result<Ended> {
     let path = locate::find(&args.file)?;
     let verified = locate::open_file(&path).and_then(|model| {
         let verified = model.file().verify();
@@ -28,7 +28,7 @@ pub(super) fn run(args: &VerifyArgs) -> Result<ExitCode> {
     let report = match verified {
         Err(error) if error.is::<locate::Unsound>() => {
             say(message(&error));
-            return Ok(ExitCode::FAILURE);
+            return Ok(Ended::Failure);
         }
         verified => verified?,
     };
@@ -40,5 +40,5 @@ pub(super) fn run(args: &VerifyArgs) -> Result<ExitCode> {
         human::size(report.bytes),
         report.fingerprint
     )?;
-    Ok(ExitCode::SUCCESS)
+    Ok(Ended::Success)
 }

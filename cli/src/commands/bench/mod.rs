@@ -7,6 +7,7 @@ mod machine;
 mod report;
 mod shapes;
 
+use crate::Ended;
 use crate::args::options;
 use crate::args::{self, blame_variable};
 use crate::human::count;
@@ -23,7 +24,6 @@ use rq_kernels::kernels::kernels;
 use rq_kernels::threads::processors;
 use shapes::{Random, SHAPES, Shape};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -131,7 +131,7 @@ struct Work {
     attention: f64,
 }
 
-pub(super) fn run(args: &BenchArgs) -> Result<ExitCode> {
+pub(super) fn run(args: &BenchArgs) -> Result<Ended> {
     let subjects = args.subjects()?;
     let options = options!(SessionOptions {
         threads: None,
@@ -160,7 +160,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<ExitCode> {
             peak_resident_bytes: resident,
         })?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(Ended::Success)
 }
 
 fn session(model: &Arc<Model>, isa: Isa, threads: usize) -> Result<Session> {

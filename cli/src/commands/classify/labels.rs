@@ -1,6 +1,7 @@
 //! `rq classify` by the labels of the model.
 
 use super::args::ClassifyArgs;
+use crate::Ended;
 use crate::console::Screen;
 use crate::human::{column, percent, visible};
 use crate::records;
@@ -11,7 +12,6 @@ use rq::{Classifier, ClassifyOptions, LabelScore, Task, Texts};
 use rq_format::ScoreFunction;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::process::ExitCode;
 
 /// A text or a pair of texts.
 #[derive(Debug, Deserialize, Serialize)]
@@ -144,7 +144,7 @@ impl Command for ClassifyCommand {
     }
 }
 
-pub(super) fn run(args: &ClassifyArgs) -> Result<ExitCode> {
+pub(super) fn run(args: &ClassifyArgs) -> Result<Ended> {
     let texts = args.open()?;
     let located = args.model.open()?;
     let session = args.compute.session(&located.model)?;

@@ -5,11 +5,11 @@ mod labels;
 mod rerank;
 mod zero_shot;
 
+use crate::Ended;
 use anyhow::Result;
 pub(super) use args::ClassifyArgs;
-use std::process::ExitCode;
 
-pub(super) fn run(args: &ClassifyArgs) -> Result<ExitCode> {
+pub(super) fn run(args: &ClassifyArgs) -> Result<Ended> {
     match (&args.labels, &args.query) {
         (Some(labels), _) => zero_shot::run(args, labels),
         (None, Some(query)) => rerank::run(args, query),

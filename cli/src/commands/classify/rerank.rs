@@ -2,6 +2,7 @@
 
 use super::args::ClassifyArgs;
 use super::labels::are_probabilities;
+use crate::Ended;
 use crate::console::Screen;
 use crate::human::{self, bar, percent, visible};
 use crate::records;
@@ -12,7 +13,6 @@ use anyhow::{Result, ensure};
 use rq::{Classifier, ClassifyOptions, LabelScore, Texts};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::process::ExitCode;
 
 struct RerankCommand {
     task: Classifier,
@@ -85,7 +85,7 @@ impl Command for RerankCommand {
     }
 }
 
-pub(super) fn run(args: &ClassifyArgs, query: &str) -> Result<ExitCode> {
+pub(super) fn run(args: &ClassifyArgs, query: &str) -> Result<Ended> {
     let texts = args.open()?;
     let located = args.model.open()?;
     let session = args.compute.session(&located.model)?;

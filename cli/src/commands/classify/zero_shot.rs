@@ -2,6 +2,7 @@
 
 use super::args::ClassifyArgs;
 use super::labels::{COLUMNS, cells, fields, show};
+use crate::Ended;
 use crate::args::options;
 use crate::console::Screen;
 use crate::human::{listed, visible};
@@ -11,7 +12,6 @@ use crate::texts::Text;
 use anyhow::{Context, Result, ensure};
 use rq::{LabelScore, ZeroShot, ZeroShotOptions};
 use serde::Serialize;
-use std::process::ExitCode;
 
 struct ZeroShotCommand {
     task: ZeroShot,
@@ -76,7 +76,7 @@ impl Command for ZeroShotCommand {
     }
 }
 
-pub(super) fn run(args: &ClassifyArgs, labels: &[String]) -> Result<ExitCode> {
+pub(super) fn run(args: &ClassifyArgs, labels: &[String]) -> Result<Ended> {
     let texts = args.open()?;
     let located = args.model.open()?;
     let labels: Vec<&str> = labels

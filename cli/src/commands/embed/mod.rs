@@ -3,6 +3,7 @@
 mod sparse;
 pub(super) use sparse::SparseCommand;
 
+use crate::Ended;
 use crate::args::options;
 use crate::args::{Choice, ComputeArgs, Format, ModelArg, one_of, whole};
 use crate::console::{self, discard_when_interrupted, say, say_of_line};
@@ -23,7 +24,6 @@ use serde::Serialize;
 use std::fmt::Display;
 use std::io::Write;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 /// Values of a vector that are shown to a person.
 const SHOWN_VALUES: usize = 5;
@@ -475,7 +475,7 @@ impl Sink<EmbedCommand> for ToFile {
     }
 }
 
-pub(super) fn run(args: &EmbedArgs) -> Result<ExitCode> {
+pub(super) fn run(args: &EmbedArgs) -> Result<Ended> {
     let format = Format::new(args.json, args.jsonl);
     let precision = args.precision.unwrap_or(Precision::F32);
     ensure!(
@@ -540,7 +540,7 @@ pub(super) fn run(args: &EmbedArgs) -> Result<ExitCode> {
     let columns = precision.columns(dimension);
     let element = precision.element();
     let begun = match resume::begin(args.resume, path, &located, &mut texts)? {
-        Some(Begun::Finished) => return Ok(ExitCode::SUCCESS),
+        Some(Begun::Finished) => return Ok(Ended::Success),
         Some(Begun::At(output, resumable)) => Some((output, resumable)),
         None => None,
     };

@@ -1,6 +1,7 @@
 //! `rq embed --sparse`
 
 use super::{EmbedArgs, token_names, written};
+use crate::Ended;
 use crate::args::{Format, options};
 use crate::console::{discard_when_interrupted, say, say_of_line};
 use crate::human::{column, visible};
@@ -18,7 +19,6 @@ use rq_format::Output;
 use serde::Serialize;
 use std::io::{Read, Write};
 use std::path::Path;
-use std::process::ExitCode;
 
 /// The most texts in a batch: an embedding may have as many entries as the vocabulary.
 const AT_ONCE: usize = 16;
@@ -187,7 +187,7 @@ pub(super) fn run(
     mut texts: Source<Text>,
     format: Format,
     located: &Located,
-) -> Result<ExitCode> {
+) -> Result<Ended> {
     ensure!(
         !(args.normalize || args.no_normalize || args.dim.is_some() || args.precision.is_some()),
         "the model is a sparse encoder: --normalize, --no-normalize, --dim and --precision are for dense embeddings, which it makes with a --pooling"
@@ -219,7 +219,7 @@ pub(super) fn run(
     discard_when_interrupted(|| {});
     let columns = command.task.dimension();
     let spool = match resume::begin(args.resume, path, located, &mut texts)? {
-        Some(Begun::Finished) => return Ok(ExitCode::SUCCESS),
+        Some(Begun::Finished) => return Ok(Ended::Success),
         Some(Begun::At(output, resumable)) => Some(Spool::new(output, resumable)),
         None => None,
     };
