@@ -1,0 +1,47 @@
+//! rq's errors as Python's exceptions.
+
+use pyo3::exceptions::PyValueError;
+use pyo3::{PyErr, PyResult, import_exception};
+use rq::ErrorKind;
+use std::error::Error;
+
+import_exception!(rq_runtime, ConversionError);
+import_exception!(rq_runtime, FileError);
+import_exception!(rq_runtime, ModelError);
+import_exception!(rq_runtime, TaskError);
+import_exception!(rq_runtime, TextError);
+
+/// The exception of an error's kind, with the messages of its causes.
+pub(crate) fn raise(error: &rq::Error) -> PyErr {
+    let message = chain(error);
+    match error.kind() {
+        ErrorKind::Io => FileError::new_err(message),
+        ErrorKind::Damaged | ErrorKind::NewerVersion => ModelError::new_err(message),
+        ErrorKind::WrongHead => TaskError::new_err(message),
+        ErrorKind::Text | ErrorKind::TooLong => TextError::new_err(message),
+        ErrorKind::Option => PyValueError::new_err(message),
+    }
+}
+
+/// An error's message and those of its causes.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut message = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        message = format!("{message}: {error}");
+        cause = error.source();
+    }
+    message
+}
+
+/// What a name stands for.
+pub(crate) fn named<T: Copy>(what: &str, choices: &[(&str, T)], name: &str) -> PyResult<T> {
+    let choice = choices.iter().find(|choice| choice.0 == name);
+    choice.map(|choice| choice.1).ok_or_else(|| {
+        let names: Vec<&str> = choices.iter().map(|choice| choice.0).collect();
+        PyValueError::new_err(format!(
+            "{what} is {name:?}; it can be {}",
+            names.join(", ")
+        ))
+    })
+}
