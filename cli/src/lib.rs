@@ -1,4 +1,4 @@
-//! The program `rq`. This file is the policy for errors and exit codes; [`commands`] is the program.
+//! The program `rq`. This file is the policy for errors and exit codes; `commands` is the program.
 //!
 //! It exits with 0 on success; with 1 if a check failed (`verify`, `eval`) or some lines of the input couldn't be processed;
 //! with 2 on an error, which is one line on standard error, however many causes it has. A reader that closes the pipe early

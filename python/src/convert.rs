@@ -92,11 +92,7 @@ pub(crate) fn convert(
     threads: usize,
     hear: Option<Bound<'_, PyAny>>,
 ) -> PyResult<Vec<String>> {
-    let mut options = ConvertOptions::default();
-    options.quant = named("quant", QUANTS, quant)?;
-    options.head = head.map(|head| named("head", HEADS, head)).transpose()?;
-    options.threads = threads;
-    options.calibration = match (calibration_text, calibrate) {
+    let calibration = match (calibration_text, calibrate) {
         (Some(path), _) => {
             let text = Calibration::read(&path);
             Calibrate::On(text.map_err(|error| ConversionError::new_err(chain(&error)))?)
@@ -104,6 +100,12 @@ pub(crate) fn convert(
         (None, Some(true)) => Calibrate::On(Calibration::english()),
         (None, Some(false)) => Calibrate::Never,
         (None, None) => Calibrate::ByRecipe,
+    };
+    let options = ConvertOptions {
+        quant: named("quant", QUANTS, quant)?,
+        head: head.map(|head| named("head", HEADS, head)).transpose()?,
+        threads,
+        calibration,
     };
     let (steps, told) = channel();
     let stop = Arc::new(AtomicBool::new(false));

@@ -13,13 +13,24 @@ import_exception!(rq_runtime, TextError);
 
 /// The exception of an error's kind, with the messages of its causes.
 pub(crate) fn raise(error: &rq::Error) -> PyErr {
-    let message = chain(error);
+    let mut message = chain(error);
+    if is_too_long(error) {
+        message.push_str("; truncate=True cuts it");
+    }
     match error.kind() {
         ErrorKind::Io => FileError::new_err(message),
         ErrorKind::Damaged | ErrorKind::NewerVersion => ModelError::new_err(message),
         ErrorKind::WrongHead => TaskError::new_err(message),
         ErrorKind::Text | ErrorKind::TooLong => TextError::new_err(message),
         ErrorKind::Option => PyValueError::new_err(message),
+    }
+}
+
+fn is_too_long(error: &rq::Error) -> bool {
+    match error {
+        rq::Error::TooLong { .. } => true,
+        rq::Error::InBatch { source, .. } => is_too_long(source),
+        _ => false,
     }
 }
 

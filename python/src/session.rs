@@ -20,6 +20,8 @@ const BATCH: usize = 4 << 10;
 
 /// A token for a mask: its probability, id and text, and the whole text with it.
 type Fill = (f32, u32, String, String);
+/// The tokens of each mask of a text.
+type Masks = Vec<Vec<Fill>>;
 /// A label and its score.
 type Label = (String, f32);
 /// An entity: label, score, the token's place if it is one, word, first character, and the one after the last.
@@ -209,7 +211,7 @@ impl Session {
         top_k: usize,
         targets: Option<Vec<String>>,
         truncate: bool,
-    ) -> PyResult<(Vec<Vec<Vec<Fill>>>, Vec<String>)> {
+    ) -> PyResult<(Vec<Masks>, Vec<String>)> {
         self.with(py, |session| {
             let mut warnings = Vec::new();
             let targets = match targets {

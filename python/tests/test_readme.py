@@ -1,20 +1,22 @@
-"""The examples of the README print what stands below them."""
+"""The examples of the READMEs print what stands below them."""
 
 from __future__ import annotations
 
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-EXAMPLES = re.findall(r"```python\n(.*?)```\n(?:\n```text\n(.*?)```)?", README, re.DOTALL)
+from .conftest import REPOSITORY
+
+READMES = [REPOSITORY / "README.md", REPOSITORY / "python/README.md"]
+EXAMPLE = re.compile(r"```python\n(.*?)```\n\n```text\n(.*?)```", re.DOTALL)
+EXAMPLES = [example for readme in READMES for example in EXAMPLE.findall(readme.read_text(encoding="utf-8"))]
 
 
 def test_there_are_examples() -> None:
-    assert EXAMPLES
+    assert len(EXAMPLES) == 2
 
 
 @pytest.mark.parametrize(("code", "output"), EXAMPLES)

@@ -57,6 +57,7 @@ def quantize_embeddings(
 class Embedder(Pipeline):
     """Computes embeddings, as ``SentenceTransformer`` of sentence-transformers.
 
+    >>> from rq_runtime import Model
     >>> embedder = Embedder(Model.demo())
     >>> embedder.encode(["A cat.", "A dog."]).shape
     (2, 256)

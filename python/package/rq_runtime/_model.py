@@ -36,9 +36,9 @@ class Model:
     def open(cls, path: Union[str, os.PathLike[str]]) -> Model:
         """Maps the file at ``path``.
 
-        >>> Model.open("no-such-file.rq")
+        >>> Model.open("no-such-file.rq")  # doctest: +IGNORE_EXCEPTION_DETAIL
         Traceback (most recent call last):
-        rq_runtime.FileError: no-such-file.rq: No such file or directory (os error 2)
+        rq_runtime.FileError: can't open no-such-file.rq
         """
         path = os.path.abspath(path)
         return cls(_native.Model.open(path), (cls.open, (path,)))

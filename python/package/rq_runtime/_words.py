@@ -16,6 +16,7 @@ Fills = Union[list[Fill], list[list[Fill]]]
 class FillMask(Pipeline):
     """Fills masks, as transformers' ``fill-mask``.
 
+    >>> from rq_runtime import Model
     >>> fill = FillMask(Model.demo())
     >>> [token["token_str"] for token in fill("She opened the <mask> and walked in.", top_k=2)]
     [' door', ' window']
@@ -82,6 +83,7 @@ class FillMask(Pipeline):
 class Scorer(Pipeline):
     """Scores texts by how probable a masked language model finds them.
 
+    >>> from rq_runtime import Model
     >>> score = Scorer(Model.demo())
     >>> good, bad = score(["He walked to the house.", "He walked house the to."])
     >>> good["score"] > bad["score"]
