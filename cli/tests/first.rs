@@ -187,3 +187,92 @@ fn the_readmes_examples_run() {
         assert!(fs::metadata(user.path(file)).unwrap().len() > 100, "{file}");
     }
 }
+
+/// The examples at the end of the commands' help run as they stand, where their names mean test models. But for `rq bench`, which
+/// would take minutes.
+#[cfg(all(unix, feature = "demo-model"))]
+#[test]
+fn the_examples_of_the_help_run() {
+    use crate::common::tests_path;
+    use std::os::unix::fs::symlink;
+    use std::process::Command;
+
+    let user = User::new();
+    let texts = tests_path("../examples/texts");
+    let link = |from: std::path::PathBuf, to: &str| {
+        let to = user.path(to);
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        symlink(from, to).unwrap();
+    };
+    for (task, model) in [
+        ("tags", "names"),
+        ("answers", "NAME"),
+        ("nli", "nli"),
+        ("relevance", "reranker"),
+        ("topics", "topics"),
+        ("topics", "my"),
+    ] {
+        let directory = user.copy(&format!("tasks/{task}"), model);
+        // So that its words have the tokens that they have in a text.
+        let settings = directory.join("tokenizer_config.json");
+        let json = fs::read_to_string(&settings).unwrap();
+        let json = json.replace("\"add_prefix_space\": false", "\"add_prefix_space\": true");
+        fs::write(settings, json).unwrap();
+        let model = directory.to_str().unwrap();
+        user.rq(&["convert", model, "--no-eval"]).succeeds();
+    }
+    fs::copy(user.path("data/my.rq"), user.path("my.rq")).unwrap();
+    let demo = tests_path("../src/demo-model.rq");
+    link(demo, "data/all-MiniLM-L6-v2.rq");
+    crate::sparse::checkpoint("bert", &user.path("splade-v3"));
+    user.rq(&["convert", "splade-v3"]).succeeds();
+    link(tests_path("data/tasks"), "models");
+    for name in ["my-roberta", "my-model", "roberta-large"] {
+        user.copy("tasks/topics", name);
+    }
+    let lines = ["report.txt", "texts.txt", "titles.txt", "my-texts.txt"];
+    for name in lines {
+        link(texts.join("report.txt"), name);
+    }
+    link(texts.join("pairs.jsonl"), "minimal-pairs.jsonl");
+    link(texts.join("passages.txt"), "passages.txt");
+    let line = "{\"text\": \"A <mask> barked.\", \"question\": \"Who barked?\", \"context\": \"A dog barked.\"}\n";
+    for name in ["texts.jsonl", "questions.jsonl"] {
+        fs::write(user.path(name), line).unwrap();
+    }
+    fs::create_dir(user.path("bin")).unwrap();
+    symlink(env!("CARGO_BIN_EXE_rq"), user.path("bin/rq")).unwrap();
+    let path = format!("{}:{}", user.at("bin"), std::env::var("PATH").unwrap());
+
+    let mut count = 0;
+    // A model called roberta-large would be the one that is taken where none is named, so that is converted late.
+    for command in [
+        "fill", "score", "embed", "similar", "tag", "answer", "classify", "convert", "eval",
+    ] {
+        let help = user.rq(&["help", command]);
+        let examples = help
+            .succeeds()
+            .split("Examples:\n")
+            .nth(1)
+            .unwrap_or_default();
+        for example in examples
+            .lines()
+            .map(str::trim)
+            .filter(|e| e.starts_with("rq "))
+        {
+            let ran = Command::new("sh")
+                .args(["-e", "-c", example])
+                .current_dir(&user.home)
+                .env("PATH", &path)
+                .env("RQ_DATA_DIR", user.path("data"))
+                .env("HF_HUB_OFFLINE", "1")
+                .env_remove("RQ_MODEL")
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&ran.stderr);
+            assert!(ran.status.success(), "{example}: {said}");
+            count += 1;
+        }
+    }
+    assert!(count > 20, "{count}");
+}

@@ -4,6 +4,7 @@ use crate::common::{User, data, tests_path};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 
 const TEXTS: [&str; 3] = [
     "The cat sat on the mat.",
@@ -11,15 +12,13 @@ const TEXTS: [&str; 3] = [
     "Where did you put the keys? They were on the table, under the newspaper.",
 ];
 
-/// One whose model is the sparse encoder of this name in `goldens/sparse.json`, and its products with the first text.
-fn user(name: &str) -> (User, Vec<f64>) {
+/// Writes the checkpoint of the sparse encoder of this name in `goldens/sparse.json`, and returns its golden.
+pub(crate) fn checkpoint(name: &str, directory: &Path) -> Value {
     let json = fs::read(tests_path("goldens/sparse.json")).unwrap();
     let goldens: Vec<Value> = serde_json::from_slice(&json).unwrap();
-    let golden = goldens.iter().find(|golden| golden["name"] == name);
+    let golden = goldens.into_iter().find(|golden| golden["name"] == name);
     let golden = golden.unwrap();
-    let user = User::new();
-    let directory = user.path("checkpoint");
-    fs::create_dir(&directory).unwrap();
+    fs::create_dir(directory).unwrap();
     for entry in fs::read_dir(tests_path(golden["checkpoint"].as_str().unwrap())).unwrap() {
         let entry = entry.unwrap();
         fs::copy(entry.path(), directory.join(entry.file_name())).unwrap();
@@ -28,6 +27,14 @@ fn user(name: &str) -> (User, Vec<f64>) {
         fs::create_dir_all(directory.join(file).parent().unwrap()).unwrap();
         fs::write(directory.join(file), content.to_string()).unwrap();
     }
+    golden
+}
+
+/// One whose model is that encoder, and its products with the first text.
+fn user(name: &str) -> (User, Vec<f64>) {
+    let user = User::new();
+    let directory = user.path("checkpoint");
+    let golden = checkpoint(name, &directory);
     let model = user.at("sparse.rq");
     let ran = user.rq(&["convert", directory.to_str().unwrap(), "-o", &model]);
     assert!(!ran.succeeds().contains("note:"), "{ran:?}");

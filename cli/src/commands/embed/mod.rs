@@ -527,7 +527,7 @@ pub(super) fn run(args: &EmbedArgs) -> Result<Ended> {
     );
     ensure!(
         path.extension().is_none_or(|end| end != "parquet"),
-        "{} would be no Parquet: embeddings are written as .npy, .jsonl, .csv or .tsv",
+        "{}: rq writes no Parquet; embeddings are written as .npy, .jsonl, .csv or .tsv",
         path.display()
     );
     ensure!(
