@@ -37,6 +37,13 @@ pub(crate) struct OutArgs {
     #[arg(short, long, value_name = "FILE", hide_short_help = true)]
     pub(crate) out: Option<PathBuf>,
 
+    #[command(flatten)]
+    pub(crate) resume: ResumeArg,
+}
+
+/// Whether a run that was broken off goes on.
+#[derive(Args, Clone, Copy, Default)]
+pub(crate) struct ResumeArg {
     /// Go on with --out where a run that was broken off has stopped, or begin so that another can
     ///
     /// Whatever ended it, a kill, a full disk or a power cut: the file gets the bytes of a run that nothing broke. What is done is
@@ -82,7 +89,7 @@ pub(crate) fn run<C: Command>(
 ) -> Result<Ended> {
     let kind = kind(path, format, &source)?;
     ensure!(
-        !args.resume || command.ranked().is_none(),
+        !args.resume.resume || command.ranked().is_none(),
         "--resume goes on with answers in the order of the lines, and --top-k ranks them: leave out one"
     );
     discard_when_interrupted(|| {});
@@ -114,21 +121,18 @@ pub(crate) fn run<C: Command>(
 }
 
 fn kind<T>(path: &Path, format: Format, source: &Source<T>) -> Result<Kind> {
-    let named = match Form::of(path) {
-        Some(Form::Table(delimiter)) => Some(Kind::Table(delimiter)),
-        Some(Form::Jsonl) => Some(Kind::Jsonl),
-        _ => None,
+    let of = |form| match form {
+        Form::Table(delimiter) => Some(Kind::Table(delimiter)),
+        Form::Jsonl => Some(Kind::Jsonl),
+        Form::Lines => None,
     };
+    let named = Form::of(path).and_then(of);
+    let given = source.form().and_then(of);
     let asked = match format {
         Format::Json => Some(Kind::Json),
         Format::Jsonl => Some(Kind::Jsonl),
         Format::Human => None,
     };
-    let given = source.form().and_then(|form| match form {
-        Form::Table(delimiter) => Some(Kind::Table(delimiter)),
-        Form::Jsonl => Some(Kind::Jsonl),
-        Form::Lines => None,
-    });
     let ending = path.extension().unwrap_or_default().to_string_lossy();
     ensure!(
         !matches!(&*ending, "parquet" | "npy" | "npz" | "arrow" | "feather"),

@@ -1,5 +1,6 @@
 //! Prints answers: a block or a row for a person, or a line of JSON.
 
+use crate::Ended;
 use crate::advice::message;
 use crate::args::Format;
 use crate::console::{self, Escaped, say, say_of_line};
@@ -8,8 +9,6 @@ use crate::out::{self, OutArgs};
 use crate::task::{self, Answer, Command, Sink};
 use crate::texts::{Repeated, Source};
 use anyhow::{Error, Result, ensure};
-
-use crate::Ended;
 use serde::Serialize;
 use std::io::{BufWriter, IsTerminal, StdoutLock, Write};
 

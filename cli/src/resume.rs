@@ -10,6 +10,7 @@ use crate::commands;
 use crate::console::say;
 use crate::human::grouped;
 use crate::locate::Located;
+use crate::out::ResumeArg;
 use crate::texts::Source;
 use anyhow::{Context, Result, bail, ensure};
 use clap::ArgMatches;
@@ -345,12 +346,12 @@ impl Resumable {
 
 /// With `--resume`, looks for what there is of the output, and takes the texts up behind it. Says if it is whole.
 pub(crate) fn begin<T>(
-    resume: bool,
+    arg: ResumeArg,
     path: &Path,
     located: &Located,
     texts: &mut Source<T>,
 ) -> Result<Option<Begun>> {
-    if !resume {
+    if !arg.resume {
         return Ok(None);
     }
     let file = texts

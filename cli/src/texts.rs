@@ -112,12 +112,11 @@ impl FormArgs {
             ending != "parquet",
             "rq reads no Parquet: write the table as CSV or JSON lines, with the columns that you need"
         );
-        Ok(match file.and_then(Form::of) {
-            Some(Form::Table(delimiter)) => Form::Table(delimiter),
-            Some(Form::Jsonl) => Form::Jsonl,
-            _ if format == Format::Jsonl => Form::Jsonl,
-            _ => Form::Lines,
-        })
+        let unnamed = match format {
+            Format::Jsonl => Form::Jsonl,
+            Format::Human | Format::Json => Form::Lines,
+        };
+        Ok(file.and_then(Form::of).unwrap_or(unnamed))
     }
 
     /// Which column each field is read from.

@@ -141,15 +141,6 @@ pub(super) struct ConvertArgs {
     threads: Option<u16>,
 }
 
-impl ConvertArgs {
-    fn has_revision(&self) -> bool {
-        #[cfg(feature = "hub")]
-        return self.revision.is_some();
-        #[cfg(not(feature = "hub"))]
-        false
-    }
-}
-
 /// On a terminal, a bar for the download and then for the conversion.
 struct Bar(ProgressBar);
 
@@ -200,7 +191,7 @@ pub(super) fn run(args: &ConvertArgs) -> Result<Ended> {
     discard_when_interrupted(move || shown.finish_and_clear());
     let several = args.sources.len() > 1;
     ensure!(
-        !several || (args.output.is_none() && !args.has_revision()),
+        !several || (args.output.is_none() && revision(args).is_none()),
         "--output and --revision are for one model: here are {}",
         args.sources.len()
     );

@@ -9,7 +9,7 @@ use crate::args::{Choice, ComputeArgs, Format, ModelArg, one_of, whole};
 use crate::console::{self, discard_when_interrupted, say, say_of_line};
 use crate::human::{column, shortened, visible};
 use crate::npy::NpyWriter;
-use crate::out::OutArgs;
+use crate::out::{OutArgs, ResumeArg};
 use crate::precision::{Precision, Ranges, bits, f16s};
 use crate::records;
 use crate::resume::{self, Begun, Resumable, Spool};
@@ -124,13 +124,8 @@ pub(super) struct EmbedArgs {
     #[arg(short, long, value_name = "FILE", conflicts_with = "json")]
     out: Option<PathBuf>,
 
-    /// Go on with --out where a run that was broken off has stopped, or begin so that another can
-    ///
-    /// Whatever ended it, a kill, a full disk or a power cut: the file gets the bytes of a run that nothing broke. What is done is
-    /// beside it until then, in FILE.partial, with a journal, FILE.journal; the same command goes on with them. That the input, the
-    /// model and the options are the same is checked. If FILE is there and these aren't, it is finished, and nothing is done.
-    #[arg(long, requires_all = ["out", "file"], hide_short_help = true)]
-    resume: bool,
+    #[command(flatten)]
+    resume: ResumeArg,
 
     /// Cut texts that are too long for the model
     ///
