@@ -19,7 +19,6 @@ const ASKED: Duration = Duration::from_millis(100);
 /// How long a conversion that is to stop may take to remove what it wrote.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-const QUANTS: &[(&str, Quant)] = &[("q8", Quant::Q8), ("q4", Quant::Q4), ("q4m", Quant::Q4m)];
 const HEADS: &[(&str, Head)] = &[
     ("none", Head::None),
     ("masked_lm", Head::MaskedLm),
@@ -101,8 +100,9 @@ pub(crate) fn convert(
         (None, Some(false)) => Calibrate::Never,
         (None, None) => Calibrate::ByRecipe,
     };
+    let quants = Quant::ALL.map(|quant| (quant.name(), quant));
     let options = ConvertOptions {
-        quant: named("quant", QUANTS, quant)?,
+        quant: named("quant", &quants, quant)?,
         head: head.map(|head| named("head", HEADS, head)).transpose()?,
         threads,
         calibration,
