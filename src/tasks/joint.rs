@@ -80,8 +80,8 @@ fn total(tokens: &[(u32, f64)]) -> f64 {
 pub struct JointOptions {
     /// How many fillings, at most, from 1; 5 by default.
     pub top_k: usize,
-    /// Fillings that are kept from mask to mask, from 1; 16 by default, and never fewer than `top_k`. More find better ones where a likely beginning has no likely
-    /// end, and take more time: each is a pass for each mask but the first.
+    /// Fillings that are kept from mask to mask, from 1; 16 by default, and never fewer than `top_k`. More find better ones where a
+    /// likely beginning has no likely end, and take more time: each is a pass for each mask but the first.
     pub beam: usize,
     /// Only these tokens; their probabilities are still those of a softmax over the whole vocabulary. By default all.
     pub targets: Option<Targets>,
