@@ -12,10 +12,14 @@ const BAR: usize = 24;
 /// The line that is drawn, so that messages go above it.
 static DRAWN: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
+/// Whether the terminal can only write one line after another.
+pub(crate) fn is_dumb_terminal() -> bool {
+    std::env::var_os("TERM").is_some_and(|terminal| terminal == "dumb")
+}
+
 /// A line on standard error if that is a terminal that can draw one; it goes when it is dropped. There is one at a time.
 pub(crate) fn line() -> ProgressBar {
-    let dumb = std::env::var_os("TERM").is_some_and(|terminal| terminal == "dumb");
-    if dumb || !std::io::stderr().is_terminal() {
+    if is_dumb_terminal() || !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
     let line = ProgressBar::no_length().with_finish(ProgressFinish::AndClear);

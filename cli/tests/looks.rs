@@ -183,6 +183,10 @@ fn a_terminal_is_asked_for_texts_and_has_colours() {
             .current_dir(&user.home)
             .env("TERM", "xterm-256color")
             .env_remove("NO_COLOR")
+            .env_remove("CLICOLOR")
+            .env_remove("CLICOLOR_FORCE")
+            // It makes some programs write colours; the rest of the environment still decides.
+            .env("CI", "true")
             .env("RQ_DATA_DIR", user.path("data"))
             .env(variable.0, variable.1)
             .stdin(Stdio::piped())

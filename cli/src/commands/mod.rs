@@ -21,6 +21,7 @@ use crate::Ended;
 use crate::args::{Choice, one_of};
 use crate::console;
 use crate::elsewhere;
+use crate::progress;
 use anstream::ColorChoice;
 use anyhow::{Result, bail};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -33,7 +34,7 @@ const COLOURS: &[Choice<ColorChoice>] = &[
     (
         "auto",
         ColorChoice::Auto,
-        "On a terminal that has them, unless NO_COLOR is set",
+        "On a terminal that has them (not with TERM=dumb), unless NO_COLOR is set",
     ),
     ("always", ColorChoice::Always, "Also into a file or a pipe"),
     ("never", ColorChoice::Never, "Plain text"),
@@ -45,7 +46,7 @@ const COLOURS: &[Choice<ColorChoice>] = &[
 struct Cli {
     /// Colours in what is shown to a person: auto, always or never
     ///
-    /// auto means on a terminal that has them, unless the environment variable NO_COLOR is set.
+    /// auto means on a terminal that has them (not with TERM=dumb), unless the environment variable NO_COLOR is set.
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto", value_parser = one_of(COLOURS))]
     #[arg(hide_short_help = true, hide_possible_values = true)]
     color: ColorChoice,
@@ -112,7 +113,12 @@ pub(crate) fn run(arguments: Vec<OsString>) -> Result<Ended> {
             _ => bail!(refusal(&error)),
         },
     };
-    cli.color.write_global();
+    match cli.color {
+        // anstream writes colours wherever the variable CI is set, whatever TERM says.
+        ColorChoice::Auto if progress::is_dumb_terminal() => ColorChoice::Never,
+        choice => choice,
+    }
+    .write_global();
     match cli.command {
         Command::Answer(args) => answer::run(&args),
         Command::Bench(args) => bench::run(&args),
