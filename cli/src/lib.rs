@@ -35,6 +35,8 @@ mod words;
 use std::ffi::OsString;
 use std::io::ErrorKind;
 
+pub use words::of as words_of;
+
 /// How a command ends that isn't in error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ended {

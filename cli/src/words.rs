@@ -3,8 +3,8 @@
 use std::error::Error;
 use std::io::{self, ErrorKind};
 
-/// What an error says, without its causes.
-pub(crate) fn of(error: &(dyn Error + 'static)) -> String {
+/// What an error says, without its causes: what a JSON parser or the operating system says of a file, in plain words.
+pub fn of(error: &(dyn Error + 'static)) -> String {
     match error.downcast_ref::<io::Error>() {
         Some(error) => of_system(error),
         None => json(&without_number(&error.to_string())),

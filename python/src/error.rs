@@ -34,11 +34,11 @@ fn is_too_long(error: &rq::Error) -> bool {
     }
 }
 
-/// An error's message and those of its causes.
-pub(crate) fn chain(error: &dyn Error) -> String {
+/// An error's message and those of its causes, in the command's words.
+pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |&error| error.source());
     causes
-        .map(ToString::to_string)
+        .map(rq_command::words_of)
         .collect::<Vec<_>>()
         .join(": ")
 }
