@@ -1,5 +1,6 @@
 //! What can go wrong, in words for the person who sees it.
 
+use crate::session::MAX_THREADS;
 use rq_format::{FormatError, Head};
 use rq_kernels::isa::UnknownIsa;
 use rq_kernels::kernels::UnavailableIsa;
@@ -64,6 +65,12 @@ pub enum Error {
     /// The instruction set that was asked for can't be used.
     #[error(transparent)]
     UnavailableIsa(#[from] UnavailableIsa),
+    /// More threads than a session starts.
+    #[error("threads is {count}; at most {MAX_THREADS} are started")]
+    TooManyThreads {
+        /// How many were asked for.
+        count: usize,
+    },
     /// The operating system refuses threads.
     #[error("can't start {count} threads")]
     Threads {
@@ -343,6 +350,7 @@ impl Error {
             Self::TokenType { .. }
             | Self::TokenTypes { .. }
             | Self::Zero { .. }
+            | Self::TooManyThreads { .. }
             | Self::Forked
             | Self::UnknownIsa(_)
             | Self::UnavailableIsa(_)

@@ -83,7 +83,7 @@ pub use profile::Profile;
 pub use rq_format::{Config, FormatError, Head, ModelFile, ScoreFunction};
 pub use rq_kernels::isa::{ISA_VARIABLE, Isa};
 pub use rq_tokenizer::{Encoding, Tokenizer, TokenizerError, Tokens};
-pub use session::{Session, SessionOptions};
+pub use session::{MAX_THREADS, Session, SessionOptions};
 pub use tasks::Task;
 pub use tasks::answer::{Answer, AnswerOptions, Answerer, PreparedAnswer, Question};
 pub use tasks::classify::{Classifier, ClassifyOptions, LabelScore, PreparedClassify};

@@ -17,6 +17,9 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
+/// The most threads that a session starts: far beyond what helps, far below what a system refuses.
+pub const MAX_THREADS: usize = 1024;
+
 /// How a session computes. None of it changes an answer.
 ///
 /// ```
@@ -26,7 +29,7 @@ use std::time::Instant;
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct SessionOptions {
-    /// Threads, from 1; the number of processors by default. One means that no thread is started.
+    /// Threads, from 1 to [`MAX_THREADS`]; the number of processors by default. One means that no thread is started.
     pub threads: Option<usize>,
     /// The instruction set; by default the one that `RQ_ISA` names, or else the best that the machine has.
     pub isa: Option<Isa>,
@@ -92,8 +95,13 @@ impl Session {
     /// When the instruction set isn't available, or the threads can't be started.
     pub fn new(model: impl Into<Arc<Model>>, options: &SessionOptions) -> Result<Self, Error> {
         let kernels = options.kernels()?;
-        let count = options.threads.unwrap_or_else(processors);
+        let count = options
+            .threads
+            .unwrap_or_else(|| processors().min(MAX_THREADS));
         not_zero("threads", count)?;
+        if count > MAX_THREADS {
+            return Err(Error::TooManyThreads { count });
+        }
         let threads = Threads::new(count).map_err(|source| Error::Threads { count, source })?;
         let loaded = Loaded::try_new(model.into(), |model| {
             Ok::<_, Error>(Weights {

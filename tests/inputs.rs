@@ -3,7 +3,7 @@
 use crate::common::{options, q8, session};
 use rq::{
     AnswerOptions, Answerer, Batch, Classifier, ClassifyOptions, EmbedOptions, Embedder, Error,
-    ErrorKind, FillMask, FillOptions, JointFill, JointOptions, Model, Rows, Session,
+    ErrorKind, FillMask, FillOptions, JointFill, JointOptions, MAX_THREADS, Model, Rows, Session,
     SessionOptions, TargetFill, TargetOptions, Task, WholeTargets, WordTagger, cosine,
 };
 use std::borrow::Cow;
@@ -236,6 +236,18 @@ fn no_option_asks_for_nothing() {
         Session::new(Model::demo().unwrap(), &options).map(drop),
         "threads",
     );
+}
+
+#[test]
+fn threads_are_bounded() {
+    for count in [MAX_THREADS + 1, usize::MAX] {
+        let options = options!(SessionOptions {
+            threads: Some(count)
+        });
+        let error = Session::new(Model::demo().unwrap(), &options).unwrap_err();
+        assert!(matches!(error, Error::TooManyThreads { count: told } if told == count));
+        assert_eq!(error.kind(), ErrorKind::Option);
+    }
 }
 
 /// Memory is reserved for what the model can compute, whatever is asked for.

@@ -300,7 +300,7 @@ typedef struct rq_session_options {
    */
   size_t size;
   /**
-   * Threads; 0 for one per processor. With 1, no thread is started: everything runs on the caller's.
+   * Threads, at most 1024; 0 for one per processor. With 1, no thread is started: everything runs on the caller's.
    */
   size_t threads;
 } rq_session_options;

@@ -31,7 +31,7 @@ struct Inner {
 pub struct rq_session_options {
     /// `sizeof(rq_session_options)`.
     pub size: usize,
-    /// Threads; 0 for one per processor. With 1, no thread is started: everything runs on the caller's.
+    /// Threads, at most 1024; 0 for one per processor. With 1, no thread is started: everything runs on the caller's.
     pub threads: usize,
 }
 
@@ -67,10 +67,6 @@ pub unsafe extern "C" fn rq_session_new(
     let result = fence(|| {
         let (model, place) = (model?, place?);
         let threads = options?.threads;
-        if threads > MAX_THREADS {
-            let message = format!("threads is {threads}; at most {MAX_THREADS} are started");
-            return Err(Failure::new(rq_status::RQ_OPTION, message));
-        }
         let mut options = SessionOptions::default();
         options.threads = (threads > 0).then_some(threads);
         let inner = Mutex::new(Inner {
@@ -83,9 +79,6 @@ pub unsafe extern "C" fn rq_session_new(
     });
     report(result, message)
 }
-
-/// The most threads of a session: far beyond what helps.
-const MAX_THREADS: usize = 1024;
 
 /// Frees a session, and its model if that was freed before and has no other session. NULL is ignored.
 ///

@@ -4,13 +4,10 @@ use crate::locate::{self, Located};
 use anyhow::{Context, Result};
 use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use rq::{ISA_VARIABLE, Isa, Model, Session, SessionOptions};
+use rq::{ISA_VARIABLE, Isa, MAX_THREADS, Model, Session, SessionOptions};
 use std::fmt::Display;
 use std::str::FromStr;
 use std::sync::Arc;
-
-/// The largest value of `--threads`: far beyond what helps, far below what a system refuses.
-const MAX_THREADS: u16 = 1024;
 
 /// The model that answers.
 #[derive(Args)]
@@ -111,7 +108,8 @@ where
 
 /// Parses a number of threads.
 pub(crate) fn threads() -> impl Fn(&str) -> Result<u16, String> + Clone + Send + Sync + 'static {
-    whole(1, Some(MAX_THREADS))
+    const { assert!(MAX_THREADS <= u16::MAX as usize) }
+    whole(1, Some(MAX_THREADS as u16))
 }
 
 /// Parses the name of an instruction set.

@@ -152,3 +152,5 @@ def test_errors(converted: Converted, tmp_path: Path) -> None:
         fill(5)  # type: ignore[call-overload]
     with pytest.raises(OverflowError):
         FillMask(Model.demo(), threads=-1)
+    with pytest.raises(ValueError, match="at most 1024"):
+        FillMask(Model.demo(), threads=100_000)
