@@ -171,7 +171,7 @@ pub(crate) trait Sink<C: Command> {
 
 /// Gives the answers to all texts to a sink. The exit code is 1 if some lines have none.
 pub(crate) fn run<C: Command>(
-    sink: &mut impl Sink<C>,
+    sink: &mut dyn Sink<C>,
     command: C,
     source: Source<C::Input>,
     located: &Located,
@@ -188,9 +188,9 @@ pub(crate) fn run<C: Command>(
     }
 }
 
-struct Run<'a, C: Command, S> {
+struct Run<'a, C: Command> {
     command: C,
-    sink: &'a mut S,
+    sink: &'a mut dyn Sink<C>,
     /// The best inputs and answers so far, if answers are ranked.
     best: Option<Best<Answered<C>>>,
     /// The model, until it is announced.
@@ -208,7 +208,7 @@ enum Outcome<I, A> {
     Refused(Option<I>, Error),
 }
 
-impl<C: Command, S: Sink<C>> Run<'_, C, S> {
+impl<C: Command> Run<'_, C> {
     fn given(mut self, inputs: Vec<C::Input>) -> Result<Ended> {
         let count = inputs.len();
         let prepared = (1..).zip(&inputs).map(|(number, input)| {
