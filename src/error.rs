@@ -124,7 +124,7 @@ pub enum Error {
     },
     /// Windows over a long text that can't advance.
     #[error(
-        "windows of {limit} tokens have no room beside {used} fixed tokens and an overlap of {overlap}: take a shorter question, a smaller overlap or larger windows"
+        "windows of {limit} tokens have no room beside {used} fixed tokens and an overlap of {overlap}: take a smaller stride, or a shorter question where there is one"
     )]
     NoRoom {
         /// Tokens of a window.
@@ -195,7 +195,7 @@ pub enum Error {
     OtherLabels,
     /// An overlap of windows that are put together from entities, where only tokens are asked for.
     #[error(
-        "a stride is for entities that windows share, and there are none without aggregation: leave it out, and long texts are read in windows all the same"
+        "a stride needs an aggregation of entities: leave it out; long texts are read in windows all the same"
     )]
     StrideOfTokens,
     /// Dense embeddings by default of a model whose publisher means sparse ones.
@@ -208,7 +208,7 @@ pub enum Error {
     NoActiveDims,
     /// Words one by one for a tokenizer that needs the space before them.
     #[error(
-        "the model's tokenizer has other tokens for a word alone than for one behind a space (add_prefix_space is false): its words can't be tagged one by one"
+        "the model's tokenizer splits a word differently without a space before it (add_prefix_space is false): its words can't be tagged one by one"
     )]
     NoPrefixSpace,
     /// A prompt that the model's file doesn't have.

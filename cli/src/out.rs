@@ -1,7 +1,6 @@
 //! `--out` of answers: JSON lines, or a table.
 
 use crate::Ended;
-use crate::advice::message;
 use crate::args::Format;
 use crate::console::{self, Escaped, discard_when_interrupted, say};
 use crate::fields::Fields;
@@ -44,11 +43,12 @@ pub(crate) struct OutArgs {
 /// Whether a run that was broken off goes on.
 #[derive(Args, Clone, Copy, Default)]
 pub(crate) struct ResumeArg {
-    /// Go on with --out where a run that was broken off has stopped, or begin so that another can
+    /// Continue an interrupted run with --out, or start one that can be continued
     ///
     /// Whatever ended it, a kill, a full disk or a power cut: the file gets the bytes of a run that nothing broke. What is done is
-    /// beside it until then, in FILE.partial, with a journal, FILE.journal; the same command goes on with them. That the input, the
-    /// model and the options are the same is checked. If FILE is there and these aren't, it is finished, and nothing is done.
+    /// beside it until then, in FILE.partial, with a journal, FILE.journal; the same command goes on with them. rq checks that the
+    /// input, the model and the options are the same. If FILE exists and FILE.partial doesn't, the job counts as finished, and
+    /// nothing is done.
     #[arg(long, requires_all = ["out", "file"], hide_short_help = true)]
     pub(crate) resume: bool,
 }
@@ -135,8 +135,11 @@ fn kind<T>(path: &Path, format: Format, source: &Source<T>) -> Result<Kind> {
     };
     let ending = path.extension().unwrap_or_default().to_string_lossy();
     ensure!(
-        !matches!(&*ending, "parquet" | "npy" | "npz" | "arrow" | "feather"),
-        "{} would be no .{ending}: answers are written as .csv, .tsv or .jsonl",
+        !matches!(
+            &*ending,
+            "parquet" | "npy" | "npz" | "arrow" | "feather" | "xlsx" | "xls" | "ods"
+        ),
+        "{}: rq doesn't write .{ending} here: name a .csv, .tsv or .jsonl file",
         path.display()
     );
     match named.or(asked).or(given) {
@@ -149,10 +152,13 @@ fn kind<T>(path: &Path, format: Format, source: &Source<T>) -> Result<Kind> {
 }
 
 impl ToFile {
-    /// Takes up the columns of a table that has its header already.
+    /// Takes up the columns of a table that has its header already, or begins with those of a table.
     fn go_on<C: Command>(&mut self, command: &C, source: &mut Source<C::Input>) -> Result<()> {
         let done = self.resumable.as_ref().map(Resumable::done);
         let Some(done) = done.filter(|done| done.bytes > 0) else {
+            if let (Kind::Table(_), Some(names)) = (self.kind, source.header()?) {
+                self.begin(command, names.to_vec());
+            }
             return Ok(());
         };
         self.rows = done.lines - source.first();
@@ -170,7 +176,7 @@ impl ToFile {
             let mut line = Vec::new();
             lines.read_until(b'\n', &mut line)?;
             match records.line(&line) {
-                Some(record) => break table::header(record)?,
+                Some(record) => break table::header(record?)?,
                 None => ensure!(!line.is_empty(), "what there is has no header"),
             }
         };
@@ -323,8 +329,7 @@ impl<C: Command> Sink<C> for ToFile {
         input: Option<&C::Input>,
         error: &Error,
     ) -> Result<()> {
-        let error = message(error);
-        let output = Refusal { error, line };
+        let output = Refusal::new(error, line, row);
         match self.kind {
             Kind::Json => json_line(&mut Escaped::new(&mut self.buffer, false), &output)?,
             Kind::Jsonl => object_line(
@@ -336,7 +341,7 @@ impl<C: Command> Sink<C> for ToFile {
             Kind::Table(_) => {
                 let fields = match (row, input) {
                     (Repeated::Input, None) if self.columns.is_none() => {
-                        self.waiting.push(output.error);
+                        self.waiting.push(output.into_error());
                         return Ok(());
                     }
                     (Repeated::Input, None) => Fields::default(),

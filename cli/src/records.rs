@@ -56,8 +56,28 @@ struct Object<I, O> {
 /// What a line has instead of an answer.
 #[derive(Serialize)]
 pub(crate) struct Refusal {
-    pub(crate) error: String,
-    pub(crate) line: u64,
+    error: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<u64>,
+}
+
+impl Refusal {
+    /// Why a line is refused, and its number, unless the row says something else with that name.
+    pub(crate) fn new(error: &Error, line: u64, row: &Repeated) -> Self {
+        let is_free = match row {
+            Repeated::Input => true,
+            Repeated::Fields(fields) => fields.names().all(|name| name != "line"),
+        };
+        Self {
+            error: message(error),
+            line: is_free.then_some(line),
+        }
+    }
+
+    /// In the words of a table's cell.
+    pub(crate) fn into_error(self) -> String {
+        self.error
+    }
 }
 
 /// A list as transformers returns it: a single item without the list around it.
@@ -130,10 +150,7 @@ impl<C: Command> Sink<C> for Records {
         input: Option<&C::Input>,
         error: &Error,
     ) -> Result<()> {
-        let output = Refusal {
-            error: message(error),
-            line,
-        };
+        let output = Refusal::new(error, line, row);
         match self.format {
             Format::Human => {
                 // Both may be the same terminal.

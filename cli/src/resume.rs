@@ -16,6 +16,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::ArgMatches;
 use clap::parser::ValueSource;
 use rq_format::Output;
+use same_file::Handle;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -344,13 +345,39 @@ impl Resumable {
     }
 }
 
-/// With `--resume`, looks for what there is of the output, and takes the texts up behind it. Says if it is whole.
+/// Refuses an output that would replace the texts, or the model that answers them, under whatever name.
+pub(crate) fn spare_sources<T>(path: &Path, located: &Located, texts: &Source<T>) -> Result<()> {
+    // A device or a pipe may be both.
+    if !fs::metadata(path).is_ok_and(|metadata| metadata.is_file()) {
+        return Ok(());
+    }
+    let is_input = match texts.path() {
+        Some(input) => same_file::is_same_file(path, input),
+        None => Handle::from_path(path)
+            .and_then(|output| Ok(matches!(texts, Source::Lines(_)) && output == Handle::stdin()?)),
+    };
+    let shown = path.display();
+    // What can't be opened is said where it is.
+    ensure!(
+        !is_input.unwrap_or(false),
+        "{shown} is the input, which the answers would replace: name another output"
+    );
+    ensure!(
+        !same_file::is_same_file(path, &located.place).unwrap_or(false),
+        "{shown} is the model that answers: name another output"
+    );
+    Ok(())
+}
+
+/// Before an output: refuses one that is a source. With `--resume`, looks for what there is of it, and takes the texts up behind
+/// that. Says if it is whole.
 pub(crate) fn begin<T>(
     arg: ResumeArg,
     path: &Path,
     located: &Located,
     texts: &mut Source<T>,
 ) -> Result<Option<Begun>> {
+    spare_sources(path, located, texts)?;
     if !arg.resume {
         return Ok(None);
     }
@@ -364,7 +391,7 @@ pub(crate) fn begin<T>(
         Begun::Finished => {
             let path = path.display();
             say(format_args!(
-                "{path} is finished already, and left as it is; to make it anew, leave out --resume"
+                "{path} is finished already, by this command or another, and left as it is; to make it anew, leave out --resume"
             ));
         }
         Begun::At(_, resumable) => texts.resume(resumable.done())?,

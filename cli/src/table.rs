@@ -1,8 +1,9 @@
 //! Tables of text: CSV (RFC 4180), and the same with tabs. The first record names the columns.
 
 use crate::fields::Fields;
-use anyhow::{Result, ensure};
+use anyhow::{Error, Result, anyhow, ensure};
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder, Writer, WriterBuilder};
+use std::borrow::Cow;
 
 /// What files of texts are, and answers can be written as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +69,10 @@ impl Records {
     }
 
     /// Takes a line, with its end, and gives the record that ends with it. Without a line, the input has ended.
-    pub(crate) fn line(&mut self, mut line: &[u8]) -> Option<Record> {
+    ///
+    /// # Errors
+    /// When a carriage return by itself ends the record within the line, as on a Mac before 2001.
+    pub(crate) fn line(&mut self, mut line: &[u8]) -> Option<Result<Record>> {
         self.fields.resize(self.length + line.len() + 1, 0);
         loop {
             let (result, read, written, ended) = self.reader.read_record(
@@ -83,7 +87,19 @@ impl Records {
                 ReadRecordResult::InputEmpty | ReadRecordResult::End => return None,
                 ReadRecordResult::OutputFull => self.fields.resize(2 * self.fields.len() + 16, 0),
                 ReadRecordResult::OutputEndsFull => self.ends.resize(2 * self.ends.len(), 0),
-                ReadRecordResult::Record => return Some(self.take()),
+                ReadRecordResult::Record => {
+                    let record = self.take();
+                    let is_whole = line.iter().all(|byte| b"\r\n".contains(byte));
+                    if !is_whole {
+                        self.reset();
+                    }
+                    return Some(match is_whole {
+                        true => Ok(record),
+                        false => Err(anyhow!(
+                            "a carriage return without a line feed is within the line: quote the field, or end each row with a line feed"
+                        )),
+                    });
+                }
             }
         }
     }
@@ -148,22 +164,34 @@ pub(crate) fn header(record: Record) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// A record as the fields of an object.
-pub(crate) fn fields(names: &[String], record: Record) -> Result<Fields> {
-    ensure!(
-        record.len() == names.len(),
-        "the record has {} fields, and the table {} columns",
-        record.len(),
-        names.len()
-    );
-    let mut fields = Fields::default();
-    for (name, value) in names.iter().zip(record) {
-        let Ok(value) = String::from_utf8(value) else {
-            anyhow::bail!("the field {name:?} isn't UTF-8");
-        };
-        fields.push(name.clone(), &value)?;
+/// A record as the fields of an object, one for each column, and what is wrong with it. A field that isn't there is empty, and what
+/// isn't UTF-8 is replaced: the others tell which row it is.
+pub(crate) fn fields(names: &[String], record: Result<Record>) -> Result<(Fields, Option<Error>)> {
+    let (record, mut wrong) = match record {
+        Ok(record) => (record, None),
+        Err(error) => (Vec::new(), Some(error)),
+    };
+    let count = record.len();
+    if wrong.is_none() && count != names.len() {
+        let s = if count == 1 { "" } else { "s" };
+        wrong = Some(anyhow!(
+            "the row has {count} field{s}, and the header {}",
+            names.len()
+        ));
     }
-    Ok(fields)
+    let mut fields = Fields::default();
+    let values = record
+        .iter()
+        .map(Vec::as_slice)
+        .chain(std::iter::repeat(&[][..]));
+    for (name, value) in names.iter().zip(values) {
+        let text = String::from_utf8_lossy(value);
+        if matches!(text, Cow::Owned(_)) {
+            wrong.get_or_insert_with(|| anyhow!("the field {name:?} isn't UTF-8"));
+        }
+        fields.push(name.clone(), &text)?;
+    }
+    Ok((fields, wrong))
 }
 
 #[cfg(test)]
@@ -190,7 +218,10 @@ mod tests {
             write(&mut table, delimiter, ["last"; 100]);
             let mut records = Records::new(delimiter);
             let lines = table.split_inclusive(|&byte| byte == b'\n');
-            let read: Vec<Vec<Vec<u8>>> = lines.filter_map(|line| records.line(line)).collect();
+            let read: Vec<Vec<Vec<u8>>> = lines
+                .filter_map(|line| records.line(line))
+                .map(Result::unwrap)
+                .collect();
             assert_eq!(read.len(), 3);
             assert_eq!(read[0], fields.map(|field| field.as_bytes().to_vec()));
             assert_eq!(read[1], [b""]);
@@ -202,19 +233,28 @@ mod tests {
     fn records_of_others() {
         let mut records = Records::new(Delimiter::Comma);
         assert_eq!(
-            records.line(b"a, \"b\",5\" disk\r\n").unwrap(),
+            records.line(b"a, \"b\",5\" disk\r\n").unwrap().unwrap(),
             [&b"a"[..], b" \"b\"", b"5\" disk"]
         );
-        assert_eq!(records.line(b"\n"), None);
-        assert_eq!(records.line(b"\"x\r\n"), None);
+        assert!(records.line(b"\n").is_none());
+        assert!(records.line(b"\"x\r\n").is_none());
         assert!(records.pending() > 0);
         assert_eq!(
-            records.line(b"y\"").or_else(|| records.line(b"")).unwrap(),
+            records
+                .line(b"y\"")
+                .or_else(|| records.line(b""))
+                .unwrap()
+                .unwrap(),
             [b"x\r\ny"]
         );
-        assert_eq!(records.line(b""), None);
-        assert_eq!(records.line(b"\"never\n"), None);
+        assert!(records.line(b"").is_none());
+        assert!(records.line(b"\"never\n").is_none());
         records.reset();
-        assert_eq!(records.line(b"a\n").unwrap(), [b"a"]);
+        assert_eq!(records.line(b"a\n").unwrap().unwrap(), [b"a"]);
+        assert_eq!(records.line(b"a\r\r\n").unwrap().unwrap(), [b"a"]);
+        for bare in [&b"a\rb\n"[..], b"a\rb", b"a,1\rb,2\r"] {
+            assert!(records.line(bare).unwrap().is_err());
+        }
+        assert_eq!(records.line(b"\"a\rb\"\n").unwrap().unwrap(), [b"a\rb"]);
     }
 }

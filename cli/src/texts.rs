@@ -11,7 +11,7 @@ use crate::resume::Done;
 use crate::shard::Shard;
 use crate::table::{self, Delimiter, Form};
 use crate::words;
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 use clap::Args;
 use rq_convert::OtherEncoding;
 use serde::de::DeserializeOwned;
@@ -78,7 +78,7 @@ pub(crate) struct FormArgs {
     )]
     columns: Vec<String>,
 
-    /// What the input is: lines, jsonl, csv or tsv [default: as --file is named]
+    /// What the input is: lines, jsonl, csv or tsv [default: from the ending of --file]
     ///
     /// A file called .csv or .tsv is a table: its first record names the columns, and the others are the texts. One called .jsonl or
     /// .ndjson has JSON lines, as with --jsonl. Any other, and standard input, has a text in each line, or JSON lines with --jsonl.
@@ -126,10 +126,14 @@ impl FormArgs {
             let (field, name) = column.split_once('=').unwrap_or((T::FIELDS[0], column));
             let Some(field) = T::FIELDS.iter().find(|known| **known == field) else {
                 bail!(
-                    "--columns {column}: this command has no {field:?}, but {}",
+                    "--columns {column}: there is no field {field:?}; the fields are {}",
                     T::FIELDS.join(" and ")
                 );
             };
+            if columns.iter().any(|(other, _)| other == field) {
+                let pairs: Vec<String> = T::FIELDS.iter().map(|f| format!("{f}=COLUMN")).collect();
+                bail!("--columns names {field} twice: write {}", pairs.join(","));
+            }
             columns.push((*field, name.to_owned()));
         }
         let chosen = !columns.is_empty();
@@ -252,6 +256,14 @@ impl<T> Source<T> {
     /// Whether it is one of several parts.
     pub(crate) fn is_part(&self) -> bool {
         matches!(self, Self::Lines(lines) if lines.part.is_some())
+    }
+
+    /// The names of a table's columns.
+    pub(crate) fn header(&mut self) -> Result<Option<&[String]>> {
+        match self {
+            Self::Given(_) => Ok(None),
+            Self::Lines(lines) => lines.header(),
+        }
     }
 
     /// Whether it is one of several parts, and which are behind the first.
@@ -490,8 +502,11 @@ impl<R: Read> Lines<R> {
                     bytes += line.len();
                     parse(line, self.form == Form::Jsonl, &self.columns)
                 }
-                Ok(Given::Fields(fields)) => {
-                    let input = select(&fields, &self.columns.names);
+                Ok(Given::Row(fields, wrong)) => {
+                    let input = match wrong {
+                        Some(error) => Err(error),
+                        None => select(&fields, &self.columns.names),
+                    };
                     bytes += fields.len();
                     (Repeated::Fields(fields), input)
                 }
@@ -507,10 +522,26 @@ impl<R: Read> Lines<R> {
         self.input.buffer().contains(&b'\n')
     }
 
+    /// The names of a table's columns, which its first record has.
+    fn header(&mut self) -> Result<Option<&[String]>> {
+        if let Some((mut records, None)) = self.table.take_if(|(_, names)| names.is_none()) {
+            let names = match self.record(&mut records) {
+                Ok(None) => Ok(Vec::new()),
+                Ok(Some((_, record))) => record.and_then(table::header),
+                Err(error) => Err(error.into()),
+            };
+            let names = names.with_context(|| format!("can't read {}", self.name))?;
+            self.choose(&names)?;
+            self.table = Some((records, Some(names)));
+        }
+        Ok(self.table.as_ref().and_then(|(_, names)| names.as_deref()))
+    }
+
     /// The next line or record, and the number of the line on which it begins.
     fn next(&mut self) -> Result<Option<(u64, Result<Given>)>> {
+        self.header()?;
         let cannot = |name: &str| format!("can't read {name}");
-        let Some((mut records, header)) = self.table.take() else {
+        let Some((mut records, Some(names))) = self.table.take() else {
             let line = self.line().with_context(|| cannot(&self.name))?;
             let Some((mut line, too_long)) = line else {
                 return Ok(None);
@@ -522,26 +553,14 @@ impl<R: Read> Lines<R> {
         };
         let record = self
             .record(&mut records)
-            .with_context(|| cannot(&self.name));
-        let names = match header {
-            Some(names) => names,
-            None => {
-                let names = match record? {
-                    None => Vec::new(),
-                    Some((_, record)) => {
-                        let names = record.and_then(table::header);
-                        names.with_context(|| cannot(&self.name))?
-                    }
-                };
-                self.choose(&names)?;
-                self.table = Some((records, Some(names)));
-                return self.next();
-            }
-        };
-        let given = record?.map(|(number, record)| {
+            .with_context(|| cannot(&self.name))?;
+        let given = record.map(|(number, record)| {
             self.count += 1;
-            let fields = record.and_then(|record| table::fields(&names, record));
-            (number, fields.map(Given::Fields))
+            let fields = table::fields(&names, record);
+            (
+                number,
+                fields.map(|(fields, wrong)| Given::Row(fields, wrong)),
+            )
         });
         self.table = Some((records, Some(names)));
         Ok(given)
@@ -559,7 +578,10 @@ impl<R: Read> Lines<R> {
                     return Ok(None);
                 };
                 records.reset();
-                let open = anyhow!("the record has a quote at its beginning, and none at its end");
+                let open = anyhow!(
+                    "the quote that opens in line {first} is never closed: what is behind it, {} lines, is no row",
+                    self.physical - first
+                );
                 return Ok(Some((first, Err(open))));
             };
             let number = *first.get_or_insert(self.physical);
@@ -576,7 +598,7 @@ impl<R: Read> Lines<R> {
                 _ => records.line(&[&line[..], b"\n"].concat()),
             };
             match record {
-                Some(record) => return Ok(Some((number, Ok(record)))),
+                Some(record) => return Ok(Some((number, record))),
                 // An empty line is none.
                 None if records.pending() == 0 && line.iter().all(u8::is_ascii_whitespace) => {
                     first = None;
@@ -595,6 +617,11 @@ impl<R: Read> Lines<R> {
         if let [only] = names
             && !*chosen
         {
+            ensure!(
+                !only.contains([';', '\t', '|']),
+                "{} has one column, {only:?}: its fields must be separated by commas, or by tabs in a .tsv file; --columns takes it as it is",
+                self.name
+            );
             columns[0].1.clone_from(only);
         }
         let main = columns[0].0;
@@ -604,7 +631,7 @@ impl<R: Read> Lines<R> {
         });
         match missing {
             Some((_, name)) if !names.is_empty() => bail!(
-                "{} has no column {name:?}, but {}: say which one to read with --columns",
+                "{} has no column {name:?}; its columns are {}: say which one to read with --columns",
                 self.name,
                 names.join(", ")
             ),
@@ -652,7 +679,8 @@ impl<R: Read> Lines<R> {
 /// What a line or a record holds.
 enum Given {
     Text(String),
-    Fields(Fields),
+    /// A table's, and what is wrong with it.
+    Row(Fields, Option<Error>),
 }
 
 /// The input that some fields of an object or a record are.
@@ -845,7 +873,7 @@ f"#;
             Err("there is the number 5, in place of a string, at byte 10"),
             Err("something follows the JSON, at byte 15"),
             Err("it ends within the JSON, at byte 2"),
-            Err("an escape with a backslash isn't a character's, at byte 17"),
+            Err("a \\u escape is half of a surrogate pair, at byte 17"),
             Err("it ends within the JSON, at byte 1"),
             Ok("f"),
         ];

@@ -20,9 +20,12 @@ fn of_system(error: &io::Error) -> String {
     }
 }
 
-/// A text without the numbers that Rust puts behind what the operating system says.
+/// A text without the numbers that Rust puts behind what the operating system says, and the names of temporary files.
 fn without_number(text: &str) -> String {
-    let mut text = text.to_owned();
+    let mut text = match text.split_once(" at path \"") {
+        Some((before, path)) if path.ends_with(".tmp\"") => before.to_owned(),
+        _ => text.to_owned(),
+    };
     while let Some(start) = text.find(" (os error ") {
         let Some(length) = text[start..].find(')') else {
             break;
@@ -90,9 +93,10 @@ fn syntax(message: &str) -> &'static str {
         "trailing comma" => "there is a comma with nothing behind it",
         "recursion limit exceeded" => "it is nested too deeply",
         "number out of range" => "a number is too large",
-        _ if message.contains("escape") || message.contains("surrogate") => {
-            "an escape with a backslash isn't a character's"
+        _ if message.contains("surrogate") || message.contains("end of hex") => {
+            "a \\u escape is half of a surrogate pair"
         }
+        _ if message.contains("escape") => "a backslash is before what it can't escape",
         _ if message.contains("control character") => {
             "a control character stands in a string, where it must be escaped"
         }
@@ -210,7 +214,7 @@ mod tests {
             ("{a}", "it isn't JSON, at byte 2"),
             (
                 "{\"text\": \"\\x\"}",
-                "an escape with a backslash isn't a character's, at byte 12",
+                "a backslash is before what it can't escape, at byte 12",
             ),
             (
                 "{\"text\": \"\", \"text\": \"\"}",

@@ -47,9 +47,10 @@ fn a_table_keeps_its_columns_and_gets_those_of_the_answer() {
     assert_eq!(rows[1][..3], ["007", "EVQL<mask>", "one, \"two\"\nthree"]);
     assert_eq!(rows[2][..4], ["8", "EVQL", "", ""]);
     assert!(rows[2][4].starts_with("no mask token"), "{rows:?}");
-    assert_eq!(rows[3][..4], ["", "", "", ""]);
+    // The row of too many fields, of which the first tell which it is.
+    assert_eq!(rows[3][1..4], ["<mask>", "x", ""]);
     assert!(
-        rows[3][4].starts_with("the record has 4 fields, and the table 3"),
+        rows[3][4].starts_with("the row has 4 fields, and the header 3"),
         "{rows:?}"
     );
     assert_eq!(rows[4][..3], ["1e5", "EV<mask>L", "é"]);
@@ -125,11 +126,11 @@ fn columns_are_chosen_by_name() {
         format!("{{\"anything\":\"<mask>V\",{masks}\n")
     );
     fill(&["--file", "a.csv"]).fails(&[
-        "a.csv has no column \"text\", but review, title",
+        "a.csv has no column \"text\"; its columns are review, title",
         "--columns",
     ]);
     fill(&["--file", "a.csv", "--columns", "name"])
-        .fails(&["no column \"name\", but review, title"]);
+        .fails(&["no column \"name\"; its columns are review, title"]);
     fill(&["--file", "a.csv", "--columns", "pair=title"]).fails(&["no \"pair\", but text"]);
     file("lines", "<mask>V\n");
     fill(&[
@@ -205,7 +206,7 @@ fn broken_tables_are_said_where_they_break() {
     assert_eq!(ran.code, Some(1), "{ran:?}");
     let last = ran.stdout.lines().last().unwrap();
     assert!(
-        last.contains("a quote at its beginning, and none at its end")
+        last.contains("the quote that opens in line 3 is never closed: what is behind it, 1 lines")
             && last.ends_with("\"line\":3}"),
         "{last}"
     );
@@ -267,4 +268,99 @@ fn broken_tables_are_said_where_they_break() {
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert!(fs::read(user.path("b.csv")).unwrap() == whole);
     assert!(!user.path("b.csv.partial").exists() && !user.path("b.csv.journal").exists());
+}
+
+#[test]
+fn a_wrong_row_keeps_what_tells_which_it_is() {
+    let user = user();
+    let out = |table: &[u8]| {
+        fs::write(user.path("a.csv"), table).unwrap();
+        let ran = user.rq(&["fill", "--file", "a.csv", "--out", "b.csv"]);
+        let written = fs::read_to_string(user.path("b.csv")).unwrap_or_default();
+        (ran, self::table(&written))
+    };
+    let (ran, rows) = out(b"id,text,note\n1,<mask>,caf\xe9\n2,<mask>\n");
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert_eq!(rows[0], ["id", "text", "note", "masks", "error"]);
+    assert_eq!(rows[1][..4], ["1", "<mask>", "caf\u{fffd}", ""]);
+    assert!(rows[1][4].contains("\"note\" isn't UTF-8"), "{rows:?}");
+    assert_eq!(rows[2][..4], ["2", "<mask>", "", ""]);
+    // What has no whole row has its columns all the same.
+    let (ran, rows) = out(b"id,text\n1,\"<mask>\n2,x\n");
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert_eq!(rows[0], ["id", "text", "masks", "error"]);
+    let (ran, rows) = out(b"id,text\n");
+    assert_eq!(ran.succeeds(), "b.csv: 0 rows\n");
+    assert_eq!(rows, [["id", "text", "masks", "error"]]);
+}
+
+#[test]
+fn a_table_that_is_none_is_refused() {
+    let user = user();
+    for (table, said) in [
+        ("text,id\r<mask>,1\r<mask>,2\r", "carriage return"),
+        ("text;id\n<mask>;1\n", "separated by commas"),
+        ("sep=;\ntext;id\n", "separated by commas"),
+    ] {
+        fs::write(user.path("a.csv"), table).unwrap();
+        let ran = user.rq(&["fill", "--file", "a.csv", "--out", "b.csv"]);
+        ran.fails(&["a.csv", said]);
+        assert!(!user.path("b.csv").exists());
+    }
+    fs::write(user.path("a.csv"), "text,id\n<mask>\rV,1\n<mask>V,2\n").unwrap();
+    let ran = user.rq(&["fill", "--file", "a.csv", "--jsonl"]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    let lines: Vec<&str> = ran.stdout.lines().collect();
+    assert!(lines[0].contains("carriage return"), "{ran:?}");
+    assert_eq!(lines.len(), 2, "{ran:?}");
+    user.rq(&["classify", "--columns", "a,b", "--file", "a.csv"])
+        .fails(&["--columns names text twice", "text=COLUMN"]);
+}
+
+#[test]
+fn no_output_replaces_the_input_or_the_model() {
+    let user = user();
+    fs::write(user.path("a.csv"), "text\n<mask>\n").unwrap();
+    fs::hard_link(user.path("a.csv"), user.path("hard.csv")).unwrap();
+    let mut outputs = vec!["a.csv", "./a.csv", "hard.csv"];
+    if cfg!(unix) {
+        #[cfg(unix)]
+        std::os::unix::fs::symlink("a.csv", user.path("soft.csv")).unwrap();
+        outputs.push("soft.csv");
+    }
+    for output in outputs {
+        for more in [&[][..], &["--resume"], &["--shard", "1/2"]] {
+            let ran = user.rq(&[&["fill", "--file", "a.csv", "--out", output], more].concat());
+            ran.fails(&[output, "is the input"]);
+        }
+        let ran = user.rq(&[
+            "embed",
+            "--file",
+            "a.csv",
+            "--out",
+            output,
+            "--input-format",
+            "lines",
+        ]);
+        ran.fails(&["is the input"]);
+        let ran = user.rq(&["score", "--file", "a.csv", "--plot", output]);
+        ran.fails(&["is the input"]);
+    }
+    assert_eq!(
+        fs::read_to_string(user.path("a.csv")).unwrap(),
+        "text\n<mask>\n"
+    );
+}
+
+#[test]
+fn a_field_called_line_stays() {
+    let user = user();
+    let input = "{\"text\": 3, \"line\": \"mine\"}\n{\"text\": 3}\n";
+    let ran = user.rq_with(&["fill", "--jsonl"], input.as_bytes());
+    let lines: Vec<&str> = ran.stdout.lines().collect();
+    assert!(
+        lines[0].contains("\"line\":\"mine\"") && !lines[0].contains("\"line\":1"),
+        "{ran:?}"
+    );
+    assert!(lines[1].ends_with("\"line\":2}"), "{ran:?}");
 }

@@ -10,6 +10,7 @@ use memmap2::{Mmap, MmapOptions};
 use rq_kernels::lanes::Lanes;
 use std::borrow::Cow;
 use std::fs::File;
+use std::io::ErrorKind;
 use std::ops::{Deref, Range};
 use std::path::Path;
 
@@ -32,6 +33,13 @@ impl MappedFile {
             }
         };
         let file = File::open(path).map_err(error("open"))?;
+        let metadata = file.metadata().map_err(error("open"))?;
+        if metadata.is_dir() {
+            return Err(error("open")(ErrorKind::IsADirectory.into()));
+        }
+        if !metadata.is_file() {
+            return Err(error("open")(std::io::Error::other("it isn't a file")));
+        }
         let map = map(&MmapOptions::new(), &file).map_err(error("map"))?;
         Ok(Self(map))
     }
@@ -101,7 +109,7 @@ impl Storage {
             // Which can't be mapped, and is no model.
             return Ok(Self::Static(&[]));
         }
-        let too_large = |_| error("map")(std::io::ErrorKind::FileTooLarge.into());
+        let too_large = |_| error("map")(ErrorKind::FileTooLarge.into());
         let mut options = MmapOptions::new();
         options
             .offset(part.start)

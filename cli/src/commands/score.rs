@@ -8,6 +8,7 @@ use crate::human::{column, count, percent, share, visible};
 use crate::out::OutArgs;
 use crate::plot::{self, Plot, Surprisals};
 use crate::records;
+use crate::resume;
 use crate::style::{FAINT, FOUND, SURPRISE, surprise};
 use crate::task::{Command, answers_with};
 use crate::texts::{FromLine, InputArgs, Text, from_json};
@@ -452,6 +453,9 @@ pub(super) fn run(args: &ScoreArgs) -> Result<Ended> {
     let located = args.model.open()?;
     let session = args.compute.session(&located.model)?;
     let task = located.task(Scorer::new(session))?;
+    if let Some(path) = &args.plot {
+        resume::spare_sources(path, &located, &texts)?;
+    }
     let plot = args.plot.as_deref();
     let plot = plot.map(|path| Ok::<_, anyhow::Error>((Plot::create(path)?, path)));
     let plot = plot.transpose()?;
