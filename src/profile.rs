@@ -3,6 +3,22 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+/// Whether std has a clock. On wasm32-unknown-unknown, which knows of no system, `Instant::now` panics.
+const CLOCK: bool = !cfg!(all(target_family = "wasm", target_os = "unknown"));
+
+/// The time since it was started; zero where there is no clock.
+pub(crate) struct Stopwatch(Option<Instant>);
+
+impl Stopwatch {
+    pub(crate) fn start() -> Self {
+        Self(CLOCK.then(Instant::now))
+    }
+
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.0.map_or(Duration::ZERO, |start| start.elapsed())
+    }
+}
+
 /// A part of the work.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Part {
@@ -18,7 +34,7 @@ pub(crate) struct Timers([AtomicU64; Part::Quantization as usize + 1]);
 
 impl Timers {
     pub(crate) fn time<R>(&self, part: Part, work: impl FnOnce() -> R) -> R {
-        let start = Instant::now();
+        let start = Stopwatch::start();
         let result = work();
         let nanoseconds = start.elapsed().as_nanos() as u64;
         self.0[part as usize].fetch_add(nanoseconds, Ordering::Relaxed);
@@ -33,7 +49,8 @@ impl Timers {
 /// Where the time of a pass through the encoder went, and how long the head took.
 ///
 /// The parts of the encoder are summed over the threads: what is missing from `encoder` times their number is waiting,
-/// and the little that is in no part. To measure takes time too, which shows in short passes.
+/// and the little that is in no part. To measure takes time too, which shows in short passes. On wasm32-unknown-unknown, where a
+/// program has no clock, all are zero.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Profile {

@@ -6,7 +6,7 @@ use crate::encoder::workspace::{Extent, Workspace};
 use crate::encoder::{Compute, Faults, Rows};
 use crate::error::{Error, Stage};
 use crate::model::Model;
-use crate::profile::{Profile, Timers};
+use crate::profile::{Profile, Stopwatch, Timers};
 use crate::tasks::not_zero;
 use rq_kernels::isa::{ISA_VARIABLE, Isa};
 use rq_kernels::kernels::{self, Kernels};
@@ -15,7 +15,6 @@ use rq_kernels::threads::{Threads, processors};
 use self_cell::self_cell;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Instant;
 
 /// The most threads that a session starts: far beyond what helps, far below what a system refuses.
 pub const MAX_THREADS: usize = 1024;
@@ -309,10 +308,10 @@ impl Session {
     /// As [`Session::hidden_states`].
     pub fn profile(&mut self, batch: &Batch) -> Result<Profile, Error> {
         let timers = Timers::default();
-        let start = Instant::now();
+        let start = Stopwatch::start();
         let count = self.encode(batch, Rows::All, 1, Some(&timers))?;
         let encoder = start.elapsed();
-        let start = Instant::now();
+        let start = Stopwatch::start();
         self.head(batch, (count.min(1), 1), |_, _| ())?;
         Ok(Profile::new(encoder, &timers, start.elapsed()))
     }

@@ -10,6 +10,9 @@ pub fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
+/// Whether std can start threads: not in a WebAssembly module whose memory isn't shared.
+const CAN_START: bool = cfg!(any(not(target_family = "wasm"), target_feature = "atomics"));
+
 /// The threads that a session computes with.
 #[derive(Debug)]
 pub struct Threads {
@@ -17,12 +20,12 @@ pub struct Threads {
 }
 
 impl Threads {
-    /// `count` threads, named `rq-N`. With one, everything runs on the caller's thread.
+    /// `count` threads, named `rq-N`. With one, or in a WebAssembly module without shared memory, everything runs on the caller's.
     ///
     /// # Errors
     /// When the operating system refuses to start them.
     pub fn new(count: usize) -> std::io::Result<Self> {
-        if count <= 1 {
+        if count <= 1 || !CAN_START {
             return Ok(Self { pool: None });
         }
         let pool = rayon::ThreadPoolBuilder::new()
@@ -110,7 +113,7 @@ mod tests {
     fn every_chunk_once_whatever_the_threads() {
         for count in [1, 2, 4] {
             let threads = Threads::new(count).unwrap();
-            assert_eq!(threads.count(), count);
+            assert_eq!(threads.count(), if CAN_START { count } else { 1 });
             let (mut a, mut b) = (vec![0; 103], vec![0; 21]);
             threads.chunks2((&mut a, 5), (&mut b, 1), |i, a, b| {
                 a.iter_mut().for_each(|x| *x += i + 1);
