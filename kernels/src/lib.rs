@@ -26,6 +26,7 @@ pub mod activation;
 mod block;
 pub mod environment;
 mod float;
+mod fma;
 pub mod hadamard;
 pub mod isa;
 pub mod kernels;

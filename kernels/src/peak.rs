@@ -4,6 +4,10 @@
 use crate::kernels::{Kernels, dispatch};
 use crate::lanes::{Lanes, as_floats};
 use crate::simd::Simd;
+#[cfg(all(target_arch = "wasm32", target_feature = "relaxed-simd"))]
+use crate::tier::token::Relaxed;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+use crate::tier::token::Simd128;
 #[cfg(target_arch = "x86_64")]
 use crate::tier::token::{Avx2, Avx512Vnni, AvxVnni};
 #[cfg(target_arch = "aarch64")]
@@ -94,6 +98,7 @@ impl Peak for Scalar {
 }
 
 /// Rounds of one step in each of some chains.
+#[allow(dead_code, reason = "a build may have plain Rust only")]
 #[inline(always)]
 fn run_chains<R: Copy, const CHAINS: usize>(rounds: usize, start: R, step: impl Fn(R) -> R) {
     let mut sums = black_box([start; CHAINS]);
@@ -227,6 +232,45 @@ mod arm {
                 run_chains::<_, 16>(rounds, vdupq_n_s32(0), |sum| token.multiply(sum, w, x));
                 (rounds * 16 * 32) as u64
             }
+        }
+    }
+}
+
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod wasm {
+    #[cfg(target_feature = "relaxed-simd")]
+    use super::Relaxed;
+    use super::{Peak, Simd128, black_box, run_chains};
+    use std::arch::wasm32::*;
+
+    /// `i32x4.dot_i16x8_s`.
+    impl Peak for Simd128 {
+        #[inline(always)]
+        fn multiply_adds(self, rounds: usize) -> u64 {
+            let (w, x) = black_box((i16x8_splat(3), i16x8_splat(5)));
+            run_chains::<_, 12>(
+                rounds,
+                i32x4_splat(0),
+                #[inline(always)]
+                |sum| i32x4_add(sum, i32x4_dot_i16x8(w, x)),
+            );
+            (rounds * 12 * 8) as u64
+        }
+    }
+
+    /// `i16x8.relaxed_dot_i8x16_i7x16_s`, whose products are added in 16 bits.
+    #[cfg(target_feature = "relaxed-simd")]
+    impl Peak for Relaxed {
+        #[inline(always)]
+        fn multiply_adds(self, rounds: usize) -> u64 {
+            let (w, x) = black_box((i8x16_splat(3), i8x16_splat(5)));
+            run_chains::<_, 12>(
+                rounds,
+                i16x8_splat(0),
+                #[inline(always)]
+                |sum| i16x8_add(sum, i16x8_relaxed_dot_i8x16_i7x16(x, w)),
+            );
+            (rounds * 12 * 16) as u64
         }
     }
 }

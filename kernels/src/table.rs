@@ -27,6 +27,11 @@ macro_rules! for_each_tier {
             Dotprod, dotprod, target_arch = "aarch64", Neon, ["neon", "dotprod"];
             /// NEON with the int8 matrix product `smmla`: Neoverse V1 and N2, Apple since M2 and A15, phones since 2021.
             I8mm, i8mm, target_arch = "aarch64", Neon, ["neon", "dotprod", "i8mm"];
+            /// WebAssembly's vectors: every engine since 2021 (Chrome 91, Firefox 89, Safari 16.4, Node 16).
+            Simd128, simd128, all(target_arch = "wasm32", target_feature = "simd128"), Simd128, ["simd128"];
+            /// WebAssembly's relaxed vectors, where the relaxed multiply-add of the engine at hand is a fused one.
+            Relaxed, relaxed, all(target_arch = "wasm32", target_feature = "relaxed-simd"), Relaxed,
+                ["simd128", "relaxed-simd"];
         }
     };
 }

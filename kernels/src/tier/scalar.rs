@@ -3,6 +3,7 @@
 use super::token::Scalar;
 use crate::activation::{ActivationBlock, START};
 use crate::block::{Block, Decode, RowScales, group_word, write_words};
+use crate::fma::mul_add;
 use crate::hadamard::transform;
 use crate::lanes::{LANES, Lanes};
 use crate::packed::{CodesQ4, GROUP, GROUPS, Group, SUB_BLOCK};
@@ -44,7 +45,7 @@ impl Simd for Scalar {
         zip(a, b, |a, b| a / b)
     }
     fn mul_add(self, a: Array, b: Array, c: Array) -> Array {
-        std::array::from_fn(|i| a[i].mul_add(b[i], c[i]))
+        std::array::from_fn(|i| mul_add(a[i], b[i], c[i]))
     }
     fn max(self, a: Array, b: Array) -> Array {
         zip(a, b, |a, b| if a > b { a } else { b })
@@ -175,8 +176,8 @@ impl Block for Decoded<'_> {
                 let ([scales], [starts]) = block.scales.registers();
                 for (row, sum) in sums.0.iter_mut().enumerate() {
                     let dot = f32::from_bits((START + dots[row]) as u32);
-                    let scaled = dot.mul_add(scales[row], starts[row]);
-                    *sum = scaled.mul_add(act.scale, *sum);
+                    let scaled = mul_add(dot, scales[row], starts[row]);
+                    *sum = mul_add(scaled, act.scale, *sum);
                 }
             }
         }

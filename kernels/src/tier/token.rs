@@ -56,6 +56,7 @@ macro_rules! proven {
         }
     };
 }
+#[allow(unused_imports, reason = "a build may have plain Rust only")]
 pub(crate) use proven;
 
 /// The macros `avx2!` and so on.
@@ -84,6 +85,22 @@ macro_rules! is_detected {
 macro_rules! is_detected {
     ($feature:tt) => {
         std::arch::is_aarch64_feature_detected!($feature)
+    };
+}
+
+/// A WebAssembly module that an engine took has what it was compiled for.
+#[cfg(target_family = "wasm")]
+#[allow(
+    unused_macros,
+    unused_macro_rules,
+    reason = "a build may have fewer tiers"
+)]
+macro_rules! is_detected {
+    ("relaxed-simd") => {
+        super::wasm::relaxed_multiply_add_is_fused()
+    };
+    ($feature:tt) => {
+        cfg!(target_feature = $feature)
     };
 }
 
