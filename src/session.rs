@@ -52,6 +52,15 @@ impl SessionOptions {
     }
 }
 
+/// The number of this process. In WebAssembly there is one, which std panics to be asked for.
+fn process() -> u32 {
+    if cfg!(target_family = "wasm") {
+        0
+    } else {
+        std::process::id()
+    }
+}
+
 /// The weights of a model, found by name once.
 #[derive(Debug)]
 struct Weights<'m> {
@@ -114,7 +123,7 @@ impl Session {
             workspace: Workspace::new(threads.count()),
             threads,
             faults: Faults::none(),
-            process: std::process::id(),
+            process: process(),
         })
     }
 
@@ -348,7 +357,7 @@ impl Session {
         timers: Option<&Timers>,
     ) -> Result<usize, Error> {
         // A fork has the caller's thread, and none of the pool's: it would wait for ever.
-        if self.threads.count() > 1 && std::process::id() != self.process {
+        if self.threads.count() > 1 && process() != self.process {
             return Err(Error::Forked);
         }
         let mut sequences = batch.sequences();

@@ -130,7 +130,7 @@ impl<S: Simd> RowScales<S> {
     }
 
     /// The token that made the scales.
-    #[cfg(any(target_arch = "x86_64", target_feature = "simd128"))]
+    #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     pub(crate) fn simd(&self) -> S {
         self.scales.simd()

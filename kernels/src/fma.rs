@@ -109,7 +109,7 @@ pub(crate) mod tests {
                 let mantissa = |random: &mut dyn FnMut(u32) -> u32| {
                     let zeros = random(4).min(12) * 2;
                     let sign = if random(1) == 0 { 1.0 } else { -1.0 };
-                    sign * (1.0 + (random(23) >> zeros << zeros) as f32 * ulp)
+                    sign * (1.0 + ((random(23) >> zeros) << zeros) as f32 * ulp)
                 };
                 let distance = random(6) as i32 - 8;
                 let half = exponent / 2;
@@ -148,9 +148,9 @@ pub(crate) mod tests {
     fn a_subnormal_sum_is_rounded_once() {
         let (a, b) = (3.0f32 * 2f32.powi(-75), 8_388_609.0 * 2f32.powi(-98));
         let c = 2f32.powi(-127);
-        let exact = (3i128 * 8_388_609 << 23) + (1i128 << 69);
+        let exact = ((3i128 * 8_388_609) << 23) + (1i128 << 69);
         let units = (exact + (1 << 46)) >> 47;
-        assert!(exact - (units << 47) != 1 << 46, "halfway");
+        assert!(exact - (units << 47) != (1 << 46), "halfway");
         assert_eq!(emulated(a, b, c).to_bits(), units as u32);
     }
 }

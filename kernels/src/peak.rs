@@ -4,7 +4,11 @@
 use crate::kernels::{Kernels, dispatch};
 use crate::lanes::{Lanes, as_floats};
 use crate::simd::Simd;
-#[cfg(all(target_arch = "wasm32", target_feature = "relaxed-simd"))]
+#[cfg(all(
+    target_arch = "wasm32",
+    target_feature = "simd128",
+    feature = "relaxed-simd"
+))]
 use crate::tier::token::Relaxed;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 use crate::tier::token::Simd128;
@@ -238,7 +242,7 @@ mod arm {
 
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod wasm {
-    #[cfg(target_feature = "relaxed-simd")]
+    #[cfg(feature = "relaxed-simd")]
     use super::Relaxed;
     use super::{Peak, Simd128, black_box, run_chains};
     use std::arch::wasm32::*;
@@ -259,7 +263,7 @@ mod wasm {
     }
 
     /// `i16x8.relaxed_dot_i8x16_i7x16_s`, whose products are added in 16 bits.
-    #[cfg(target_feature = "relaxed-simd")]
+    #[cfg(feature = "relaxed-simd")]
     impl Peak for Relaxed {
         #[inline(always)]
         fn multiply_adds(self, rounds: usize) -> u64 {

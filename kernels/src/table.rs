@@ -30,7 +30,7 @@ macro_rules! for_each_tier {
             /// WebAssembly's vectors: every engine since 2021 (Chrome 91, Firefox 89, Safari 16.4, Node 16).
             Simd128, simd128, all(target_arch = "wasm32", target_feature = "simd128"), Simd128, ["simd128"];
             /// WebAssembly's relaxed vectors, where the relaxed multiply-add of the engine at hand is a fused one.
-            Relaxed, relaxed, all(target_arch = "wasm32", target_feature = "relaxed-simd"), Relaxed,
+            Relaxed, relaxed, all(target_arch = "wasm32", target_feature = "simd128", feature = "relaxed-simd"), Relaxed,
                 ["simd128", "relaxed-simd"];
         }
     };

@@ -6,7 +6,6 @@
 //!
 //! Measured over every f32 in [-87, 88]: relative error at most 1.2e-7 (2 units in the last place).
 
-use super::polynomial;
 use crate::simd::{F32x16, Simd};
 
 const LN2_HIGH: f32 = 0.693_359_4;
@@ -28,7 +27,7 @@ pub(crate) fn exp<S: Simd>(x: F32x16<S>) -> F32x16<S> {
     let n = x.mul(splat(std::f32::consts::LOG2_E)).round();
     let r = n.mul_add(splat(-LN2_HIGH), x);
     let r = n.mul_add(splat(-LN2_LOW), r);
-    let tail = polynomial(r, P).mul(r.mul(r)).add(r);
+    let tail = r.polynomial(P).mul(r.mul(r)).add(r);
     tail.add(splat(1.0)).mul(n.exp2_integer())
 }
 

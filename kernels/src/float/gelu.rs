@@ -5,7 +5,6 @@
 //! 1.8e-7 |x| + rounding; the tanh form <= 1.5e-7 |x| + rounding.
 
 use super::exp::exp;
-use super::polynomial;
 use crate::lanes::Lanes;
 use crate::simd::{F32x16, Simd};
 use crate::tier::Tier;
@@ -41,24 +40,12 @@ const Q: [f32; 6] = [
     1.0,
 ];
 
-/// 1 / x by Newton's method, in a third of the time of a division. Three steps take the error from 12 % to rounding.
-#[inline(always)]
-fn reciprocal<S: Simd>(x: F32x16<S>) -> F32x16<S> {
-    let splat = |value| x.simd().splat(value);
-    let minus = x.mul(splat(-1.0));
-    let mut y = x.rough_reciprocal();
-    for _ in 0..3 {
-        y = minus.mul_add(y, splat(1.0)).mul_add(y, y);
-    }
-    y
-}
-
 #[inline(always)]
 fn erf<S: Simd>(z: F32x16<S>) -> F32x16<S> {
     let splat = |value| z.simd().splat(value);
     let z = z.max(splat(-ERF_LIMIT)).min(splat(ERF_LIMIT));
     let u = z.mul(z);
-    let y = z.mul(polynomial(u, P)).mul(reciprocal(polynomial(u, Q)));
+    let y = z.mul(u.polynomial(P)).mul(u.polynomial(Q).reciprocal());
     y.max(splat(-1.0)).min(splat(1.0))
 }
 

@@ -109,6 +109,19 @@ fn tile<S: Simd, const N: usize, const P: usize>(
             .expect("N rows");
         let count = LANES.min(b[0].len() - first);
         let b = b.map(|b| &b[first..first + count]);
+        if const { S::CHAINS } {
+            for p in 0..P {
+                let mut column = sums.map(
+                    #[inline(always)]
+                    |sums| sums[p],
+                );
+                simd.add_products(a, b[p], &mut column);
+                for n in 0..N {
+                    sums[n][p] = column[n];
+                }
+            }
+            continue;
+        }
         for k in 0..count {
             for p in 0..P {
                 let b = simd.load(&b[p][k]);

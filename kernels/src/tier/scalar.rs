@@ -23,6 +23,16 @@ fn larger_bits(a: f32, b: f32) -> f32 {
     f32::from_bits(a.to_bits().max(b.to_bits()))
 }
 
+/// Whether a > b. Not for the compiler to see where it would make WebAssembly's relaxed maxima of it, which treat NaN otherwise.
+#[inline(always)]
+fn is_greater(a: f32, b: f32) -> bool {
+    let greater = a > b;
+    match cfg!(all(target_family = "wasm", feature = "relaxed-simd")) {
+        true => std::hint::black_box(greater),
+        false => greater,
+    }
+}
+
 impl Simd for Scalar {
     type Register = Array;
     type Registers = [Array; 1];
@@ -48,10 +58,10 @@ impl Simd for Scalar {
         std::array::from_fn(|i| mul_add(a[i], b[i], c[i]))
     }
     fn max(self, a: Array, b: Array) -> Array {
-        zip(a, b, |a, b| if a > b { a } else { b })
+        zip(a, b, |a, b| if is_greater(a, b) { a } else { b })
     }
     fn min(self, a: Array, b: Array) -> Array {
-        zip(a, b, |a, b| if a < b { a } else { b })
+        zip(a, b, |a, b| if is_greater(b, a) { a } else { b })
     }
     fn abs(self, x: Array) -> Array {
         x.map(f32::abs)
@@ -69,7 +79,10 @@ impl Simd for Scalar {
         n.map(|n| f32::from_bits(((n as i32 + 127) as u32) << 23))
     }
     fn select_gt(self, a: Array, b: Array, yes: Array, no: Array) -> Array {
-        std::array::from_fn(|i| if a[i] > b[i] { yes[i] } else { no[i] })
+        std::array::from_fn(|i| match is_greater(a[i], b[i]) {
+            true => yes[i],
+            false => no[i],
+        })
     }
 
     fn widen_f16(self, lanes: &[f16; LANES]) -> [Array; 1] {
@@ -92,7 +105,7 @@ impl Simd for Scalar {
         fold(x, |a, b| a + b)
     }
     fn largest(self, [x]: [Array; 1]) -> f32 {
-        fold(x, |a, b| if a > b { a } else { b })
+        fold(x, |a, b| if is_greater(a, b) { a } else { b })
     }
     fn largest_bits(self, [x]: [Array; 1]) -> f32 {
         fold(x, larger_bits)
