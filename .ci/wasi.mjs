@@ -13,7 +13,7 @@ const wasi = new WASI({
   version: 'preview1',
   args,
   env: process.env,
-  preopens: { '/': '/', '.': process.cwd() },
+  preopens: { '/': '/' },
   returnOnExit: true,
 });
 const module = await WebAssembly.compile(await readFile(args[0]));
