@@ -196,7 +196,7 @@ impl Output {
                 still_there(&path, &destination)?;
                 temporary
                     .move_to(&destination)
-                    .map_err(|source| io_error("replace", &path, source))?;
+                    .map_err(|source| cannot_replace(&path, source))?;
                 sync_directory_of(&destination);
                 Ok(())
             }
@@ -210,7 +210,7 @@ impl Output {
                 synced.map_err(|source| io_error("write", &partial, source))?;
                 drop(file);
                 let moved = fs::rename(&partial, &destination);
-                moved.map_err(|source| io_error("replace", &path, source))?;
+                moved.map_err(|source| cannot_replace(&path, source))?;
                 sync_directory_of(&destination);
                 Ok(())
             }
@@ -337,6 +337,20 @@ fn not_a_file(path: &Path, what: &'static str) -> FormatError {
         path: path.into(),
         what,
     }
+}
+
+/// On Windows, where a file that a program has mapped can't be replaced, the error says so: the system says that access is denied.
+fn cannot_replace(path: &Path, source: io::Error) -> FormatError {
+    // ERROR_ACCESS_DENIED, ERROR_SHARING_VIOLATION, ERROR_USER_MAPPED_FILE.
+    let source = match source.raw_os_error() {
+        Some(5 | 32 | 1224) if cfg!(windows) => io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            "it is read-only, or in use by a program, perhaps rq itself: a model is while it is open; \
+             end that program, or choose another name",
+        ),
+        _ => source,
+    };
+    io_error("replace", path, source)
 }
 
 fn io_error(action: &'static str, path: &Path, source: io::Error) -> FormatError {
