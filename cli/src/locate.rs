@@ -64,7 +64,12 @@ pub(crate) fn data_directory() -> Result<PathBuf> {
     let strategy = etcetera::choose_base_strategy().with_context(|| {
         format!("there is no home directory for converted models: set {DATA_VARIABLE}")
     })?;
-    Ok(strategy.data_dir().join("rq"))
+    // On Windows the one that a company's network doesn't copy from machine to machine: models are large.
+    let directory = match cfg!(windows) {
+        true => strategy.cache_dir(),
+        false => strategy.data_dir(),
+    };
+    Ok(directory.join("rq"))
 }
 
 /// The file of a converted model in the data directory.
