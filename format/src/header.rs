@@ -26,6 +26,8 @@ pub const MAX_TOKENIZER_LEN: u64 = 64 << 20;
 pub(crate) const SECTIONS: usize = Section::ALL.len();
 /// Where the section table ends.
 pub(crate) const TABLE_END: usize = HEADER_LEN + SECTIONS * SECTION_RECORD_LEN;
+/// The bytes that say how long a file is: its header and section table.
+pub const START_LEN: usize = TABLE_END;
 /// Where the checksum is in the header; it covers what comes before it.
 const CHECKSUM_AT: usize = 56;
 
@@ -79,6 +81,16 @@ impl fmt::Display for Section {
     }
 }
 
+/// How long a file is in all that begins with these bytes, of which the first [`START_LEN`] are needed: for a program that
+/// receives a file piece by piece, and takes memory for it once.
+///
+/// # Errors
+/// When no file begins so.
+pub fn announced_len(start: &[u8]) -> Result<u64, FormatError> {
+    let header = Header::parse_start(start, None)?;
+    Ok(header.section(Section::TensorData).end())
+}
+
 /// Where a section is, and its checksum.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SectionRecord {
@@ -115,16 +127,30 @@ impl Header {
 
     /// Reads and checks the header and the section table of a whole file, and the padding between the sections.
     pub(crate) fn parse(file: &[u8]) -> Result<Self, FormatError> {
+        let header = Self::parse_start(file, Some(file.len() as u64))?;
+        let mut end = TABLE_END;
+        for record in &header.sections {
+            check_padding(file, end..record.range().start)?;
+            end = record.range().end;
+        }
+        Ok(header)
+    }
+
+    /// Reads and checks the header and the section table that a file begins with. Without the file's length, what the header
+    /// says is taken for it.
+    fn parse_start(file: &[u8], file_len: Option<u64>) -> Result<Self, FormatError> {
         let start = &file[..file.len().min(MAGIC.len())];
         if !MAGIC.starts_with(start) {
             return Err(FormatError::Magic {
                 found: start.to_vec(),
             });
         }
-        let file_len = file.len() as u64;
-        let Some((header, _)) = file.split_first_chunk::<HEADER_LEN>() else {
-            return Err(FormatError::TooShort { found: file_len });
+        let too_short = || FormatError::TooShort {
+            found: file.len() as u64,
         };
+        let (header, _) = file
+            .split_first_chunk::<HEADER_LEN>()
+            .ok_or_else(too_short)?;
         match u32_at(header, 8) {
             VERSION => {}
             0 => return Err(FormatError::NoSuchVersion { found: 0 }),
@@ -136,6 +162,7 @@ impl Header {
             return Err(FormatError::SectionCount { found: count });
         }
         let expected = u64_at(header, 16);
+        let file_len = file_len.unwrap_or(expected);
         if expected != file_len {
             return Err(FormatError::FileLength {
                 expected,
@@ -148,9 +175,7 @@ impl Header {
                 found: table_offset,
             });
         }
-        let table = file
-            .get(HEADER_LEN..TABLE_END)
-            .ok_or(FormatError::TooShort { found: file_len })?;
+        let table = file.get(HEADER_LEN..TABLE_END).ok_or_else(too_short)?;
         let expected = u64_at(header, CHECKSUM_AT);
         let checksum = header_checksum(header, table);
         if checksum != expected {
@@ -163,11 +188,6 @@ impl Header {
             return Err(FormatError::Reserved { offset: 32 });
         }
         let sections = parse_table(table, file_len)?;
-        let mut end = TABLE_END;
-        for record in &sections {
-            check_padding(file, end..record.range().start)?;
-            end = record.range().end;
-        }
         Ok(Self { sections, checksum })
     }
 

@@ -114,7 +114,7 @@ pub use error::{FormatError, Place};
 pub use expected::{ExpectedTensor, TensorKind};
 pub use header::{
     ALIGNMENT, HEADER_LEN, MAGIC, MAX_CONFIG_LEN, MAX_PROVENANCE_LEN, MAX_TOKENIZER_LEN,
-    SECTION_RECORD_LEN, Section, VERSION,
+    SECTION_RECORD_LEN, START_LEN, Section, VERSION, announced_len,
 };
 pub use output::Output;
 pub use provenance::{Provenance, ProvenanceError, SourceFile};

@@ -3,7 +3,8 @@
 
 use crate::common::*;
 use rq_format::{
-    ConfigError, FormatError, MAX_CONFIG_LEN, ModelFile, Place, ProvenanceError, Section,
+    ConfigError, FormatError, MAX_CONFIG_LEN, ModelFile, Place, ProvenanceError, START_LEN,
+    Section, announced_len,
 };
 use std::error::Error;
 
@@ -32,6 +33,24 @@ fn every_flipped_byte_is_noticed() {
         }
     }
     read_all(&bytes).unwrap();
+}
+
+#[test]
+fn the_start_announces_the_length() {
+    let mut bytes = good();
+    let len = bytes.len() as u64;
+    for known in [START_LEN, START_LEN + 1, bytes.len()] {
+        assert_eq!(announced_len(&bytes[..known]).unwrap(), len);
+    }
+    for known in 0..START_LEN {
+        let error = announced_len(&bytes[..known]).unwrap_err();
+        assert!(matches!(error, FormatError::TooShort { found } if found == known as u64));
+    }
+    for at in 0..START_LEN {
+        bytes[at] ^= 1;
+        assert!(announced_len(&bytes[..START_LEN]).is_err(), "byte {at}");
+        bytes[at] ^= 1;
+    }
 }
 
 #[test]
