@@ -6,7 +6,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
-import { extname, join, normalize } from 'node:path';
+import { extname, join, normalize, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
 
@@ -28,10 +28,10 @@ export function rq(...args) {
   return text.split('\n').filter(Boolean).map((line) => JSON.parse(line));
 }
 
-/** Makes a model's file of a checkpoint in tests/data. */
+/** Makes a model's file of a checkpoint, in tests/data or elsewhere. */
 export function converted(checkpoint, ...args) {
   const path = join(folder(), 'model.rq');
-  execFileSync(COMMAND, ['convert', join(ROOT, 'tests/data', checkpoint), '-o', path, ...args], { stdio: 'ignore' });
+  execFileSync(COMMAND, ['convert', resolve(ROOT, 'tests/data', checkpoint), '-o', path, ...args], { stdio: 'ignore' });
   return path;
 }
 
@@ -68,7 +68,7 @@ export async function serve(folders, special = () => false) {
       response.writeHead(404).end();
     }
   });
-  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+  await new Promise((listening) => server.listen(0, '127.0.0.1', listening));
   const close = () => {
     server.closeAllConnections();
     server.close();
