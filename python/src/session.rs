@@ -1,7 +1,7 @@
 //! A session, and what it answers to batches of texts.
 
 use crate::arrow::Embeddings;
-use crate::error::{named, raise};
+use crate::error::{TaskError, named, raise};
 use crate::model::Model;
 use numpy::{PyArray1, PyArray2, PyArrayMethods};
 use pyo3::exceptions::PyValueError;
@@ -22,8 +22,10 @@ const BATCH: usize = 4 << 10;
 type Fill = (f32, u32, String, String);
 /// The tokens of each mask of a text.
 type Masks = Vec<Vec<Fill>>;
-/// A label and its score.
-type Label = (String, f32);
+/// A label, its score, and which it is of those in question: two can have one name.
+type Label = (String, f32, usize);
+/// A word's label and its score.
+type WordLabel = (String, f32);
 /// An entity: label, score, the token's place if it is one, word, first character, and the one after the last.
 type Entity = (String, f32, Option<usize>, String, usize, usize);
 /// An answer: score, first character, the one after the last, and the text.
@@ -127,7 +129,7 @@ fn texts(texts: &[String]) -> impl ExactSizeIterator<Item = (usize, &str)> {
 fn labels(scores: Vec<rq::LabelScore>) -> Vec<Label> {
     scores
         .into_iter()
-        .map(|label| (label.label, label.score))
+        .map(|label| (label.label, label.score, label.index))
         .collect()
 }
 
@@ -217,9 +219,23 @@ impl Session {
             let targets = match targets {
                 None => None,
                 Some(targets) => {
-                    let resolved = Targets::resolve(session.model().tokenizer(), &targets);
+                    let tokenizer = session.model().tokenizer();
+                    let resolved = Targets::resolve(tokenizer, &targets);
                     let (targets, of_targets) = resolved.map_err(|error| raise(&error))?;
-                    warnings.extend(of_targets.iter().map(ToString::to_string));
+                    for warning in of_targets {
+                        let word =
+                            tokenizer.ids(&format!(" {}", warning.target.trim_start()), false);
+                        // A byte-level vocabulary has words with the space before them.
+                        let hint = match (&warning.replacement, word.as_deref()) {
+                            (Some(_), Ok(&[id])) => tokenizer.id_to_token(id),
+                            _ => None,
+                        };
+                        let hint = hint.filter(|hint| warning.replacement.as_ref() != Some(hint));
+                        warnings.push(match hint {
+                            Some(hint) => format!("{warning} For the word, write `{hint}`."),
+                            None => warning.to_string(),
+                        });
+                    }
                     Some(targets)
                 }
             };
@@ -277,7 +293,7 @@ impl Session {
             let mut task = Embedder::new(session);
             if task.per_token(&options) {
                 return Err(PyValueError::new_err(
-                    "this model has an embedding for each token: ask for encode(..., output_value=\"token_embeddings\")",
+                    "pooling=\"none\" gives an embedding for each token: ask for encode(..., output_value=\"token_embeddings\")",
                 ));
             }
             let dimension = task.dimension(&options).map_err(|error| raise(&error))?;
@@ -316,7 +332,7 @@ impl Session {
             let mut task = Embedder::new(session);
             if task.per_token(&options) {
                 return Err(PyValueError::new_err(
-                    "this model has an embedding for each token, and a row has one",
+                    "pooling=\"none\" gives an embedding for each token, and a row has one",
                 ));
             }
             let dimension = task.dimension(&options).map_err(|error| raise(&error))?;
@@ -399,7 +415,8 @@ impl Session {
         })
     }
 
-    /// Of each text the labels by descending score; and the model's label that counts, if its name doesn't say so.
+    /// Of each text the labels by descending score. The model's label that counts is named after entailment, or given.
+    #[expect(clippy::too_many_arguments, reason = "Python's keywords")]
     fn zero_shot(
         &self,
         py: Python<'_>,
@@ -407,8 +424,9 @@ impl Session {
         candidates: Vec<String>,
         template: &str,
         multi_label: bool,
+        entailment_label: Option<&str>,
         truncate: bool,
-    ) -> PyResult<(Vec<Vec<Label>>, Option<String>)> {
+    ) -> PyResult<Vec<Vec<Label>>> {
         let options = options!(ZeroShotOptions {
             multi_label: multi_label,
             truncate: truncate,
@@ -416,9 +434,23 @@ impl Session {
         self.with(py, |session| {
             let task = ZeroShot::new(session, &candidates, template);
             let mut task = task.map_err(|error| raise(&error))?;
+            let of_model = || format!("{:?}", task.model().config().labels);
+            if let Some(label) = entailment_label {
+                let (of_model, named) = (of_model(), task.with_entailment(label));
+                task = named.ok_or_else(|| {
+                    PyValueError::new_err(format!(
+                        "entailment_label is {label:?}; the model's labels are {of_model}"
+                    ))
+                })?;
+            } else if !task.entailment_is_named() {
+                return Err(TaskError::new_err(format!(
+                    "the model isn't known to be one of entailment (NLI), which zero-shot classification needs: none of its \
+                     labels, {}, is named after it; if one means it, name it with entailment_label",
+                    of_model()
+                )));
+            }
             let scores = answers(&mut task, texts(&inputs), &options)?;
-            let unnamed = (!task.entailment_is_named()).then(|| task.entailment().to_owned());
-            Ok((scores.into_iter().map(labels).collect(), unnamed))
+            Ok(scores.into_iter().map(labels).collect())
         })
     }
 
@@ -466,7 +498,7 @@ impl Session {
         &self,
         py: Python<'_>,
         inputs: Vec<Vec<String>>,
-    ) -> PyResult<Vec<Vec<Option<Label>>>> {
+    ) -> PyResult<Vec<Vec<Option<WordLabel>>>> {
         self.with(py, |session| {
             let mut task = WordTagger::new(session).map_err(|error| raise(&error))?;
             let inputs = inputs.iter().map(|words| {

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal, Optional, Union, cast, overload
 
 from . import _native
-from ._pipeline import BATCH_SIZE, Arrow, Pipeline, batches, is_arrow, listed
+from ._inputs import BATCH_SIZE, Arrow, batches, is_text, several, text, text_or_none, whole
+from ._pipeline import Pipeline
 from ._results import SparseEmbeddings
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def quantize_embeddings(
         raise ValueError(f"precision is {precision!r}; it can be float32, float16, int8, uint8, binary or ubinary")
     if ranges is None:
         if len(embeddings) < 2:
-            raise ValueError(f"{precision} steps are those between the least and the largest of several embeddings: give ranges")
+            raise ValueError(f"{precision} steps are those between the least and the largest of several embeddings: quantize_embeddings(..., ranges=...)")
         ranges = np.stack([embeddings.min(axis=0), embeddings.max(axis=0)])
     start, end = ranges
     step = (end - start) / 255
@@ -115,8 +116,9 @@ class Embedder(Pipeline):
         With ``output_value="token_embeddings"``, a matrix for each text, with a row for each token.
         """
         options = self._options(prompt_name, prompt, normalize_embeddings, truncate_dim, pooling, truncate)
-        one = isinstance(sentences, str)
-        texts = [cast(str, sentences)] if one else listed(cast("Iterable[str]", sentences))
+        whole(batch_size=batch_size)
+        one = is_text(sentences)
+        texts = several([sentences] if one else sentences, text)
         if output_value == "token_embeddings":
             matrices: list[_Matrix] = list(self._session.embed_tokens(texts, options))
             return matrices[0] if one else matrices
@@ -145,8 +147,7 @@ class Embedder(Pipeline):
         ``pyarrow.array(...)``, ``polars.Series(...)`` and whatever else knows the Arrow PyCapsule interface takes them.
         """
         options = self._options(prompt_name, prompt, normalize_embeddings, truncate_dim, pooling, truncate)
-        texts = _native.texts(sentences) if is_arrow(sentences) else list(cast("Iterable[Optional[str]]", sentences))
-        return self._session.embed_arrow(texts, options)
+        return self._session.embed_arrow(several(sentences, text_or_none), options)
 
     def similarity(self, a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """The cosine of each row of ``a`` with each row of ``b``."""
@@ -185,9 +186,10 @@ class Embedder(Pipeline):
         pooling: Optional[str],
         truncate: bool,
     ) -> _native.Embed:
+        whole(truncate_dim=dimension)
         return {
-            "prompt_name": prompt_name,
-            "prompt": prompt,
+            "prompt_name": text_or_none(prompt_name, "prompt_name"),
+            "prompt": text_or_none(prompt, "prompt"),
             # Without it, what the model's file says.
             "normalize": True if normalize else None,
             "dimension": dimension,
@@ -198,6 +200,9 @@ class Embedder(Pipeline):
 
 class SparseEmbedder(Pipeline):
     """Computes sparse embeddings (SPLADE) with a masked language model that was trained for it, as ``SparseEncoder``."""
+
+    def _compute_nothing(self) -> object:
+        return self._session.sparse([], None, None, False)
 
     def encode(
         self,
@@ -210,9 +215,9 @@ class SparseEmbedder(Pipeline):
         """A sparse row for each text, with a column for each entry of the vocabulary."""
         import numpy as np
 
-        if isinstance(sentences, str):
-            raise TypeError("expected several texts, not one: put it into a list")
-        rows, width = self._session.sparse(listed(sentences), max_active_dims, prompt_name, truncate)
+        whole(max_active_dims=max_active_dims)
+        prompt_name = text_or_none(prompt_name, "prompt_name")
+        rows, width = self._session.sparse(several(sentences, text), max_active_dims, prompt_name, truncate)
         lengths = [len(indices) for indices, _ in rows]
         return SparseEmbeddings(
             data=np.array([value for _, values in rows for value in values], dtype=np.float32),

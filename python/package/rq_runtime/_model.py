@@ -8,6 +8,8 @@ import warnings
 from typing import Any, Callable, Literal, Optional, Union
 
 from . import _native
+from ._inputs import text as checked
+from ._inputs import whole
 
 #: The names that transformers has for what a head is for.
 _TASKS = {
@@ -25,7 +27,11 @@ class Model:
     Threads and forked workers can share it. It can be pickled, as the path that it was opened by.
     """
 
-    def __init__(self, native: _native.Model, origin: tuple[Callable[..., Model], tuple[Any, ...]]) -> None:
+    def __init__(
+        self, native: _native.Model, origin: Optional[tuple[Callable[..., Model], tuple[Any, ...]]] = None
+    ) -> None:
+        if origin is None:
+            raise TypeError("a Model is made by Model.open(path), Model.convert(source, path) or Model.demo()")
         self._native = native
         self._origin = origin
         config, head = native.config()
@@ -34,13 +40,13 @@ class Model:
 
     @classmethod
     def open(cls, path: Union[str, os.PathLike[str]]) -> Model:
-        """Maps the file at ``path``.
+        """Maps the file at ``path``; ``~`` is the user's own directory.
 
         >>> Model.open("no-such-file.rq")  # doctest: +IGNORE_EXCEPTION_DETAIL
         Traceback (most recent call last):
         rq_runtime.FileError: can't open no-such-file.rq
         """
-        path = os.path.abspath(path)
+        path = os.path.abspath(os.path.expanduser(path))
         return cls(_native.Model.open(path), (cls.open, (path,)))
 
     @classmethod
@@ -72,10 +78,12 @@ class Model:
         what is worked on, and how much of all is done, from 0 to 1; a download counts anew. What there is to know of the
         checkpoint is a warning.
         """
-        text = None if calibrate is None or isinstance(calibrate, bool) else calibrate
+        whole(threads=threads)
+        source, output = os.path.expanduser(source), os.path.expanduser(output)
+        text = None if calibrate is None or isinstance(calibrate, bool) else os.path.expanduser(calibrate)
         wanted = calibrate if isinstance(calibrate, bool) else None
         notes = _native.convert(
-            os.fspath(source), output, quant, wanted, text, head, revision, threads, progress
+            source, output, quant, wanted, text, head, revision, threads, progress
         )
         for note in notes:
             warnings.warn(note, stacklevel=2)
@@ -114,8 +122,8 @@ class Model:
         >>> len(Model.demo().token_ids("She opened the door."))
         7
         """
-        return self._native.tokens(text)
+        return self._native.tokens(checked(text, "the text"))
 
     def tokens(self, text: str) -> list[str]:
         """A text's tokens as the vocabulary writes them, the special ones included."""
-        return [self._native.token(id) or "" for id in self._native.tokens(text)]
+        return [self._native.token(id) or "" for id in self.token_ids(text)]

@@ -71,15 +71,16 @@ class Session:
         top_k: Optional[int],
         function: Optional[str],
         truncate: bool,
-    ) -> list[list[tuple[str, float]]]: ...
+    ) -> list[list[tuple[str, float, int]]]: ...
     def zero_shot(
         self,
         inputs: Sequence[str],
         candidates: Sequence[str],
         template: str,
         multi_label: bool,
+        entailment_label: Optional[str],
         truncate: bool,
-    ) -> tuple[list[list[tuple[str, float]]], Optional[str]]: ...
+    ) -> list[list[tuple[str, float, int]]]: ...
     def tag(
         self,
         inputs: Sequence[str],

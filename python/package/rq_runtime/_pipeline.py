@@ -2,79 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
-from typing import Any, Callable, Optional, Protocol, TypeVar, Union, cast
+from typing import Any, Callable
 
 from . import _native
+from ._inputs import whole
 from ._model import Model
-
-Input = TypeVar("Input")
-Result = TypeVar("Result")
-
-#: How many texts of an iterator are computed together, unless it is said.
-BATCH_SIZE = 32
-
-
-class ArrowArray(Protocol):
-    """An Arrow array, such as a column of pyarrow."""
-
-    def __arrow_c_array__(self, requested_schema: Optional[object] = None) -> tuple[object, object]: ...
-
-
-class ArrowStream(Protocol):
-    """Arrow arrays in a row, such as a column of Polars."""
-
-    def __arrow_c_stream__(self, requested_schema: Optional[object] = None) -> object: ...
-
-
-#: A column of a data frame: whatever has the Arrow PyCapsule interface.
-Arrow = Union[ArrowArray, ArrowStream]
-
-
-def is_arrow(texts: object) -> bool:
-    return hasattr(texts, "__arrow_c_stream__") or hasattr(texts, "__arrow_c_array__")
-
-
-def listed(texts: Union[Iterable[str], Arrow]) -> list[str]:
-    """The texts of a column, of which none may be null, or of any other collection."""
-    if not is_arrow(texts):
-        return list(cast("Iterable[str]", texts))
-    column = _native.texts(texts)
-    if None in column:
-        raise ValueError(f"text {column.index(None) + 1} of {len(column)} is null")
-    return cast("list[str]", column)
-
-
-def batches(inputs: Iterable[Input], size: int) -> Iterator[list[Input]]:
-    """The inputs in their order, so many at a time."""
-    if size < 1:
-        raise ValueError(f"batch_size is {size}, and is at least 1")
-    inputs = iter(inputs)
-    while batch := list(islice(inputs, size)):
-        yield batch
-
-
-def each(
-    inputs: Any,
-    is_one: Callable[[Any], bool],
-    compute: Callable[[list[Any]], list[Result]],
-    batch_size: int,
-) -> Union[Result, list[Result], Iterator[Result]]:
-    """A result for an input, a list for several, and for an iterator an iterator, which computes a batch when it is asked for it."""
-    if is_one(inputs):
-        return compute([inputs])[0]
-    if is_arrow(inputs):
-        return compute(listed(inputs))
-    if isinstance(inputs, Iterator):
-        return (result for batch in batches(inputs, batch_size) for result in compute(batch))
-    if isinstance(inputs, Iterable):
-        return compute(list(inputs))
-    raise TypeError(f"expected a text, or several, not {type(inputs).__name__}")
-
-
-def is_text(inputs: object) -> bool:
-    return isinstance(inputs, str)
 
 
 class Pipeline:
@@ -85,9 +17,17 @@ class Pipeline:
     """
 
     def __init__(self, model: Model, *, threads: int = 1) -> None:
+        if not isinstance(model, Model):
+            raise TypeError(f"model is {model!r}, and a Model is expected: open a file by Model.open(path)")
+        whole(threads=threads)
         self.model = model
         self.threads = threads
         self._session = _native.Session(model._native, threads)
+        self._compute_nothing()
+
+    def _compute_nothing(self) -> object:
+        """Computes no text, which fails where the model's head is for another task."""
+        return None
 
     def __reduce__(self) -> tuple[Callable[..., Pipeline], tuple[Any, ...]]:
         return _made, (type(self), self.model, self.threads)

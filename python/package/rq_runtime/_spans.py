@@ -5,14 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, Optional, TypedDict, Union, overload
 
-from ._pipeline import BATCH_SIZE, Arrow, Pipeline, each, is_text
+from ._inputs import BATCH_SIZE, Arrow, each, members, several, text, whole
+from ._pipeline import Pipeline
 from ._results import Answer, Entity, WordLabel
 
 Strategy = Literal["none", "simple", "first", "average", "max"]
 
 
+def _words(value: object, place: str) -> list[str]:
+    try:
+        return several(value, text, "word")
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{place}: {error}") from None
+
+
+def _question(value: object, place: str) -> tuple[str, str]:
+    question, context = members(value, place, ("question", "context"))
+    return text(question, f"{place}, its question,"), text(context, f"{place}, its context,")
+
+
 class Tagger(Pipeline):
     """Finds entities, as transformers' ``token-classification``. A long text is read in windows that overlap."""
+
+    def _compute_nothing(self) -> object:
+        return self._session.tag([], "none", None, [])
 
     @overload
     def __call__(
@@ -57,6 +73,9 @@ class Tagger(Pipeline):
         overlap by a quarter, and entities are made up of the whole text.
         """
 
+        whole(least=0, stride=stride)
+        ignored = several(ignore_labels, text, "label")
+
         def entity(
             label: str, score: float, index: Optional[int], word: str, start: int, end: int
         ) -> Entity:
@@ -65,20 +84,20 @@ class Tagger(Pipeline):
             return {"entity": label, "score": score, "index": index, "word": word, "start": start, "end": end}
 
         def compute(texts: list[str]) -> list[list[Entity]]:
-            tagged = self._session.tag(texts, aggregation_strategy, stride, list(ignore_labels))
+            tagged = self._session.tag(texts, aggregation_strategy, stride, ignored)
             return [[entity(*one) for one in entities] for entities in tagged]
 
-        return each(inputs, is_text, compute, batch_size)
+        return each(inputs, text, compute, batch_size)
 
     def words(self, texts: Sequence[Sequence[str]]) -> list[list[WordLabel]]:
         """Of texts that are divided into words, the label of each word: that of its first token."""
-        words = [list(text) for text in texts]
+        words = several(texts, _words)
         return [
             [
                 WordLabel(word=word, label=tag and tag[0], score=tag and tag[1])
-                for word, tag in zip(text, tags)
+                for word, tag in zip(one, tags)
             ]
-            for text, tags in zip(words, self._session.tag_words(words))
+            for one, tags in zip(words, self._session.tag_words(words))
         ]
 
 
@@ -91,6 +110,9 @@ class Question(TypedDict):
 
 class Answerer(Pipeline):
     """Answers questions from a text, as ``question-answering`` of transformers 4. A long text is read in windows that overlap."""
+
+    def _compute_nothing(self) -> object:
+        return self._session.answer([], 1, 1, None, None, False, True)
 
     def __call__(
         self,
@@ -127,8 +149,10 @@ class Answerer(Pipeline):
         align_to_words: bool = True,
     ) -> list[Union[Answer, list[Answer]]]:
         """The same for several questions, each with its own context."""
+        whole(top_k=top_k, max_answer_len=max_answer_len, max_seq_len=max_seq_len)
+        whole(least=0, doc_stride=doc_stride)
         answered = self._session.answer(
-            [(one["question"], one["context"]) for one in questions],
+            several(questions, _question, "question"),
             top_k,
             max_answer_len,
             max_seq_len,

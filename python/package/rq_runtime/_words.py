@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
-from typing import Any, Optional, Union, overload
+from collections.abc import Iterable, Iterator
+from typing import Any, Optional, Union, cast, overload
 
-from ._pipeline import BATCH_SIZE, Arrow, Pipeline, each, is_text
+from ._inputs import BATCH_SIZE, Arrow, each, is_text, several, text, whole
+from ._pipeline import Pipeline
 from ._results import Fill, Score
 
 #: Of a text with one mask its tokens, of one with several a list for each.
@@ -22,9 +23,12 @@ class FillMask(Pipeline):
     [' door', ' window']
     """
 
+    def _compute_nothing(self) -> object:
+        return self._session.fill([], 1, None, False)
+
     @overload
     def __call__(
-        self, inputs: str, *, top_k: int = 5, targets: Union[str, Sequence[str], None] = None, truncate: bool = False
+        self, inputs: str, *, top_k: int = 5, targets: Union[str, Iterable[str], None] = None, truncate: bool = False
     ) -> Fills: ...
     @overload
     def __call__(
@@ -32,7 +36,7 @@ class FillMask(Pipeline):
         inputs: Union[list[str], tuple[str, ...], Arrow],
         *,
         top_k: int = 5,
-        targets: Union[str, Sequence[str], None] = None,
+        targets: Union[str, Iterable[str], None] = None,
         truncate: bool = False,
     ) -> list[Fills]: ...
     @overload
@@ -41,7 +45,7 @@ class FillMask(Pipeline):
         inputs: Iterator[str],
         *,
         top_k: int = 5,
-        targets: Union[str, Sequence[str], None] = None,
+        targets: Union[str, Iterable[str], None] = None,
         truncate: bool = False,
         batch_size: int = BATCH_SIZE,
     ) -> Iterator[Fills]: ...
@@ -50,7 +54,7 @@ class FillMask(Pipeline):
         inputs: Any,
         *,
         top_k: int = 5,
-        targets: Union[str, Sequence[str], None] = None,
+        targets: Union[str, Iterable[str], None] = None,
         truncate: bool = False,
         batch_size: int = BATCH_SIZE,
     ) -> Union[Fills, list[Fills], Iterator[Fills]]:
@@ -59,7 +63,10 @@ class FillMask(Pipeline):
         With ``targets``, only these tokens: entries of the vocabulary as it writes them, or texts, of which the first token counts.
         A text that is too long is an error, unless ``truncate`` cuts it.
         """
-        wanted = [targets] if isinstance(targets, str) else targets
+        whole(top_k=top_k)
+        if is_text(targets):
+            targets = [cast(str, targets)]
+        wanted = None if targets is None else several(targets, text, "target")
 
         def compute(texts: list[str]) -> list[Fills]:
             filled, notes = self._session.fill(texts, top_k, wanted, truncate)
@@ -77,7 +84,7 @@ class FillMask(Pipeline):
                 results.append(fills[0] if len(fills) == 1 else fills)
             return results
 
-        return each(inputs, is_text, compute, batch_size)
+        return each(inputs, text, compute, batch_size)
 
 
 class Scorer(Pipeline):
@@ -89,6 +96,9 @@ class Scorer(Pipeline):
     >>> good["score"] > bad["score"]
     True
     """
+
+    def _compute_nothing(self) -> object:
+        return self._session.score([], "original", False)
 
     @overload
     def __call__(self, inputs: str, *, method: str = "original", truncate: bool = False) -> Score: ...
@@ -106,17 +116,19 @@ class Scorer(Pipeline):
         """The pseudo-log-likelihood in nats, of the text and of each token.
 
         ``method`` is what is masked to score a token: ``"original"``, the token alone (Salazar et al. 2020), or
-        ``"within_word_l2r"``, the later tokens of its word as well (Kauf and Ivanova 2023).
+        ``"within_word_l2r"`` (the command's ``within-word-l2r`` is taken, too), the later tokens of its word as well (Kauf and Ivanova 2023).
         """
+
+        method = text(method, "method").replace("-", "_")
 
         def compute(texts: list[str]) -> list[Score]:
             return [
                 Score(
                     score=total,
                     pseudo_perplexity=perplexity,
-                    tokens=[{"token": id, "token_str": text, "logprob": logprob} for id, text, logprob in tokens],
+                    tokens=[{"token": id, "token_str": token, "logprob": logprob} for id, token, logprob in tokens],
                 )
                 for total, perplexity, tokens in self._session.score(texts, method, truncate)
             ]
 
-        return each(inputs, is_text, compute, batch_size)
+        return each(inputs, text, compute, batch_size)
