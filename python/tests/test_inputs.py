@@ -193,6 +193,24 @@ def test_zero_shot_needs_a_label_of_entailment(converted: Converted) -> None:
         nli("a", ["b", " "])
 
 
+def test_keywords_of_other_libraries(converted: Converted) -> None:
+    demo = Model.demo()
+    encoder = CrossEncoder(Model.open(converted("relevance")))
+    classify = Classifier(Model.open(converted("topics")))
+    wrong: list[tuple[str, Callable[[], Any]]] = [
+        ("device here: it computes on the CPU", lambda: FillMask(demo, device=0)),  # type: ignore[call-arg]
+        ("truncation here: .*truncate=True", lambda: classify("a", truncation=True)),  # type: ignore[call-overload]
+        ("convert_to_tensor here: .*torch.from_numpy", lambda: Embedder(demo).encode("a", convert_to_tensor=True)),  # type: ignore[call-overload]
+        ("return_all_scores here: top_k=None", lambda: classify("a", return_all_scores=True)),  # type: ignore[call-overload]
+        ("activation_fn here: ", lambda: encoder.predict([("a", "b")], activation_fn=None)),  # type: ignore[call-overload]
+        ("batch_size here: ", lambda: encoder.predict([("a", "b")], batch_size=8)),  # type: ignore[call-overload]
+        ("unexpected keyword argument 'colour'", lambda: classify("a", colour=1)),  # type: ignore[call-overload]
+    ]
+    for message, call in wrong:
+        with pytest.raises(TypeError, match=message):
+            call()
+
+
 def test_models(converted: Converted, monkeypatch: pytest.MonkeyPatch) -> None:
     path = converted("topics")
     with pytest.raises(TypeError, match=r"Model\.open\(path\)"):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, Callable
 
 from . import _native
 from ._inputs import whole
+from ._keywords import known
 from ._model import Model
 
 
@@ -16,6 +18,13 @@ class Pipeline:
     meanwhile. A pipeline can be shared by threads, which take turns, and pickled, and it works in forked workers.
     """
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        for name, member in list(vars(cls).items()):
+            if inspect.isfunction(member) and (name == "__call__" or not name.startswith("_")):
+                setattr(cls, name, known(member))
+
+    @known
     def __init__(self, model: Model, *, threads: int = 1) -> None:
         if not isinstance(model, Model):
             raise TypeError(f"model is {model!r}, and a Model is expected: open a file by Model.open(path)")
