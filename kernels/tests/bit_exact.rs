@@ -697,3 +697,29 @@ fn the_table_of_the_documentation_is_true() {
         }
     }
 }
+
+/// What is found here is what the page says can be found on such a system. WebAssembly has nothing to ask.
+#[cfg(not(target_family = "wasm"))]
+#[test]
+fn the_table_of_platforms_has_what_is_found() {
+    use std::env::consts::{ARCH, OS};
+    let page = include_str!("../../docs/platforms.md");
+    let table = page.split("## Which kernels run").nth(1).unwrap();
+    let row = |name: &str| table.lines().find_map(|line| line.strip_prefix(name));
+    let names = [
+        format!("| {OS}, {ARCH} |"),
+        format!("| any, {ARCH} |"),
+        "| any, any other |".to_owned(),
+    ];
+    let row = names.iter().find_map(|name| row(name)).unwrap();
+    let can_be: Vec<&str> = row.rsplit('|').nth(1).unwrap().trim().split(", ").collect();
+    for tier in tiers() {
+        let name = tier.isa().name();
+        assert!(
+            can_be.contains(&name),
+            "{OS}, {ARCH}: {name}, not in {can_be:?}"
+        );
+    }
+    let known = |name: &&str| name.parse::<Isa>().is_ok_and(|isa| isa.name() == *name);
+    assert!(can_be.iter().all(known), "{can_be:?}");
+}
