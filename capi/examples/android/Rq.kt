@@ -18,10 +18,10 @@ data class Fill(val mask: Int, val score: Float, val token: String)
 class Rq private constructor(private var handle: Long) : Closeable {
 
     @Synchronized
-    fun fill(text: String, topK: Int = 5): List<Fill> = nativeFill(live(), text.encodeToByteArray(), topK).toList()
+    fun fill(text: String, topK: Int = 5): List<Fill> = nativeFill(live(), text.toByteArray(), topK).toList()
 
     @Synchronized
-    fun embed(text: String): FloatArray = nativeEmbed(live(), text.encodeToByteArray())
+    fun embed(text: String): FloatArray = nativeEmbed(live(), text.toByteArray())
 
     /** Takes the memory for a text of so many tokens now. */
     @Synchronized
