@@ -126,7 +126,7 @@ impl FormArgs {
             let (field, name) = column.split_once('=').unwrap_or((T::FIELDS[0], column));
             let Some(field) = T::FIELDS.iter().find(|known| **known == field) else {
                 bail!(
-                    "--columns {column}: there is no field {field:?}; the fields are {}",
+                    "--columns {column}: there is no field {field:?}, only {}",
                     T::FIELDS.join(" and ")
                 );
             };

@@ -285,7 +285,7 @@ fn what_cant_be_done_is_said_before_a_text_is_read() {
         ),
         (
             &["tag", "-m", "tags.rq", "-a", "none", "--stride", "1"],
-            &["without aggregation"],
+            &["needs an aggregation"],
         ),
         (
             &["tag", "-m", "tags.rq", "-a", "last"],

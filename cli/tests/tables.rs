@@ -131,7 +131,7 @@ fn columns_are_chosen_by_name() {
     ]);
     fill(&["--file", "a.csv", "--columns", "name"])
         .fails(&["no column \"name\"; its columns are review, title"]);
-    fill(&["--file", "a.csv", "--columns", "pair=title"]).fails(&["no \"pair\", but text"]);
+    fill(&["--file", "a.csv", "--columns", "pair=title"]).fails(&["no field \"pair\", only text"]);
     file("lines", "<mask>V\n");
     fill(&[
         "--file",
