@@ -52,21 +52,20 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn largest(self, x: Self::Registers) -> f32;
     fn largest_bits(self, x: Self::Registers) -> f32;
 
-    /// Whether chains of multiply-adds cost less together: [`Simd::add_products`].
-    const CHAINS: bool = false;
-
-    /// For each of N rows: sums + a[0] * b[0] + a[1] * b[1] + ..., by multiply-adds.
+    /// For each of N rows and P panels of as many columns: sums + a[0] * b[0] + a[1] * b[1] + ..., by multiply-adds.
     #[inline(always)]
-    fn add_products<const N: usize>(
+    fn add_products<const N: usize, const P: usize>(
         self,
         a: &[Lanes; N],
-        b: &[Lanes],
-        sums: &mut [F32x16<Self>; N],
+        b: [&[Lanes]; P],
+        sums: &mut [[F32x16<Self>; P]; N],
     ) {
-        for (k, b) in b.iter().enumerate() {
-            let b = self.load(b);
-            for (a, sum) in a.iter().zip(&mut *sums) {
-                *sum = self.splat(a.0[k]).mul_add(b, *sum);
+        for k in 0..b[0].len() {
+            for p in 0..P {
+                let b = self.load(&b[p][k]);
+                for n in 0..N {
+                    sums[n][p] = self.splat(a[n].0[k]).mul_add(b, sums[n][p]);
+                }
             }
         }
     }

@@ -109,27 +109,7 @@ fn tile<S: Simd, const N: usize, const P: usize>(
             .expect("N rows");
         let count = LANES.min(b[0].len() - first);
         let b = b.map(|b| &b[first..first + count]);
-        if const { S::CHAINS } {
-            for p in 0..P {
-                let mut column = sums.map(
-                    #[inline(always)]
-                    |sums| sums[p],
-                );
-                simd.add_products(a, b[p], &mut column);
-                for n in 0..N {
-                    sums[n][p] = column[n];
-                }
-            }
-            continue;
-        }
-        for k in 0..count {
-            for p in 0..P {
-                let b = simd.load(&b[p][k]);
-                for n in 0..N {
-                    sums[n][p] = simd.splat(a[n].0[k]).mul_add(b, sums[n][p]);
-                }
-            }
-        }
+        simd.add_products(a, b, &mut sums);
     }
     let scale: &[f32; N] = scale[row..].first_chunk().expect("N rows");
     for p in 0..P {

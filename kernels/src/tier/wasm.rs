@@ -128,35 +128,36 @@ macro_rules! vectors {
 // In f64 the sum of a product and a number is rounded, and then again to f32. That is wrong only where the first makes a number
 // halfway between two f32 of one that isn't. It is looked for, once for many sums; all of them are made again exactly if one may be.
 vectors! { Simd128, exact_mul_add,
-    const CHAINS: bool = true;
-
     #[inline(always)]
-    fn add_products<const N: usize>(self, a: &[Lanes; N], b: &[Lanes], sums: &mut [F32x16<Self>; N]) {
-        let mut outside = f32x4_splat(0.0);
-        for b in b {
-            outside = v128_or(outside, out_of_range(*self.load(b).registers()));
-        }
-        for n in 0..N {
-            let before = *sums[n].registers();
-            let outside = v128_or(outside, out_of_range(*self.load(&a[n]).registers()));
-            let outside = v128_or(outside, too_large(before));
-            let mut halfway = Halfway::none();
-            let mut wide = before.map(promote);
-            for (a, b) in a[n].0.iter().zip(b) {
-                let (a, b) = (f64x2_splat(f64::from(*a)), *self.load(b).registers());
-                for q in 0..4 {
-                    let b = promote(b[q]);
-                    let low = f64x2_add(f64x2_mul(a, b[0]), wide[q][0]);
-                    let high = f64x2_add(f64x2_mul(a, b[1]), wide[q][1]);
-                    halfway.see([low, high]);
-                    wide[q] = [round_to_f32(low), round_to_f32(high)];
-                }
+    fn add_products<const N: usize, const P: usize>(self, a: &[Lanes; N], b: [&[Lanes]; P], sums: &mut [[F32x16<Self>; P]; N]) {
+        for p in 0..P {
+            let b = b[p];
+            let mut outside = f32x4_splat(0.0);
+            for b in b {
+                outside = v128_or(outside, out_of_range(*self.load(b).registers()));
             }
-            let after = match v128_any_true(outside) || halfway.any() {
-                true => add_products_exactly(&a[n], b, before),
-                false => wide.map(#[inline(always)] |[low, high]| demote(low, high)),
-            };
-            sums[n] = F32x16::new(self, after);
+            for n in 0..N {
+                let before = *sums[n][p].registers();
+                let outside = v128_or(outside, out_of_range(*self.load(&a[n]).registers()));
+                let outside = v128_or(outside, too_large(before));
+                let mut halfway = Halfway::none();
+                let mut wide = before.map(promote);
+                for (a, b) in a[n].0.iter().zip(b) {
+                    let (a, b) = (f64x2_splat(f64::from(*a)), *self.load(b).registers());
+                    for q in 0..4 {
+                        let b = promote(b[q]);
+                        let low = f64x2_add(f64x2_mul(a, b[0]), wide[q][0]);
+                        let high = f64x2_add(f64x2_mul(a, b[1]), wide[q][1]);
+                        halfway.see([low, high]);
+                        wide[q] = [round_to_f32(low), round_to_f32(high)];
+                    }
+                }
+                let after = match v128_any_true(outside) || halfway.any() {
+                    true => add_products_exactly(&a[n], b, before),
+                    false => wide.map(#[inline(always)] |[low, high]| demote(low, high)),
+                };
+                sums[n][p] = F32x16::new(self, after);
+            }
         }
     }
 
