@@ -4,10 +4,7 @@
 
 import { RqError } from './errors.js';
 import { bestModule } from './module.js';
-import { opened } from './source.js';
-
-/** Bytes that are copied out of memory at a time. */
-const PIECE = 1 << 20;
+import { PIECE, opened } from './source.js';
 
 /**
  * @typedef {object} Exports

@@ -9,8 +9,8 @@ import { builtin } from './platform.js';
 export const CACHE = 'rq-runtime';
 /** What a cached file has beside it. */
 const VERSION = 'rq-version';
-/** Bytes that are taken from memory or a Blob at a time. */
-const PIECE = 1 << 20;
+/** Bytes that are taken from memory or a file at a time. */
+export const PIECE = 1 << 20;
 
 /** @typedef {AsyncIterable<Uint8Array>} Pieces */
 /** @typedef {{url: string} | {path: string} | {blob: Blob} | {pieces: Pieces}} Source what the thread that computes can read */

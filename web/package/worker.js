@@ -35,7 +35,7 @@ async function answer({ type, source, options, request }) {
       last = now;
       port.postMessage({ type: 'progress', progress });
     });
-    return { answer: engine.call({ task: 'info' }).answer, warnings: [], floats: new Float32Array() };
+    return { answer: null, warnings: [], floats: new Float32Array() };
   }
   return /** @type {Engine} */ (engine).call(request);
 }
