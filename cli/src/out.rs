@@ -341,7 +341,7 @@ impl<C: Command> Sink<C> for ToFile {
             Kind::Table(_) => {
                 let fields = match (row, input) {
                     (Repeated::Input, None) if self.columns.is_none() => {
-                        self.waiting.push(output.into_error());
+                        self.waiting.push(output.error);
                         return Ok(());
                     }
                     (Repeated::Input, None) => Fields::default(),

@@ -56,7 +56,7 @@ struct Object<I, O> {
 /// What a line has instead of an answer.
 #[derive(Serialize)]
 pub(crate) struct Refusal {
-    error: String,
+    pub(crate) error: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     line: Option<u64>,
 }
@@ -72,11 +72,6 @@ impl Refusal {
             error: message(error),
             line: is_free.then_some(line),
         }
-    }
-
-    /// In the words of a table's cell.
-    pub(crate) fn into_error(self) -> String {
-        self.error
     }
 }
 
